@@ -1,0 +1,33 @@
+//! Every bound of the core, with its reason. Nothing that a peer can grow lacks one.
+
+use std::time::Duration;
+
+/// Bytes read from a socket at a time, into one scratch buffer per worker thread. 16 KiB is a TLS record and four
+/// pages; small requests never fill it, and a slow client can be owed at most this much.
+pub const SCRATCH: usize = 16 * 1024;
+
+/// Bytes that a dialogue may ask to see of one message before it decides (`Step::Need`). A prepared statement's text
+/// has to be kept to prepare it elsewhere; longer ones are streamed and pin their connection instead.
+pub const MAX_PEEK: usize = 1024 * 1024;
+
+/// Bytes of a client that are kept while it waits for a server connection. Beyond it the client is simply not read.
+pub const MAX_HELD: usize = 64 * 1024;
+
+/// Bytes that may wait for a client to read them before the client itself is no longer read. Only answers that the
+/// gateway makes up can add to what the server sent, and a client controls how many it asks for.
+pub const MAX_OWED: usize = 64 * 1024;
+
+/// Bytes of an answer that are read and thrown away after its client has left; a bigger rest costs more than a login.
+pub const MAX_DRAIN: u64 = 16 * 1024 * 1024;
+
+/// Time from accept to a finished login. Hyperdrive's and PgBouncer's order of magnitude.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes that a client may send before it is authenticated, in all its messages together.
+pub const LOGIN_BYTES: usize = 16 * 1024;
+
+/// Logins under way at a time on one listener. Each costs a task, a socket and at most `LOGIN_BYTES`.
+pub const MAX_HALF_OPEN: usize = 10_000;
+
+/// Cancel requests on their way to one database at a time; further ones wait their turn, within their time limit.
+pub const MAX_CANCELS_IN_FLIGHT: usize = 16;
