@@ -51,7 +51,9 @@ impl OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OpenError::Rejected(rejection) => write!(f, "the database refused: {} ({})", rejection.message, rejection.code),
+            OpenError::Rejected(rejection) => {
+                write!(f, "the database refused: {} ({})", rejection.message, rejection.code)
+            }
             OpenError::Unreachable(reason) => write!(f, "cannot reach the database: {reason}"),
             OpenError::Untrusted(reason) => write!(f, "the database cannot be trusted: {reason}"),
             OpenError::TimedOut(limit) => write!(f, "no connection within connect_timeout = {} s", limit.as_secs_f64()),

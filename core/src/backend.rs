@@ -1,0 +1,254 @@
+//! The boundary: what the core asks of a database family, and the small enums both sides speak.
+//!
+//! The core moves bytes and keeps time; a backend says what the bytes mean. [`Dialogue`], [`TransactionDetection`] and
+//! [`SessionReset`] are pure: a slice in, a verdict out, no socket, no clock, no `await`. So they cannot be cancelled
+//! half-way, and every one of them can be fuzzed. [`Backend`] and [`Frontend`] are the async shells around them.
+
+use std::{fmt, future::Future, hash::Hash};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    front::{Greeting, LoginGate},
+    net::Socket,
+    refusal::{Fault, OpenError, Refusal},
+};
+
+/// A byte stream: a socket, with or without TLS.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Io for T {}
+
+/// One endpoint of a declared source (its primary, or one replica): knows how to open server connections to it.
+pub trait Backend: Sized + Send + Sync + 'static {
+    /// `kind:` in the metadata, label in metrics.
+    const KIND: &'static str;
+    /// A client's stream after its handshake.
+    type ClientIo: Io;
+    /// A server connection's stream after login.
+    type ServerIo: Io;
+    /// What is known of a server connection; travels with it.
+    type Session: TransactionDetection + SessionReset + Send + 'static;
+    /// What is known of a client; travels with the client.
+    type Dialogue: Dialogue<Session = Self::Session>;
+    /// What must be equal for a server connection to be able to serve a client at all.
+    type Profile: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static;
+    /// How to cancel what runs on a server connection; `()` where cancelling is in band.
+    type CancelKey: Clone + Send + Sync + 'static;
+
+    /// Opens and logs in one server connection. The caller bounds the time.
+    fn open(&self, profile: &Self::Profile) -> impl Future<Output = Result<Opened<Self>, OpenError>> + Send;
+
+    /// Asks the database to cancel what runs on the connection of `key`. Resolves only when the request can no longer
+    /// take effect later (for PostgreSQL: the postmaster closed the cancel connection). The caller bounds the time.
+    fn cancel(&self, key: &Self::CancelKey) -> impl Future<Output = Result<(), OpenError>> + Send;
+}
+
+/// A server connection just logged in.
+pub struct Opened<B: Backend> {
+    /// The stream, at rest: nothing read ahead.
+    pub io: B::ServerIo,
+    /// Its session, in state [`SessionState::Idle`].
+    pub session: B::Session,
+    /// `None` where the server gave none (some proxies): then nothing on it can be cancelled.
+    pub cancel_key: Option<B::CancelKey>,
+}
+
+/// The side of a database family that clients connect to: one value per listener.
+pub trait Frontend: Send + Sync + 'static {
+    /// The family that serves the clients greeted here.
+    type Backend: Backend;
+
+    /// Does the whole handshake with a peer that just connected, up to "ready for a request".
+    ///
+    /// Whatever goes wrong is told to the peer, in its protocol, before this returns. The caller bounds the time by the
+    /// gate's deadline; bytes are counted by whoever reads.
+    fn greet(&self, socket: Socket, gate: LoginGate) -> impl Future<Output = Greeting<Self::Backend>> + Send;
+}
+
+/// What the bytes that went over a server connection prove about it. Pure.
+pub trait TransactionDetection {
+    /// The state, from what the server answered; never from what was sent.
+    fn state(&self) -> SessionState;
+
+    /// Judges bytes that arrive while nobody holds the connection: notices are legal, an error means it is dying.
+    fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault>;
+}
+
+/// Where a server connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// Outside of a transaction, nothing outstanding in either direction: may go to another client.
+    Idle,
+    /// In a transaction; the server waits for the client.
+    InTransaction {
+        /// Only a rollback is possible.
+        failed: bool,
+    },
+    /// Answers are outstanding, or an implicit transaction is open.
+    Busy,
+    /// Like `Idle`, but something lives on this connection that its client may rely on.
+    Pinned(PinReason),
+    /// Not usable any more.
+    Broken(&'static str),
+}
+
+/// Why a client keeps its server connection between transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PinReason {
+    /// `pool_mode: session`.
+    SessionMode,
+    /// A replication connection.
+    Replication,
+    /// A prepared statement whose text is too long to keep for other server connections.
+    LargeStatement,
+}
+
+impl PinReason {
+    /// As shown to people and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PinReason::SessionMode => "pool_mode session",
+            PinReason::Replication => "replication",
+            PinReason::LargeStatement => "large prepared statement",
+        }
+    }
+}
+
+/// How a server connection is made as good as new for the next client. Pure: bytes in, bytes out.
+pub trait SessionReset {
+    /// Starts a reset of a connection in state `Idle` or `Pinned`.
+    fn begin_reset(&mut self, depth: ResetDepth, out: &mut BytesMut) -> Reset;
+
+    /// Feeds what the server answered to a reset that said [`Reset::Await`]; consumes what it understood from the front
+    /// of `input` and leaves an incomplete message for the next call.
+    fn continue_reset(&mut self, input: &mut BytesMut) -> Result<Reset, Fault>;
+}
+
+/// How much to put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetDepth {
+    /// Nothing: `server_reset: never`.
+    Nothing,
+    /// What was touched, or could not be proved untouched.
+    WhatChanged,
+    /// Everything, touched or not.
+    Everything,
+}
+
+/// What a reset needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// Nothing was touched, or everything is back.
+    Done,
+    /// It rides on the next client's first request (the session remembers; `Dialogue::adopt` writes it).
+    Deferred,
+    /// Send the bytes and feed the answer to [`SessionReset::continue_reset`].
+    Await,
+    /// Cheaper or safer to close.
+    Discard(&'static str),
+}
+
+/// Bytes of the gateway's own, in the two directions. What one call of a [`Dialogue`] puts here goes out *before* what
+/// that call forwards.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// To the client.
+    pub to_client: BytesMut,
+    /// To the server connection. Must stay empty while there is none.
+    pub to_server: BytesMut,
+}
+
+/// The conversation of one client with whichever server connection it holds at the moment. Pure.
+///
+/// The relay calls [`Dialogue::from_client`] and [`Dialogue::from_server`] with unjudged bytes, again and again until
+/// they are all judged. `bytes` is never empty and always starts at a message border.
+pub trait Dialogue: Send + 'static {
+    /// The server connection's side of it.
+    type Session;
+
+    /// Judges what the client sent. `session` is `None` while the client holds no server connection.
+    ///
+    /// # Errors
+    /// [`Fault::Client`]: the client is told and disconnected. [`Fault::Server`]: see [`Dialogue::server_lost`].
+    fn from_client(
+        &mut self,
+        bytes: &[u8],
+        session: Option<&mut Self::Session>,
+        out: &mut Outbox,
+    ) -> Result<Step, Fault>;
+
+    /// Judges what the server sent. Never answers [`Step::Lease`], [`Step::Hold`] or [`Step::Finish`].
+    fn from_server(&mut self, bytes: &[u8], session: &mut Self::Session, out: &mut Outbox) -> Result<Step, Fault>;
+
+    /// The client has just been given this server connection: write ahead what makes the connection the client's own
+    /// (deferred reset, its start-up settings), and tell the client what differs from what it was told before.
+    fn adopt(&mut self, session: &mut Self::Session, out: &mut Outbox);
+
+    /// The server connection, whose state is `Idle`, goes back now.
+    fn release(&mut self, session: &mut Self::Session);
+
+    /// Says no to what the client asked for, in its own protocol, and swallows the rest of that request. Called without
+    /// a server connection. For refusals that end the client (shutting down, idle for too long) the words say so.
+    fn refuse(&mut self, why: &Refusal, out: &mut Outbox) -> Onward;
+
+    /// The server connection ended under the client: end of stream, a fatal error, or a protocol violation.
+    /// `mid_message`: part of a message has already reached the client, so that its stream cannot be mended.
+    fn server_lost(&mut self, session: &mut Self::Session, mid_message: bool, out: &mut Outbox) -> Onward;
+
+    /// The client took too long inside a transaction (`why` says which limit): write what rolls it back. The client is
+    /// told with its next statement and stays connected. Only called in [`SessionState::InTransaction`].
+    fn abandon_transaction(&mut self, session: &mut Self::Session, why: &Refusal, out: &mut Outbox);
+
+    /// The client is gone. Write what brings the connection to rest; the relay keeps feeding `from_server` until the
+    /// state is `Idle` and drops everything meant for the client. `mid_message`: part of a message has been sent to the
+    /// server, the rest of which will never come.
+    fn leave(&mut self, session: &mut Self::Session, mid_message: bool, out: &mut Outbox) -> Leave;
+}
+
+/// Which connection of a source may serve what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only the primary.
+    ReadWrite,
+    /// A replica as well: the client, or the statement itself, promises not to write.
+    ReadOnly,
+}
+
+/// What to do with the bytes at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Pass on this many bytes, unjudged; may reach beyond what has arrived: bodies stream. At least 1.
+    Forward(u64),
+    /// Drop this many bytes; may reach beyond what has arrived. At least 1.
+    Skip(u64),
+    /// Cannot decide before this many bytes are there. More than were given, at most [`crate::limits::MAX_PEEK`].
+    Need(usize),
+    /// A server connection is needed first; ask again when there is one.
+    Lease(Access),
+    /// Cannot go on before the server has answered what is outstanding; ask again after the next `from_server`.
+    Hold,
+    /// The client says good-bye.
+    Finish,
+}
+
+/// Whether the client stays after a "no".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// It does.
+    Continue,
+    /// Send what is in the outbox, then close.
+    Finish,
+}
+
+/// What becomes of a server connection whose client is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Read until the state is `Idle` (it may be already).
+    Drain {
+        /// Whether what runs should be cancelled rather than waited for. Not while a COMMIT is on its way.
+        cancel: bool,
+    },
+    /// Beyond repair within reason: close it.
+    Discard(&'static str),
+}

@@ -1,0 +1,260 @@
+//! The directory of clients: every logged-in client has an id, a cancel secret and an inbox for events.
+//!
+//! Invariants: an id is given to one client at a time; secrets come from the operating system and are compared in
+//! constant time; an event is handled by the client's own task, which alone knows what its server connection is doing,
+//! so no event can reach a connection that has passed to somebody else (I6). The directory never touches a socket.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use parking_lot::Mutex;
+use subtle::ConstantTimeEq;
+use tokio::sync::oneshot;
+
+/// All logged-in clients of this process.
+#[derive(Debug, Default)]
+pub struct Clients {
+    slots: Mutex<HashMap<u32, Arc<Slot>>>,
+    /// Set once by [`Clients::drain`]; clients that register later get the event at once.
+    draining: Mutex<bool>,
+    count: AtomicU32,
+}
+
+/// The directory is full: every id that was tried is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientsFull;
+
+/// Something that a client's task has to deal with.
+#[derive(Debug)]
+pub enum Event {
+    /// Cancel what the client is doing. Drop the ticket when that is done or decided to be nothing.
+    Cancel(CancelTicket),
+    /// End at the next transaction border.
+    Drain,
+    /// End now.
+    Terminate,
+}
+
+/// Keeps the sender of a cancel request waiting until it is dropped.
+#[derive(Debug)]
+pub struct CancelTicket(#[allow(dead_code)] oneshot::Sender<()>);
+
+/// A client's place in the directory. Dropping it frees the id.
+#[derive(Debug)]
+pub struct Registration {
+    clients: Arc<Clients>,
+    slot: Arc<Slot>,
+    id: u32,
+}
+
+#[derive(Debug)]
+struct Slot {
+    secret: Box<[u8]>,
+    inbox: Mutex<Inbox>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    cancels: Vec<CancelTicket>,
+    drain: bool,
+    terminate: bool,
+    waker: Option<Waker>,
+}
+
+/// Cancel requests that may wait for one client at a time; further ones are answered by closing. One would do.
+const MAX_CANCELS_PER_CLIENT: usize = 8;
+
+impl Clients {
+    /// An empty directory.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Gives a new client an id and a secret of `secret_len` random bytes.
+    ///
+    /// # Errors
+    /// [`ClientsFull`] when no free id was found or the operating system gives no random bytes.
+    pub fn register(self: &Arc<Self>, secret_len: usize) -> Result<Registration, ClientsFull> {
+        let mut secret = vec![0; secret_len].into_boxed_slice();
+        getrandom::fill(&mut secret).map_err(|_| ClientsFull)?;
+        let drain = *self.draining.lock();
+        let slot = Arc::new(Slot {
+            secret,
+            inbox: Mutex::new(Inbox {
+                drain,
+                ..Inbox::default()
+            }),
+        });
+        let mut slots = self.slots.lock();
+        // Random ids: half of the 64 bits of a PostgreSQL 3.0 cancel key. A collision is rare below a million clients.
+        for _ in 0..64 {
+            let id = getrandom::u32().map_err(|_| ClientsFull)?;
+            if id != 0
+                && let std::collections::hash_map::Entry::Vacant(entry) = slots.entry(id)
+            {
+                entry.insert(slot.clone());
+                self.count.fetch_add(1, Ordering::Relaxed);
+                return Ok(Registration {
+                    clients: self.clone(),
+                    slot,
+                    id,
+                });
+            }
+        }
+        Err(ClientsFull)
+    }
+
+    /// Passes a cancel request to the client that it names, if the secret is right, and waits until it is dealt with.
+    /// Says nothing about whether there was such a client.
+    pub async fn cancel(&self, id: u32, secret: &[u8]) {
+        let slot = self.slots.lock().get(&id).cloned();
+        let Some(slot) = slot else { return };
+        if !bool::from(slot.secret.ct_eq(secret)) {
+            return;
+        }
+        let (sender, done) = oneshot::channel();
+        {
+            let mut inbox = slot.inbox.lock();
+            if inbox.cancels.len() >= MAX_CANCELS_PER_CLIENT {
+                return;
+            }
+            inbox.cancels.push(CancelTicket(sender));
+            inbox.wake();
+        }
+        // An error is the ticket being dropped, which is how it ends.
+        let _ = done.await;
+    }
+
+    /// Tells every client, present and future, to end at its next transaction border.
+    pub fn drain(&self) {
+        *self.draining.lock() = true;
+        self.for_each(|inbox| inbox.drain = true);
+    }
+
+    /// Tells every client to end now.
+    pub fn terminate(&self) {
+        self.for_each(|inbox| inbox.terminate = true);
+    }
+
+    /// How many clients there are.
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn for_each(&self, change: impl Fn(&mut Inbox)) {
+        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
+        for slot in slots {
+            let mut inbox = slot.inbox.lock();
+            change(&mut inbox);
+            inbox.wake();
+        }
+    }
+}
+
+impl Registration {
+    /// The id, for a cancel key.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The secret, for a cancel key.
+    pub fn secret(&self) -> &[u8] {
+        &self.slot.secret
+    }
+
+    /// The next event, or the promise to wake.
+    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        let mut inbox = self.slot.inbox.lock();
+        if std::mem::take(&mut inbox.terminate) {
+            return Poll::Ready(Event::Terminate);
+        }
+        if let Some(ticket) = inbox.cancels.pop() {
+            return Poll::Ready(Event::Cancel(ticket));
+        }
+        if std::mem::take(&mut inbox.drain) {
+            return Poll::Ready(Event::Drain);
+        }
+        match &mut inbox.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            other => *other = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.clients.slots.lock().remove(&self.id);
+        self.clients.count.fetch_sub(1, Ordering::Relaxed);
+        self.slot.inbox.lock().cancels.clear();
+    }
+}
+
+impl Inbox {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_secret_reaches_the_client() {
+        let clients = Clients::new();
+        let registration = clients.register(32).expect("an empty directory has room");
+        let mut wrong = registration.secret().to_vec();
+        wrong[31] ^= 1;
+        clients.cancel(registration.id(), &wrong).await;
+        clients.cancel(registration.id(), &registration.secret()[..31]).await;
+        clients.cancel(registration.id() ^ 1, registration.secret()).await;
+        let nothing = tokio::time::timeout(Duration::from_millis(20), poll_fn(|cx| registration.poll_event(cx))).await;
+        assert!(nothing.is_err(), "a wrong key must not be heard: {nothing:?}");
+
+        let (id, secret) = (registration.id(), registration.secret().to_vec());
+        let sender = tokio::spawn({
+            let clients = clients.clone();
+            async move { clients.cancel(id, &secret).await }
+        });
+        let Event::Cancel(ticket) = poll_fn(|cx| registration.poll_event(cx)).await else {
+            panic!("no cancel event")
+        };
+        assert!(!sender.is_finished(), "the sender waits for the ticket");
+        drop(ticket);
+        sender.await.expect("the sender's task ends");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_during_a_drain_is_told_at_once() {
+        let clients = Clients::new();
+        clients.drain();
+        let late = clients.register(4).expect("room");
+        assert!(matches!(poll_fn(|cx| late.poll_event(cx)).await, Event::Drain));
+    }
+
+    #[tokio::test]
+    async fn leaving_frees_the_id_and_the_senders() {
+        let clients = Clients::new();
+        let registration = clients.register(4).expect("room");
+        let (id, secret) = (registration.id(), registration.secret().to_vec());
+        let sender = tokio::spawn({
+            let clients = clients.clone();
+            async move { clients.cancel(id, &secret).await }
+        });
+        tokio::task::yield_now().await;
+        drop(registration);
+        sender.await.expect("the sender is let go");
+        assert_eq!(clients.count(), 0);
+    }
+}

@@ -1,0 +1,86 @@
+//! Where clients arrive: listeners, the gate that every login passes, the directory of clients (cancel keys, drain).
+//!
+//! Knows no protocol: a [`crate::backend::Frontend`] speaks to the peer and hands over a [`Client`].
+
+mod clients;
+mod gate;
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+pub use clients::{CancelTicket, Clients, ClientsFull, Event, Registration};
+pub use gate::{GateClosed, LoginGate};
+
+use crate::{
+    backend::Backend,
+    net::Peer,
+    registry::Route,
+    settings::{PoolMode, Timeouts},
+};
+
+/// What became of a peer that connected.
+pub enum Greeting<B: Backend> {
+    /// It logged in.
+    Client(Box<Client<B>>),
+    /// It delivered a cancel request; `socket` is closed only when the request has been dealt with, because its sender
+    /// takes the end of the stream as "done".
+    Cancel {
+        /// The client's id, as given out by [`Clients::register`].
+        id: u32,
+        /// What must match.
+        secret: Vec<u8>,
+        /// Kept open until the end.
+        socket: Box<dyn Send>,
+    },
+    /// It was refused and told so, or was never a client (a port scan, a health check).
+    Nothing,
+}
+
+/// A client that has logged in and was told so; the next thing it sends is a request.
+pub struct Client<B: Backend> {
+    /// Its stream.
+    pub io: B::ClientIo,
+    /// Bytes that arrived behind its last login message.
+    pub read_ahead: BytesMut,
+    /// Its conversation.
+    pub dialogue: B::Dialogue,
+    /// Where its server connections come from.
+    pub route: Route<B>,
+    /// Which of them can serve it.
+    pub profile: B::Profile,
+    /// What applies to it.
+    pub terms: Terms,
+    /// Its place in the directory of clients; ends with it.
+    pub registration: Registration,
+    /// Who it is, for logs.
+    pub identity: Identity,
+}
+
+/// What applies to one client: its source's settings with its user's overrides.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// When a server connection goes back.
+    pub pool_mode: PoolMode,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Overrides the pool's `pool_timeout` (`Some(None)` = for ever).
+    pub pool_timeout: Option<Option<std::time::Duration>>,
+    /// Where each was set, for error texts.
+    pub origins: crate::settings::Origins,
+}
+
+/// Who a client is, for logs and views. Holds nothing secret.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Listener name.
+    pub listener: Arc<str>,
+    /// User name.
+    pub user: Arc<str>,
+    /// Source name.
+    pub source: Arc<str>,
+    /// Where it comes from.
+    pub peer: Peer,
+    /// Whether its connection is encrypted.
+    pub encrypted: bool,
+}

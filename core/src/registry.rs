@@ -1,0 +1,289 @@
+//! Sources by name, and which pool of a source serves a client.
+//!
+//! Invariant: a source that cannot be used is still in the registry, with the reason, so that its clients are told why;
+//! it never affects another source.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use parking_lot::RwLock;
+
+use crate::{
+    backend::{Access, Backend},
+    pool::Pool,
+    refusal::{Limit, Refusal},
+    settings::{Origins, ReplicaRouting, Timeouts},
+};
+
+/// A declared source: its pools, and what applies to its clients.
+pub struct Source<B: Backend> {
+    /// As declared.
+    pub name: Arc<str>,
+    /// Names by which clients may ask for it.
+    pub database_names: Vec<String>,
+    /// The primary's pool.
+    pub primary: Arc<Pool<B>>,
+    /// One pool for each read replica.
+    pub replicas: Vec<Arc<Pool<B>>>,
+    /// Further databases by name (`connection_set`).
+    pub named: Vec<(String, Arc<Pool<B>>)>,
+    /// What may go to replicas unasked.
+    pub replica_routing: ReplicaRouting,
+    /// Time limits of its clients.
+    pub timeouts: Timeouts,
+    /// How many clients it takes; `None` = no limit of its own.
+    pub max_client_connections: Option<u32>,
+    /// Where each value was set.
+    pub origins: Origins,
+    clients: Arc<AtomicU32>,
+}
+
+/// The parts of a [`Source`] that its maker decides.
+pub struct SourceParts<B: Backend> {
+    /// See [`Source::name`].
+    pub name: Arc<str>,
+    /// See [`Source::database_names`].
+    pub database_names: Vec<String>,
+    /// See [`Source::primary`].
+    pub primary: Arc<Pool<B>>,
+    /// See [`Source::replicas`].
+    pub replicas: Vec<Arc<Pool<B>>>,
+    /// See [`Source::named`].
+    pub named: Vec<(String, Arc<Pool<B>>)>,
+    /// See [`Source::replica_routing`].
+    pub replica_routing: ReplicaRouting,
+    /// See [`Source::timeouts`].
+    pub timeouts: Timeouts,
+    /// See [`Source::max_client_connections`].
+    pub max_client_connections: Option<u32>,
+    /// See [`Source::origins`].
+    pub origins: Origins,
+}
+
+/// Counts one client of a source for as long as it lives.
+#[derive(Debug)]
+pub struct ClientCount(Arc<AtomicU32>);
+
+impl<B: Backend> Source<B> {
+    /// Makes a source that nobody uses yet.
+    pub fn new(parts: SourceParts<B>) -> Arc<Self> {
+        let SourceParts {
+            name,
+            database_names,
+            primary,
+            replicas,
+            named,
+            replica_routing,
+            timeouts,
+            max_client_connections,
+            origins,
+        } = parts;
+        Arc::new(Source {
+            name,
+            database_names,
+            primary,
+            replicas,
+            named,
+            replica_routing,
+            timeouts,
+            max_client_connections,
+            origins,
+            clients: Arc::default(),
+        })
+    }
+
+    /// Takes a place among the source's clients.
+    ///
+    /// # Errors
+    /// [`Refusal::ClientLimit`] when there is none left.
+    pub fn admit(&self) -> Result<ClientCount, Refusal> {
+        let limit = self.max_client_connections.unwrap_or(u32::MAX);
+        let taken = self
+            .clients
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < limit).then_some(count + 1)
+            });
+        match taken {
+            Ok(_) => Ok(ClientCount(self.clients.clone())),
+            Err(_) => Err(Refusal::ClientLimit(Limit {
+                name: "max_client_connections",
+                value: limit.to_string(),
+                set_in: self.origins.of("max_client_connections").to_owned(),
+            })),
+        }
+    }
+
+    /// Clients at the moment.
+    pub fn client_count(&self) -> u32 {
+        self.clients.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for ClientCount {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a client asked for by its database name: `ledger`, `ledger@primary`, `ledger@read_replicas`, `ledger@eu_shard`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The primary, and replicas as `read_replica_routing` says.
+    Default,
+    /// Only the primary.
+    Primary,
+    /// Only replicas, or the primary while all of them are down.
+    ReadReplicas,
+    /// The member of the connection set with this index.
+    Named(usize),
+}
+
+/// Where a client's server connections come from.
+pub struct Route<B: Backend> {
+    /// The source.
+    pub source: Arc<Source<B>>,
+    /// Which part of it.
+    pub target: Target,
+    count: ClientCount,
+}
+
+impl<B: Backend> Route<B> {
+    /// A client's way to a source, and its place among the source's clients.
+    pub fn new(source: Arc<Source<B>>, target: Target, count: ClientCount) -> Self {
+        Route { source, target, count }
+    }
+
+    /// The pool to ask for what comes next.
+    pub fn pool(&self, access: Access) -> &Arc<Pool<B>> {
+        match (self.target, access) {
+            (Target::Named(index), _) => self
+                .source
+                .named
+                .get(index)
+                .map_or(&self.source.primary, |(_, pool)| pool),
+            (Target::ReadReplicas, _) | (Target::Default, Access::ReadOnly) => {
+                self.replica().unwrap_or(&self.source.primary)
+            }
+            (Target::Default | Target::Primary, _) => &self.source.primary,
+        }
+    }
+
+    /// The replica with the least work per connection among those that are up.
+    fn replica(&self) -> Option<&Arc<Pool<B>>> {
+        self.source
+            .replicas
+            .iter()
+            .filter(|pool| pool.is_up())
+            .min_by(|a, b| a.load().total_cmp(&b.load()))
+    }
+}
+
+impl<B: Backend> std::fmt::Debug for Route<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route")
+            .field("source", &self.source.name)
+            .field("target", &self.target)
+            .field("count", &self.count)
+            .finish()
+    }
+}
+
+/// What stands behind a database name.
+pub enum Entry<B: Backend> {
+    /// A source that serves.
+    Ready(Arc<Source<B>>),
+    /// A source that is declared but unusable.
+    Inconsistent {
+        /// Its name.
+        source: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl<B: Backend> Clone for Entry<B> {
+    fn clone(&self) -> Self {
+        match self {
+            Entry::Ready(source) => Entry::Ready(source.clone()),
+            Entry::Inconsistent { source, reason } => Entry::Inconsistent {
+                source: source.clone(),
+                reason: reason.clone(),
+            },
+        }
+    }
+}
+
+/// All sources of one database family, by the database names that clients use.
+pub struct Registry<B: Backend> {
+    entries: RwLock<HashMap<String, Entry<B>>>,
+}
+
+impl<B: Backend> Registry<B> {
+    /// An empty registry.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Registry {
+            entries: RwLock::default(),
+        })
+    }
+
+    /// Replaces everything at once (I9).
+    pub fn replace(&self, entries: HashMap<String, Entry<B>>) {
+        *self.entries.write() = entries;
+    }
+
+    /// Splits `database@target` and looks the database up. The name as a whole wins, so that a database whose name
+    /// contains an `@` can be reached.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownDatabase`] or [`Refusal::Inconsistent`].
+    pub fn find(&self, database: &str) -> Result<(Arc<Source<B>>, Target), Refusal> {
+        let entries = self.entries.read();
+        let (entry, suffix) = match entries.get(database) {
+            Some(entry) => (Some(entry), None),
+            None => match database.rsplit_once('@') {
+                Some((name, suffix)) => (entries.get(name), Some(suffix)),
+                None => (None, None),
+            },
+        };
+        match entry {
+            None => Err(Refusal::UnknownDatabase(database.to_owned())),
+            Some(Entry::Inconsistent { source, reason }) => Err(Refusal::Inconsistent {
+                source: source.clone(),
+                reason: reason.clone(),
+            }),
+            Some(Entry::Ready(source)) => {
+                let target = match suffix {
+                    None => Target::Default,
+                    Some("primary") => Target::Primary,
+                    Some("read_replicas") => Target::ReadReplicas,
+                    Some(name) => source
+                        .named
+                        .iter()
+                        .position(|(member, _)| member == name)
+                        .map(Target::Named)
+                        .ok_or_else(|| Refusal::UnknownDatabase(database.to_owned()))?,
+                };
+                Ok((source.clone(), target))
+            }
+        }
+    }
+
+    /// Every source that serves, once each.
+    pub fn sources(&self) -> Vec<Arc<Source<B>>> {
+        let mut sources: Vec<Arc<Source<B>>> = Vec::new();
+        for entry in self.entries.read().values() {
+            if let Entry::Ready(source) = entry
+                && !sources.iter().any(|known| Arc::ptr_eq(known, source))
+            {
+                sources.push(source.clone());
+            }
+        }
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        sources
+    }
+}
