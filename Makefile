@@ -1,0 +1,46 @@
+# The commands of this project. `make help` explains them.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+# Extra arguments for the test runner: make test TESTS=golden
+TESTS ?=
+
+.PHONY: help demo test nightly check build
+
+help: ## this text
+	@echo "Weir: a pooling gateway. Nothing but a Rust toolchain is needed; each target installs what it lacks and says so."
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make demo URL=postgres://user:password@host/database    the demo on a database of yours (it creates and drops one table)"
+	@echo "  make test TESTS=golden                                  only the tests whose name contains this"
+	@echo "  WEIR_TEST_DIRECT=1 make test TESTS=golden               the end-to-end tests against PostgreSQL itself: the tests' own check"
+	@echo "  WEIR_TEST_LOG=debug make test TESTS=golden              with the gateway's log at this level, printed when a test fails"
+
+demo: ## 200 clients over 5 server connections, live; ends with Ctrl-C and leaves nothing behind
+	@scripts/install-test-dependencies server
+	@$(CARGO) build --quiet --workspace --bins
+	@target=$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'); \
+	exec "$$target/debug/weir-demo" $(if $(URL),--url "$(URL)")
+
+build: ## everything that the tests run, once
+	@$(CARGO) build --workspace --bins
+
+# Plain `cargo test` on purpose, not nextest: the end-to-end tests of one process share one PostgreSQL cluster, and take
+# turns on the machine through one lock (tests/src/turn.rs).
+test: build ## every test but the long ones, with what they need installed first
+	@scripts/install-test-dependencies
+	@$(CARGO) test --workspace --no-fail-fast -- $(TESTS)
+
+nightly: build ## the long ones, which `make test` leaves out
+	@scripts/install-test-dependencies
+	@$(CARGO) test --workspace --no-fail-fast -- --ignored $(TESTS)
+
+check: ## format, lints and documentation, each without a single warning
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; fi

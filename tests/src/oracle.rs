@@ -1,0 +1,372 @@
+//! The answer oracle: every client asks for its own token in every form of the protocol and checks that it is its own
+//! token that comes back, while some clients leave as rudely as they can.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::task::JoinSet;
+
+use crate::{
+    clock,
+    cluster::{ROLE, ROLE_PASSWORD},
+    random::Random,
+    wire::{
+        self, Message, Patience, RawClient, bind, describe_message, execute, first_columns, first_error, parse, query,
+        sync,
+    },
+};
+
+/// How to ask.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    /// Where.
+    pub address: SocketAddr,
+    /// Database name.
+    pub database: String,
+    /// Clients at a time.
+    pub clients: u32,
+    /// How long.
+    pub duration: Duration,
+    /// Percent of requests that end with the client gone in the middle of its request.
+    pub rude: u64,
+    /// Percent of requests that end with the client gone in the middle of its answer.
+    pub leaving: u64,
+    /// An answer that takes longer is a hang.
+    pub patience: Duration,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Right answers.
+    pub right: u64,
+    /// Answers that belong to somebody else, or are not what was asked for.
+    pub wrong: u64,
+    /// Answers that did not come.
+    pub hung: u64,
+    /// Answers that are no protocol.
+    pub garbled: u64,
+    /// Clients that left on purpose.
+    pub left: u64,
+    /// Errors and disconnections that nobody asked for.
+    pub failed: u64,
+    /// The first few of everything that is not right, in words.
+    pub examples: Vec<String>,
+}
+
+impl Verdict {
+    fn add(&mut self, other: Verdict) {
+        self.right += other.right;
+        self.wrong += other.wrong;
+        self.hung += other.hung;
+        self.garbled += other.garbled;
+        self.left += other.left;
+        self.failed += other.failed;
+        self.examples.extend(other.examples);
+        self.examples.truncate(10);
+    }
+
+    /// Fails the test unless every answer was right.
+    #[track_caller]
+    pub fn expect_clean(&self) {
+        let clean = self.wrong == 0 && self.hung == 0 && self.garbled == 0 && self.failed == 0;
+        assert!(clean && self.right > 0, "the oracle found fault: {self:#?}");
+    }
+}
+
+/// What is wrong with one answer.
+enum Wrong {
+    Token(String),
+    Hang,
+    Garbled(String),
+    Failed(String),
+}
+
+impl From<std::io::Error> for Wrong {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::TimedOut => Wrong::Hang,
+            std::io::ErrorKind::InvalidData => Wrong::Garbled(error.to_string()),
+            _ => Wrong::Failed(error.to_string()),
+        }
+    }
+}
+
+impl Oracle {
+    /// Creates the table that the transactions use; once per database.
+    pub async fn prepare(admin: &tokio_postgres::Client) {
+        let sql = format!("CREATE TABLE oracle (token text PRIMARY KEY); GRANT ALL ON oracle TO {ROLE}");
+        admin.batch_execute(&sql).await.expect("a table can be made");
+    }
+
+    /// Asks for as long as it was told.
+    pub async fn run(&self) -> Verdict {
+        let mut clients = JoinSet::new();
+        for number in 0..self.clients {
+            let oracle = self.clone();
+            clients.spawn(async move { Client::new(oracle, number).run().await });
+        }
+        let mut verdict = Verdict::default();
+        while let Some(result) = clients.join_next().await {
+            verdict.add(result.expect("no client panics"));
+        }
+        verdict
+    }
+}
+
+struct Client {
+    oracle: Oracle,
+    number: u32,
+    asked: u64,
+    random: Random,
+    verdict: Verdict,
+}
+
+impl Client {
+    fn new(oracle: Oracle, number: u32) -> Client {
+        Client {
+            oracle,
+            number,
+            asked: 0,
+            random: Random::new(u64::from(number)),
+            verdict: Verdict::default(),
+        }
+    }
+
+    async fn run(mut self) -> Verdict {
+        let deadline = clock::now() + self.oracle.duration;
+        let mut connection = None;
+        while clock::now() < deadline {
+            let outcome = match connection.take() {
+                Some(open) => self.ask(open).await,
+                None => self.log_in().await,
+            };
+            match outcome {
+                Ok(kept) => connection = kept,
+                Err(wrong) => self.note(wrong),
+            }
+        }
+        if let Some(open) = connection {
+            open.leave().await;
+        }
+        self.verdict
+    }
+
+    fn note(&mut self, wrong: Wrong) {
+        let (count, text) = match wrong {
+            Wrong::Token(text) => (&mut self.verdict.wrong, format!("WRONG {text}")),
+            Wrong::Hang => (&mut self.verdict.hung, "HANG".to_owned()),
+            Wrong::Garbled(text) => (&mut self.verdict.garbled, format!("GARBLED {text}")),
+            Wrong::Failed(text) => (&mut self.verdict.failed, format!("FAILED {text}")),
+        };
+        *count += 1;
+        if self.verdict.examples.len() < 3 {
+            self.verdict.examples.push(format!("client {}: {text}", self.number));
+        }
+    }
+
+    async fn log_in(&mut self) -> Result<Option<RawClient>, Wrong> {
+        let login = RawClient::log_in(self.oracle.address, ROLE, ROLE_PASSWORD, &self.oracle.database);
+        let mut client = tokio::time::timeout(self.oracle.patience, login)
+            .await
+            .map_err(|_| Wrong::Hang)??;
+        client.patience = Patience(self.oracle.patience);
+        // The oracle's own prepared statement: the same name in every client, another text in each.
+        let sql = format!("SELECT $1::text || '/{}'", self.number);
+        let answer = client.ask(&[parse("own", &sql, &[]), sync()].concat()).await?;
+        no_error(&answer)?;
+        Ok(Some(client))
+    }
+
+    fn token(&mut self) -> String {
+        self.asked += 1;
+        format!("client{}-request{}-{:x}", self.number, self.asked, self.random.next())
+    }
+
+    /// One request in a form chosen at random; None when the client left on purpose.
+    async fn ask(&mut self, mut client: RawClient) -> Result<Option<RawClient>, Wrong> {
+        if self.random.percent(self.oracle.rude) {
+            self.leave_in_request(client).await;
+            return Ok(None);
+        }
+        if self.random.percent(self.oracle.leaving) {
+            self.leave_in_answer(client).await;
+            return Ok(None);
+        }
+        let token = self.token();
+        match self.random.below(7) {
+            0 => simple(&mut client, &token).await?,
+            1 => extended(&mut client, &token).await?,
+            2 => prepared(&mut client, &token, self.number).await?,
+            3 => pipelined(&mut client, &token, self.number).await?,
+            4 => many_rows(&mut client, &token).await?,
+            5 => failing(&mut client, &token).await?,
+            _ => transaction(&mut client, &token).await?,
+        }
+        self.verdict.right += 1;
+        Ok(Some(client))
+    }
+
+    /// Half a message, a Parse without its Sync, a transaction without its end, a statement nobody waits for.
+    async fn leave_in_request(&mut self, mut client: RawClient) {
+        let token = self.token();
+        let bytes = match self.random.below(5) {
+            0 => query(&format!("SELECT '{token}'"))[..9].to_vec(),
+            1 => parse("", &format!("SELECT '{token}'"), &[]),
+            2 => query(&format!("BEGIN; INSERT INTO oracle VALUES ('{token}')")),
+            3 => query("SELECT pg_sleep(0.05)"),
+            _ => [
+                parse("", "SELECT 1", &[]),
+                bind("", "", &[]),
+                execute("", 0),
+                sync(),
+                parse("x", "SELEC", &[]),
+            ]
+            .concat(),
+        };
+        let _ = client.send(&bytes).await;
+        if self.random.percent(50) {
+            tokio::time::sleep(Duration::from_millis(self.random.below(5))).await;
+        }
+        self.verdict.left += 1;
+    }
+
+    async fn leave_in_answer(&mut self, mut client: RawClient) {
+        let token = self.token();
+        let _ = client
+            .send(&query(&format!(
+                "SELECT '{token}', repeat('x', 20000) FROM generate_series(1, 50)"
+            )))
+            .await;
+        let _ = client.receive().await;
+        self.verdict.left += 1;
+    }
+}
+
+async fn simple(client: &mut RawClient, token: &str) -> Result<(), Wrong> {
+    let answer = client.simple(&format!("SELECT '{token}'")).await?;
+    expect(&answer, &[token], "TDCZ")
+}
+
+async fn extended(client: &mut RawClient, token: &str) -> Result<(), Wrong> {
+    let request = [
+        parse("", "SELECT $1::text", &[]),
+        bind("", "", &[Some(token.as_bytes())]),
+        describe_message(b'P', ""),
+        execute("", 0),
+        sync(),
+    ];
+    let answer = client.ask(&request.concat()).await?;
+    expect(&answer, &[token], "12TDCZ")
+}
+
+/// In two round trips of its own: the unnamed statement must still be this client's in the second one.
+async fn prepared(client: &mut RawClient, token: &str, number: u32) -> Result<(), Wrong> {
+    let answer = client
+        .ask(
+            &[
+                parse("", &format!("SELECT $1::text || '+{number}'"), &[]),
+                describe_message(b'S', ""),
+                sync(),
+            ]
+            .concat(),
+        )
+        .await?;
+    expect(&answer, &[], "1tTZ")?;
+    let unnamed = [bind("", "", &[Some(token.as_bytes())]), execute("", 0), sync()].concat();
+    expect(&client.ask(&unnamed).await?, &[&format!("{token}+{number}")], "2DCZ")?;
+    let named = [bind("", "own", &[Some(token.as_bytes())]), execute("", 0), sync()].concat();
+    expect(&client.ask(&named).await?, &[&format!("{token}/{number}")], "2DCZ")
+}
+
+/// Three groups at once, the middle one fails.
+async fn pipelined(client: &mut RawClient, token: &str, number: u32) -> Result<(), Wrong> {
+    let own = [bind("", "own", &[Some(token.as_bytes())]), execute("", 0), sync()].concat();
+    let broken = [
+        parse("", "SELECT 1/0", &[]),
+        bind("", "", &[]),
+        execute("", 0),
+        bind("", "own", &[None]),
+        sync(),
+    ]
+    .concat();
+    client.send(&[own.clone(), broken, own].concat()).await?;
+    let expected = format!("{token}/{number}");
+    expect(&client.until(b'Z').await?, &[&expected], "2DCZ")?;
+    let answer = client.until(b'Z').await?;
+    match first_error(&answer).and_then(Message::sqlstate) {
+        Some("22012") => {}
+        _ => {
+            return Err(Wrong::Token(format!(
+                "a division by zero was answered\n{}",
+                wire::describe(&answer)
+            )));
+        }
+    }
+    expect(&client.until(b'Z').await?, &[&expected], "2DCZ")
+}
+
+async fn many_rows(client: &mut RawClient, token: &str) -> Result<(), Wrong> {
+    let answer = client
+        .simple(&format!(
+            "SELECT '{token}', repeat('y', 500) FROM generate_series(1, 100)"
+        ))
+        .await?;
+    expect(&answer, &[token; 100], &format!("T{}CZ", "D".repeat(100)))
+}
+
+async fn failing(client: &mut RawClient, token: &str) -> Result<(), Wrong> {
+    let answer = client.simple(&format!("SELECT \"{token}\"")).await?;
+    let message = first_error(&answer)
+        .and_then(|error| error.field(b'M'))
+        .unwrap_or_default();
+    if message.contains(token) {
+        Ok(())
+    } else {
+        Err(Wrong::Token(format!("{token}: {}", wire::describe(&answer))))
+    }
+}
+
+async fn transaction(client: &mut RawClient, token: &str) -> Result<(), Wrong> {
+    expect(&client.simple("BEGIN").await?, &[], "CZ")?;
+    expect(
+        &client.simple(&format!("INSERT INTO oracle VALUES ('{token}')")).await?,
+        &[],
+        "CZ",
+    )?;
+    let mine =
+        format!("SELECT token FROM oracle WHERE xmin::text = pg_current_xact_id()::xid::text AND token = '{token}'");
+    expect(&client.simple(&mine).await?, &[token], "TDCZ")?;
+    expect(&client.simple("COMMIT").await?, &[], "CZ")?;
+    expect(
+        &client
+            .simple(&format!("SELECT token FROM oracle WHERE token = '{token}'"))
+            .await?,
+        &[token],
+        "TDCZ",
+    )
+}
+
+fn no_error(answer: &[Message]) -> Result<(), Wrong> {
+    match first_error(answer) {
+        Some(error) => Err(Wrong::Failed(error.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// The answer's rows and message types, ParameterStatus and notices aside.
+fn expect(answer: &[Message], rows: &[&str], tags: &str) -> Result<(), Wrong> {
+    no_error(answer)?;
+    let found: String = answer
+        .iter()
+        .map(|message| char::from(message.tag))
+        .filter(|tag| !matches!(tag, 'S' | 'N' | 'A'))
+        .collect();
+    if found == tags && first_columns(answer) == rows {
+        Ok(())
+    } else {
+        Err(Wrong::Token(format!(
+            "expected {tags} {rows:?}, found\n{}",
+            wire::describe(answer)
+        )))
+    }
+}

@@ -1,0 +1,9 @@
+//! End-to-end tests: real clients, the real gateway, real PostgreSQL servers.
+//!
+//! One binary, because linking costs more than running. `WEIR_TEST_DIRECT=1` leaves the gateway out, which checks the
+//! tests themselves; those that ask for something only a gateway does are skipped then.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod oracle;
