@@ -1,0 +1,78 @@
+//! Addresses in libpq's notation: URIs and `keyword=value` strings. Pure.
+//!
+//! Follows PostgreSQL's documentation, "Connection Strings" and "Parameter Key Words". What libpq accepts and the
+//! gateway can honour is honoured; what would weaken security if it were ignored is refused; unknown parameters are an
+//! error, as in libpq. No message quotes a value other than those of fixed words.
+
+mod conninfo;
+mod endpoint;
+mod parameters;
+mod uri;
+
+pub(crate) use endpoint::check_tls;
+pub(crate) use parameters::is_ours;
+
+use std::{fmt, str::FromStr};
+
+use crate::model::PostgresEndpoint;
+
+/// An understood address.
+pub(crate) struct Parsed {
+    /// The address.
+    pub(crate) endpoint: PostgresEndpoint,
+    /// What was ignored, one sentence each.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Parses a URI or a `keyword=value` string.
+pub(crate) fn parse(text: &str) -> Result<Parsed, AddressError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(AddressError::new("the address is empty"));
+    }
+    if text.contains('\0') {
+        return Err(AddressError::new("the address contains a NUL character"));
+    }
+    let parameters = match uri::strip_scheme(text) {
+        Some(rest) => uri::parse(rest)?,
+        None if text.contains("://") => {
+            return Err(AddressError::new(
+                "the URL must begin with postgres:// or postgresql://",
+            ));
+        }
+        None => conninfo::parse(text)?,
+    };
+    endpoint::build(parameters)
+}
+
+/// Why an address cannot be used. Quotes no password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressError(String);
+
+impl AddressError {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        AddressError(reason.into())
+    }
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl FromStr for PostgresEndpoint {
+    type Err = AddressError;
+
+    /// From a URI or a `keyword=value` string.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let endpoint = parse(text)?.endpoint;
+        check_tls(&endpoint).map_err(AddressError)?;
+        Ok(endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests;
