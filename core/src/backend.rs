@@ -71,6 +71,12 @@ pub trait TransactionDetection {
     /// The state, from what the server answered; never from what was sent.
     fn state(&self) -> SessionState;
 
+    /// Requests answered completely so far on this connection, the gateway's own included. Only its change matters: a
+    /// query time-out starts anew when it moves.
+    fn completed(&self) -> u64 {
+        0
+    }
+
     /// Judges bytes that arrive while nobody holds the connection: notices are legal, an error means it is dying.
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault>;
 }

@@ -84,3 +84,9 @@ pub struct Identity {
     /// Whether its connection is encrypted.
     pub encrypted: bool,
 }
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}@{}", self.user, self.source, self.peer)
+    }
+}

@@ -30,16 +30,17 @@ impl<B: Backend> Pool<B> {
     pub fn try_acquire(self: &Arc<Self>, _profile: &B::Profile) -> Option<Lease<B>> {
         todo!()
     }
-    pub async fn acquire(
+    pub fn acquire(
         self: &Arc<Self>,
         _profile: B::Profile,
         _pool_timeout: Option<std::time::Duration>,
-    ) -> Result<Lease<B>, Refusal> {
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Lease<B>, Refusal>> + Send>> {
         todo!()
     }
 }
 #[allow(missing_docs, clippy::todo)]
 impl<B: Backend> Lease<B> {
+    pub fn discard(self, _why: &'static str) {}
     pub fn finish(self) {
         let _ = ResetDepth::Nothing;
         todo!()

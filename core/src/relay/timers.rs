@@ -1,0 +1,168 @@
+//! The clocks of one client's life, folded into one timer.
+//!
+//! The timer is armed for the earliest deadline that may apply and not touched per query: when it fires early, it is
+//! armed again for what applies by then. A client without time limits has no `Watch` at all.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::Sleep;
+
+use crate::{
+    backend::{SessionState, TransactionDetection},
+    clock::{self, Instant},
+    front::Terms,
+    refusal::{Limit, Refusal},
+    settings::Timeouts,
+};
+
+pub(super) struct Watch {
+    limits: Timeouts,
+    phase: Phase,
+    since: Instant,
+    completed: u64,
+    lease_since: Instant,
+    timer: Pin<Box<Sleep>>,
+    armed_for: Option<Instant>,
+}
+
+/// What the client is doing, as far as time limits care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Holds no server connection, or holds one outside of a transaction.
+    AtRest,
+    Running,
+    InTransaction,
+    /// A cancel request was sent because of a limit; next the connection is closed.
+    Grace(Instant),
+    /// The transaction was rolled back because of a limit.
+    RollingBack,
+}
+
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expired {
+    ClientIdle,
+    IdleInTransaction,
+    Query,
+    TransactionRunning,
+    TransactionAtRest,
+    /// The server did not react to a cancel request.
+    Grace,
+}
+
+impl Watch {
+    /// A watch, if there is anything to watch.
+    pub(super) fn for_limits(limits: &Timeouts) -> Option<Box<Self>> {
+        let any = [limits.query, limits.idle_in_transaction, limits.transaction, limits.client_idle];
+        any.iter().any(Option::is_some).then(|| {
+            let now = clock::now();
+            Box::new(Watch {
+                limits: limits.clone(),
+                phase: Phase::AtRest,
+                since: now,
+                completed: 0,
+                lease_since: now,
+                timer: Box::pin(tokio::time::sleep_until(now)),
+                armed_for: None,
+            })
+        })
+    }
+
+    pub(super) fn lease_started(&mut self) {
+        self.lease_since = clock::now();
+    }
+
+    /// Takes note of where the client stands.
+    pub(super) fn observe(&mut self, session: Option<&impl TransactionDetection>) {
+        let phase = match session.map(TransactionDetection::state) {
+            None | Some(SessionState::Idle | SessionState::Pinned(_) | SessionState::Broken(_)) => Phase::AtRest,
+            Some(SessionState::Busy) => Phase::Running,
+            Some(SessionState::InTransaction { .. }) => Phase::InTransaction,
+        };
+        let completed = session.map_or(0, TransactionDetection::completed);
+        let same = match (self.phase, phase) {
+            (Phase::Grace(_), Phase::Running) => true,
+            (Phase::RollingBack, Phase::Running | Phase::InTransaction) => true,
+            (before, now) => before == now,
+        };
+        if !same || (completed != self.completed && self.phase != Phase::RollingBack) {
+            // A session-pinned client starts its next transaction without a new lease.
+            if self.phase == Phase::AtRest && phase != Phase::AtRest {
+                self.lease_since = clock::now();
+            }
+            self.phase = phase;
+            self.completed = completed;
+            self.since = clock::now();
+        }
+    }
+
+    /// The limit that has been reached, if any, or a wake-up at the next one.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
+        while let Some((deadline, expired)) = self.next_deadline() {
+            if self.armed_for.is_none_or(|armed| armed > deadline) {
+                self.timer.as_mut().reset(deadline);
+                self.armed_for = Some(deadline);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            self.armed_for = None;
+            let now = clock::now();
+            if now >= deadline {
+                self.phase = match expired {
+                    Expired::Query | Expired::TransactionRunning => Phase::Grace(now + self.limits.cancel_wait),
+                    Expired::IdleInTransaction | Expired::TransactionAtRest => Phase::RollingBack,
+                    Expired::ClientIdle | Expired::Grace => self.phase,
+                };
+                return Poll::Ready(expired);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, Expired)> {
+        let after = |limit: Option<Duration>, since: Instant, what| limit.map(|limit| (since + limit, what));
+        let candidates = match self.phase {
+            Phase::AtRest => [after(self.limits.client_idle, self.since, Expired::ClientIdle), None],
+            Phase::Running => [
+                after(self.limits.query, self.since, Expired::Query),
+                after(self.limits.transaction, self.lease_since, Expired::TransactionRunning),
+            ],
+            Phase::InTransaction => [
+                after(self.limits.idle_in_transaction, self.since, Expired::IdleInTransaction),
+                after(self.limits.transaction, self.lease_since, Expired::TransactionAtRest),
+            ],
+            Phase::Grace(end) => [Some((end, Expired::Grace)), None],
+            Phase::RollingBack => [None, None],
+        };
+        candidates.into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
+    }
+}
+
+impl Expired {
+    /// In words, with the limit and where it is set.
+    pub(super) fn refusal(self, terms: &Terms) -> Refusal {
+        let limit = |name: &'static str, value: Option<Duration>| Limit {
+            name,
+            value: format!("{} s", value.unwrap_or_default().as_secs_f64()),
+            set_in: terms.origins.of(name).to_owned(),
+        };
+        let timeouts = &terms.timeouts;
+        match self {
+            Expired::ClientIdle => Refusal::ClientIdle(limit("client_idle_timeout", timeouts.client_idle)),
+            Expired::IdleInTransaction => {
+                Refusal::IdleInTransaction(limit("idle_in_transaction_timeout", timeouts.idle_in_transaction))
+            }
+            Expired::Query => Refusal::QueryTimeout(limit("query_timeout", timeouts.query)),
+            Expired::TransactionRunning | Expired::TransactionAtRest => {
+                Refusal::TransactionTimeout(limit("transaction_timeout", timeouts.transaction))
+            }
+            Expired::Grace => Refusal::QueryTimeout(limit("cancel_wait", Some(timeouts.cancel_wait))),
+        }
+    }
+}
