@@ -208,7 +208,11 @@ impl Lane {
                 Err(fault) => break Verdict::Fault(fault),
             }
         };
-        Judged { consumed: position, run, verdict }
+        Judged {
+            consumed: position,
+            run,
+            verdict,
+        }
     }
 
     /// Passes on or drops what belongs to the message under way; returns how many bytes that were.
@@ -294,11 +298,7 @@ impl Lane {
 }
 
 /// One write of what is not empty among three slices.
-fn poll_write_slices<I: Io>(
-    io: &mut I,
-    cx: &mut Context<'_>,
-    slices: [IoSlice<'_>; 3],
-) -> Poll<io::Result<usize>> {
+fn poll_write_slices<I: Io>(io: &mut I, cx: &mut Context<'_>, slices: [IoSlice<'_>; 3]) -> Poll<io::Result<usize>> {
     let mut filled = slices.iter().filter(|slice| !slice.is_empty());
     let io = Pin::new(io);
     match (filled.next(), filled.next()) {

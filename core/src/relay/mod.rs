@@ -116,7 +116,16 @@ struct Life<B: Backend> {
 
 impl<B: Backend> Life<B> {
     fn new(client: Client<B>) -> Self {
-        let Client { io, read_ahead, dialogue, route, profile, terms, registration, identity } = client;
+        let Client {
+            io,
+            read_ahead,
+            dialogue,
+            route,
+            profile,
+            terms,
+            registration,
+            identity,
+        } = client;
         let mut to_server = Lane::new(Toward::Server);
         to_server.keep(&read_ahead);
         Life {
@@ -129,7 +138,11 @@ impl<B: Backend> Life<B> {
             registration,
             identity,
             to_client: Lane::new(Toward::Client),
-            held: if read_ahead.is_empty() { Held::Nothing } else { Held::Again },
+            held: if read_ahead.is_empty() {
+                Held::Nothing
+            } else {
+                Held::Again
+            },
             to_server,
             attached: None,
             cancel: Cancel::default(),
@@ -145,7 +158,9 @@ impl<B: Backend> Life<B> {
                 Event::Inbox(event) => self.on_inbox(event),
                 Event::Expired(expired) => self.on_expired(expired),
                 Event::ServerGone(why) => self.on_server_gone(why),
-                Event::ClientFault(what) => self.refuse(&Refusal::ProtocolViolation(what)).or(Some(Ending::Told(what))),
+                Event::ClientFault(what) => self
+                    .refuse(&Refusal::ProtocolViolation(what))
+                    .or(Some(Ending::Told(what))),
                 Event::Drained => self.on_drain(),
                 Event::Finish => Some(Ending::Goodbye),
                 Event::ClientGone => Some(Ending::Vanished),
@@ -200,7 +215,9 @@ impl<B: Backend> Life<B> {
         if let Some(attached) = &mut self.attached
             && !self.to_server.is_flushed()
         {
-            let sent = self.to_server.poll_send(&mut attached.lease.io, cx, &mut scratch.gather, &[]);
+            let sent = self
+                .to_server
+                .poll_send(&mut attached.lease.io, cx, &mut scratch.gather, &[]);
             if sent.is_err() {
                 return Err(self.last_words(cx, scratch));
             }
@@ -210,7 +227,9 @@ impl<B: Backend> Life<B> {
 
     /// One read from the server, judged and sent on. False when there was nothing to read, or no room for it.
     fn pump_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event> {
-        let Some(attached) = &mut self.attached else { return Ok(false) };
+        let Some(attached) = &mut self.attached else {
+            return Ok(false);
+        };
         if !self.to_client.is_flushed() {
             return Ok(false);
         }
@@ -225,7 +244,9 @@ impl<B: Backend> Life<B> {
     }
 
     fn judge_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, count: usize) -> Result<(), Event> {
-        let Some(Attached { lease, .. }) = &mut self.attached else { return Ok(()) };
+        let Some(Attached { lease, .. }) = &mut self.attached else {
+            return Ok(());
+        };
         let Scratch { read, gather, out } = scratch;
         let kept;
         let bytes = if self.to_client.unjudged() == 0 {
@@ -239,9 +260,13 @@ impl<B: Backend> Life<B> {
             &kept[..]
         };
         let (dialogue, session) = (&mut self.dialogue, &mut lease.session);
-        let judged = self.to_client.judge(bytes, gather, out, |bytes, out| dialogue.from_server(bytes, session, out));
+        let judged = self.to_client.judge(bytes, gather, out, |bytes, out| {
+            dialogue.from_server(bytes, session, out)
+        });
         self.to_server.push(&mut out.to_server);
-        let sent = self.to_client.poll_send(&mut self.io, cx, gather, &bytes[judged.run.clone()]);
+        let sent = self
+            .to_client
+            .poll_send(&mut self.io, cx, gather, &bytes[judged.run.clone()]);
         self.to_client.keep(&bytes[judged.consumed..]);
         if self.held == Held::UntilAnswered {
             self.held = Held::Again;
@@ -266,8 +291,7 @@ impl<B: Backend> Life<B> {
             }
         }
         let server_is_full = self.attached.is_some() && !self.to_server.is_flushed();
-        let stopped_and_full =
-            self.held == Held::UntilAnswered && self.to_server.unjudged() >= limits::MAX_HELD;
+        let stopped_and_full = self.held == Held::UntilAnswered && self.to_server.unjudged() >= limits::MAX_HELD;
         if server_is_full || stopped_and_full || self.to_client.owed() >= limits::MAX_OWED {
             return Ok(false);
         }
@@ -298,16 +322,19 @@ impl<B: Backend> Life<B> {
         let bytes = if is_kept { &kept[..] } else { &read[..count] };
         let mut session = self.attached.as_mut().map(|attached| &mut attached.lease.session);
         let dialogue = &mut self.dialogue;
-        let judged = self
-            .to_server
-            .judge(bytes, gather, out, |bytes, out| dialogue.from_client(bytes, session.as_deref_mut(), out));
+        let judged = self.to_server.judge(bytes, gather, out, |bytes, out| {
+            dialogue.from_client(bytes, session.as_deref_mut(), out)
+        });
         self.to_client.push(&mut out.to_client);
         let sent = match &mut self.attached {
-            Some(attached) => {
-                self.to_server.poll_send(&mut attached.lease.io, cx, gather, &bytes[judged.run.clone()])
-            }
+            Some(attached) => self
+                .to_server
+                .poll_send(&mut attached.lease.io, cx, gather, &bytes[judged.run.clone()]),
             None => {
-                debug_assert!(gather.is_empty() && judged.run.is_empty(), "bytes for a server that is not there");
+                debug_assert!(
+                    gather.is_empty() && judged.run.is_empty(),
+                    "bytes for a server that is not there"
+                );
                 gather.clear();
                 Ok(())
             }
@@ -420,7 +447,8 @@ impl<B: Backend> Life<B> {
                 }
                 Waited::Inbox(front::Event::Drain) => {
                     self.future = Future::Draining;
-                    self.refuse(&Refusal::ShuttingDown).or(Some(Ending::Told("shutting down")))
+                    self.refuse(&Refusal::ShuttingDown)
+                        .or(Some(Ending::Told("shutting down")))
                 }
                 Waited::Inbox(front::Event::Terminate) => {
                     self.refuse(&Refusal::Terminated).or(Some(Ending::Told("terminated")))
@@ -431,7 +459,11 @@ impl<B: Backend> Life<B> {
     }
 
     fn listen_while_waiting(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Waited<B>> {
-        if self.to_client.poll_send(&mut self.io, cx, &mut scratch.gather, &[]).is_err() {
+        if self
+            .to_client
+            .poll_send(&mut self.io, cx, &mut scratch.gather, &[])
+            .is_err()
+        {
             return Poll::Ready(Waited::ClientGone);
         }
         while self.to_server.unjudged() < limits::MAX_HELD {
@@ -494,7 +526,8 @@ impl<B: Backend> Life<B> {
         }
         match &self.attached {
             Some(Attached { lease, pool }) if lease.session.state() == SessionState::Busy => {
-                self.cancel.start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
+                self.cancel
+                    .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
             }
             _ => self.cancel.forget(),
         }
@@ -508,7 +541,8 @@ impl<B: Backend> Life<B> {
                 if let Some(attached) = &mut self.attached {
                     tracing::info!(client = %self.identity, refusal = ?refusal, "transaction rolled back");
                     let mut out = Outbox::default();
-                    self.dialogue.abandon_transaction(&mut attached.lease.session, &refusal, &mut out);
+                    self.dialogue
+                        .abandon_transaction(&mut attached.lease.session, &refusal, &mut out);
                     self.to_server.push(&mut out.to_server);
                     self.to_client.push(&mut out.to_client);
                 }
@@ -517,7 +551,8 @@ impl<B: Backend> Life<B> {
             Expired::Query | Expired::TransactionRunning => {
                 if let Some(Attached { lease, pool }) = &self.attached {
                     tracing::info!(client = %self.identity, refusal = ?refusal, "cancelling");
-                    self.cancel.start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
+                    self.cancel
+                        .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
                 }
                 None
             }
@@ -560,7 +595,17 @@ impl<B: Backend> Life<B> {
 
     /// Parts: the client gets what it is owed and is closed, the server connection is brought to rest.
     async fn end(self, ending: Ending) {
-        let Life { io, dialogue, registration, mut to_client, to_server, attached, cancel, terms, .. } = self;
+        let Life {
+            io,
+            dialogue,
+            registration,
+            mut to_client,
+            to_server,
+            attached,
+            cancel,
+            terms,
+            ..
+        } = self;
         drop(registration);
         let owed = to_client.split_unsent();
         let farewell = async {
@@ -594,7 +639,11 @@ async fn farewell<I: crate::backend::Io>(mut io: I, mut lane: Lane) {
     let all = async {
         poll_fn(|cx| {
             let sent = lane.poll_send(&mut io, cx, &mut bytes::BytesMut::new(), &[]);
-            if sent.is_err() || lane.is_flushed() { Poll::Ready(()) } else { Poll::Pending }
+            if sent.is_err() || lane.is_flushed() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
         // The peer may have closed already; there is nobody left to tell.

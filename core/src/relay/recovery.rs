@@ -39,9 +39,18 @@ pub(super) async fn discard_or_recover<B: Backend>(
     ending: Ending,
 ) {
     let patience = terms.timeouts.recovery;
-    let outcome = tokio::time::timeout(patience, recover(&mut attached, &mut dialogue, &mut lanes, &mut cancel, terms, ending));
-    let outcome = outcome.await.unwrap_or(Err("its client left, and it did not come to rest in time"));
-    let outcome = outcome.and(if cancel.is_over() && !cancel.take_doubt() { Ok(()) } else { Err("a cancel request for it did not come back") });
+    let outcome = tokio::time::timeout(
+        patience,
+        recover(&mut attached, &mut dialogue, &mut lanes, &mut cancel, terms, ending),
+    );
+    let outcome = outcome
+        .await
+        .unwrap_or(Err("its client left, and it did not come to rest in time"));
+    let outcome = outcome.and(if cancel.is_over() && !cancel.take_doubt() {
+        Ok(())
+    } else {
+        Err("a cancel request for it did not come back")
+    });
     match outcome {
         Ok(()) => {
             dialogue.release(&mut attached.lease.session);
@@ -64,7 +73,11 @@ async fn recover<B: Backend>(
     lanes.to_client.receiver_gone();
     let mut may_cancel = leave(attached, dialogue, lanes, half_said)?;
     // Who says good-bye with a statement under way (fire and forget) means it to be carried out.
-    let grace = if ending == Ending::Goodbye { terms.timeouts.recovery / 2 } else { CANCEL_AFTER };
+    let grace = if ending == Ending::Goodbye {
+        terms.timeouts.recovery / 2
+    } else {
+        CANCEL_AFTER
+    };
     let mut grace = std::pin::pin!(tokio::time::sleep(grace));
     let mut budget = limits::MAX_DRAIN;
     loop {
@@ -79,7 +92,11 @@ async fn recover<B: Backend>(
             Pause::Cancel => {
                 may_cancel = false;
                 if attached.lease.session.state() == SessionState::Busy {
-                    cancel.start(&attached.pool, attached.lease.cancel_key.clone(), terms.timeouts.cancel_wait);
+                    cancel.start(
+                        &attached.pool,
+                        attached.lease.cancel_key.clone(),
+                        terms.timeouts.cancel_wait,
+                    );
                 }
             }
             Pause::InTransaction => may_cancel &= leave(attached, dialogue, lanes, false)?,
@@ -126,12 +143,15 @@ fn poll_rest<B: Backend>(
     let broke = "the connection broke after its client had left";
     loop {
         let lease = &mut attached.lease;
-        if lanes.to_server.poll_send(&mut lease.io, cx, &mut scratch.gather, &[]).is_err() {
+        if lanes
+            .to_server
+            .poll_send(&mut lease.io, cx, &mut scratch.gather, &[])
+            .is_err()
+        {
             return Poll::Ready(Err(broke));
         }
-        let quiet = lanes.to_server.is_flushed()
-            && lanes.to_client.unjudged() == 0
-            && lanes.to_client.body() == Body::None;
+        let quiet =
+            lanes.to_server.is_flushed() && lanes.to_client.unjudged() == 0 && lanes.to_client.body() == Body::None;
         match lease.session.state() {
             SessionState::Idle if quiet => return Poll::Ready(Ok(Pause::AtRest)),
             SessionState::InTransaction { .. } if quiet => return Poll::Ready(Ok(Pause::InTransaction)),
@@ -155,7 +175,9 @@ fn poll_rest<B: Backend>(
         }
         let mut bytes: BytesMut = lanes.to_client.take_unjudged();
         let session = &mut lease.session;
-        let judged = lanes.to_client.judge(&bytes, gather, out, |bytes, out| dialogue.from_server(bytes, session, out));
+        let judged = lanes.to_client.judge(&bytes, gather, out, |bytes, out| {
+            dialogue.from_server(bytes, session, out)
+        });
         lanes.to_server.push(&mut out.to_server);
         out.to_client.clear();
         gather.clear();

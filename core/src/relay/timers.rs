@@ -58,7 +58,12 @@ pub(super) enum Expired {
 impl Watch {
     /// A watch, if there is anything to watch.
     pub(super) fn for_limits(limits: &Timeouts) -> Option<Box<Self>> {
-        let any = [limits.query, limits.idle_in_transaction, limits.transaction, limits.client_idle];
+        let any = [
+            limits.query,
+            limits.idle_in_transaction,
+            limits.transaction,
+            limits.client_idle,
+        ];
         any.iter().any(Option::is_some).then(|| {
             let now = clock::now();
             Box::new(Watch {

@@ -1,0 +1,308 @@
+//! The relay over the toy backend: no sockets, and time stands still unless a test lets it pass.
+
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use weir_core::{
+    refusal::Rejection,
+    settings::{PoolSettings, Timeouts},
+    testing::gateway::Gateway,
+};
+
+fn gateway(max_connections: u32) -> Gateway {
+    gateway_with(max_connections, Timeouts::default())
+}
+
+fn gateway_with(max_connections: u32, timeouts: Timeouts) -> Gateway {
+    Gateway::new(
+        PoolSettings {
+            max_connections,
+            ..PoolSettings::default()
+        },
+        timeouts,
+    )
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_clients_share_few_connections_and_each_gets_its_own_answers() {
+    let gateway = gateway(3);
+    let mut tasks = Vec::new();
+    for number in 0..60 {
+        let mut client = gateway.connect();
+        tasks.push(tokio::spawn(async move {
+            for turn in 0..20 {
+                let token = format!("{number}-{turn}");
+                assert_eq!(client.ask(&format!("echo {token}")).await, token);
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("a client's answers are its own");
+    }
+    assert!(gateway.database.most_open() <= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_keeps_its_connection_and_the_next_client_waits() {
+    let gateway = gateway(1);
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    assert_eq!(first.ask("begin").await, "begun");
+    second.send("echo second").await;
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(first.ask("echo first").await, "first");
+    assert_eq!(first.ask("commit").await, "ended");
+    assert_eq!(second.answer().await, Some((b'i', "second".to_owned())));
+    assert_eq!(gateway.database.log(), ["begin", "echo first", "commit", "echo second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_set_is_put_back_before_the_next_one_comes() {
+    let gateway = gateway(1);
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    assert_eq!(first.ask("set secret").await, "set");
+    assert_eq!(second.ask("get").await, "");
+    assert_eq!(gateway.database.log(), ["set secret", "reset", "get"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_client_left_never_reaches_the_next() {
+    let gateway = gateway(1);
+    let mut first = gateway.connect();
+    first.send("big 100000").await;
+    let mut head = [0; 100];
+    first.io.read_exact(&mut head).await.expect("the answer begins");
+    drop(first);
+    let mut second = gateway.connect();
+    assert_eq!(second.ask("echo mine").await, "mine");
+    assert_eq!(
+        gateway.database.most_open(),
+        1,
+        "the connection was recovered, not replaced"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_whose_client_vanished_is_cancelled() {
+    let gateway = gateway(1);
+    let mut first = gateway.connect();
+    first.send("slow 3600000").await;
+    pass(Duration::from_millis(10)).await;
+    drop(first);
+    let mut second = gateway.connect();
+    assert_eq!(second.ask("echo mine").await, "mine");
+    assert_eq!(gateway.database.most_open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_whose_client_vanished_is_rolled_back() {
+    let gateway = gateway(1);
+    let mut first = gateway.connect();
+    first.ask("begin").await;
+    drop(first);
+    let mut second = gateway.connect();
+    assert_eq!(second.ask("echo mine").await, "mine");
+    assert_eq!(gateway.database.log(), ["begin", "rollback", "echo mine"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_request_costs_the_connection() {
+    let gateway = gateway(1);
+    let mut first = gateway.connect();
+    tokio::io::AsyncWriteExt::write_all(&mut first.io, b"\0\0\0\x20set half")
+        .await
+        .expect("written");
+    pass(Duration::from_millis(10)).await;
+    drop(first);
+    let mut second = gateway.connect();
+    assert_eq!(second.ask("get").await, "");
+    assert_eq!(gateway.database.log(), ["get"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_request_stops_what_runs_and_nothing_else() {
+    let gateway = gateway(1);
+    let mut client = gateway.connect();
+    let (id, secret) = client.key.clone();
+    gateway.clients.cancel(id, &secret).await;
+    client.send("slow 3600000").await;
+    pass(Duration::from_millis(10)).await;
+    gateway.clients.cancel(id, &secret).await;
+    assert_eq!(client.answer().await, Some((b'i', "cancelled".to_owned())));
+    assert_eq!(client.ask("echo after").await, "after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_in_the_queue_can_be_cancelled() {
+    let gateway = gateway(1);
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    first.ask("begin").await;
+    second.send("echo never").await;
+    pass(Duration::from_millis(10)).await;
+    let (id, secret) = second.key.clone();
+    gateway.clients.cancel(id, &secret).await;
+    let (_, said) = second.answer().await.expect("an answer");
+    assert!(said.contains("Cancelled"), "{said}");
+    first.ask("commit").await;
+    assert!(!gateway.database.log().contains(&"echo never".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_ties_up_its_own_connection_only() {
+    let gateway = gateway(2);
+    let mut slow = gateway.connect();
+    slow.send("big 5000000").await;
+    pass(Duration::from_secs(30)).await;
+    let mut other = gateway.connect();
+    assert_eq!(other.ask("echo quick").await, "quick");
+    let (_, text) = slow.answer().await.expect("the whole answer in the end");
+    assert_eq!(text.len(), 5_000_000);
+    assert_eq!(slow.ask("echo again").await, "again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_beyond_query_timeout_is_cancelled_and_the_client_stays() {
+    let timeouts = Timeouts {
+        query: Some(Duration::from_secs(2)),
+        ..Timeouts::default()
+    };
+    let gateway = gateway_with(1, timeouts);
+    let mut client = gateway.connect();
+    let before = weir_core::clock::now();
+    assert_eq!(client.ask("slow 3600000").await, "cancelled");
+    assert_eq!(before.elapsed().as_secs(), 2);
+    for _ in 0..5 {
+        assert_eq!(
+            client.ask("slow 1500").await,
+            "slept",
+            "each statement has its own time"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_transaction_is_rolled_back_and_the_client_stays() {
+    let timeouts = Timeouts {
+        idle_in_transaction: Some(Duration::from_secs(2)),
+        ..Timeouts::default()
+    };
+    let gateway = gateway_with(1, timeouts);
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    first.ask("begin").await;
+    assert_eq!(second.ask("echo through").await, "through");
+    assert_eq!(gateway.database.log(), ["begin", "rollback", "echo through"]);
+    assert_eq!(first.ask("echo still here").await, "still here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_idle_too_long_is_told_so_and_closed() {
+    let timeouts = Timeouts {
+        client_idle: Some(Duration::from_secs(5)),
+        ..Timeouts::default()
+    };
+    let gateway = gateway_with(1, timeouts);
+    let mut client = gateway.connect();
+    pass(Duration::from_secs(4)).await;
+    client.ask("echo busy").await;
+    pass(Duration::from_secs(4)).await;
+    client.ask("echo busy").await;
+    let (_, said) = client.answer().await.expect("a word before the end");
+    assert!(said.contains("client_idle_timeout"), "{said}");
+    assert_eq!(client.answer().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saturated_pool_says_so_after_pool_timeout() {
+    let settings = PoolSettings {
+        max_connections: 1,
+        pool_timeout: Some(Duration::from_secs(3)),
+        ..PoolSettings::default()
+    };
+    let gateway = Gateway::new(settings, Timeouts::default());
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    first.ask("begin").await;
+    let said = second.ask("echo x").await;
+    assert!(
+        said.contains("PoolTimeout") && said.contains("max_connections"),
+        "{said}"
+    );
+    assert_eq!(first.ask("commit").await, "ended", "the pool is unharmed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_databases_own_words_reach_every_waiter() {
+    let gateway = gateway(2);
+    let rejection = Rejection {
+        code: "28P01".to_owned(),
+        message: "wrong password".to_owned(),
+        detail: None,
+        hint: None,
+    };
+    gateway.database.refuse_logins(Some(rejection));
+    let mut clients: Vec<_> = (0..20).map(|_| gateway.connect()).collect();
+    for client in &mut clients {
+        client.send("echo x").await;
+    }
+    for client in &mut clients {
+        let answered = tokio::time::timeout(Duration::from_secs(1), client.answer()).await;
+        let (_, said) = answered.expect("within a second").expect("an answer");
+        assert!(said.contains("28P01"), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_server_costs_its_client_an_error_and_nobody_else_anything() {
+    let gateway = gateway(2);
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    second.ask("begin").await;
+    assert_eq!(first.ask("die").await, "server lost");
+    assert_eq!(second.ask("echo alive").await, "alive");
+    assert_eq!(gateway.connect().ask("echo new").await, "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_clients_between_transactions_only() {
+    let gateway = gateway(2);
+    let (mut resting, mut working) = (gateway.connect(), gateway.connect());
+    working.ask("begin").await;
+    resting.ask("echo x").await;
+    gateway.clients.drain();
+    let (_, said) = resting.answer().await.expect("a word before the end");
+    assert!(said.contains("ShuttingDown"), "{said}");
+    assert_eq!(working.ask("echo y").await, "y");
+    assert_eq!(working.ask("commit").await, "ended");
+    let (_, said) = working.answer().await.expect("a word before the end");
+    assert!(said.contains("ShuttingDown"), "{said}");
+    working.task.await.expect("the client's task ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn goodbye_in_mid_statement_lets_it_finish() {
+    let gateway = gateway(1);
+    let mut client = gateway.connect();
+    client.send("slow 1000").await;
+    client.send("bye").await;
+    drop(client);
+    pass(Duration::from_millis(1500)).await;
+    let mut next = gateway.connect();
+    assert_eq!(next.ask("echo next").await, "next");
+    assert_eq!(gateway.database.most_open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_left_when_everybody_has_gone() {
+    let gateway = gateway(4);
+    for _ in 0..10 {
+        let mut client = gateway.connect();
+        client.ask("echo x").await;
+        drop(client);
+    }
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(gateway.clients.count(), 0);
+    assert_eq!(gateway.source.client_count(), 0);
+    let stats = gateway.source.primary.stats();
+    assert_eq!((stats.leased, stats.waiting, stats.maintenance), (0, 0, 0));
+}
