@@ -1,5 +1,9 @@
 //! Sockets and TLS: the only place that knows what a byte stream is made of.
 
+mod dial;
+pub mod options;
 mod stream;
+pub mod tls;
 
-pub use stream::{Peer, Socket, Stream};
+pub use dial::{RemoteAddress, Target, dial, redial};
+pub use stream::{Peer, Proxied, Socket, Stream};

@@ -8,6 +8,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustls::{CommonState, ProtocolVersion};
+use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -21,6 +23,17 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A Unix domain socket.
     Unix(UnixStream),
+    /// From a proxy that told on whose behalf it connects (PROXY protocol).
+    Proxied(Box<Proxied>),
+}
+
+/// A connection from a proxy, and whom it speaks for.
+#[derive(Debug)]
+pub struct Proxied {
+    /// From the proxy; not itself proxied.
+    socket: Socket,
+    /// `None`: the proxy did not say.
+    client: Option<SocketAddr>,
 }
 
 /// Who is at the other end.
@@ -30,6 +43,9 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A process on this machine.
     Unix,
+    /// A client behind a proxy, as told by the proxy, if it told. Never counts as local, whatever the address: it is an
+    /// address of the proxy's network, and whatever trusts loopback must not trust somebody else's loopback.
+    Proxied(Option<SocketAddr>),
 }
 
 impl Peer {
@@ -38,6 +54,7 @@ impl Peer {
         match self {
             Peer::Tcp(address) => address.ip().to_canonical().is_loopback(),
             Peer::Unix => true,
+            Peer::Proxied(_) => false,
         }
     }
 }
@@ -47,6 +64,8 @@ impl fmt::Display for Peer {
         match self {
             Peer::Tcp(address) => address.fmt(f),
             Peer::Unix => f.write_str("unix socket"),
+            Peer::Proxied(Some(address)) => write!(f, "{address} (by proxy)"),
+            Peer::Proxied(None) => f.write_str("unknown (by proxy)"),
         }
     }
 }
@@ -60,7 +79,33 @@ impl Socket {
         match self {
             Socket::Tcp(tcp) => tcp.peer_addr().map(Peer::Tcp),
             Socket::Unix(_) => Ok(Peer::Unix),
+            Socket::Proxied(proxied) => Ok(Peer::Proxied(proxied.client)),
         }
+    }
+
+    /// The same socket, from a proxy that speaks for `client`.
+    pub fn on_behalf_of(self, client: Option<SocketAddr>) -> Self {
+        Socket::Proxied(Box::new(Proxied { socket: self, client }))
+    }
+
+    /// The TCP connection, if it is one.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Socket::Tcp(tcp) => Some(tcp),
+            Socket::Unix(_) => None,
+            Socket::Proxied(proxied) => proxied.socket.tcp(),
+        }
+    }
+
+    /// The first byte that a TCP peer sent, which stays unread: a TLS handshake that starts without being asked for
+    /// must find all its bytes. `None` at the end of the stream, and on Unix sockets, over which TLS is not spoken.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn peek_first_byte(&self) -> io::Result<Option<u8>> {
+        let Some(tcp) = self.tcp() else { return Ok(None) };
+        let mut first = [0];
+        Ok((tcp.peek(&mut first).await? == 1).then_some(first[0]))
     }
 }
 
@@ -88,6 +133,33 @@ impl Stream {
     /// Whether bytes are encrypted on the way.
     pub fn is_encrypted(&self) -> bool {
         !matches!(self, Stream::Plain(_))
+    }
+
+    /// The certificate that the peer showed, verified as far as the settings asked for.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.session()?.peer_certificates()?.first()
+    }
+
+    /// The protocol that was agreed on in the TLS handshake.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.session()?.alpn_protocol()
+    }
+
+    /// As PostgreSQL shows it: `TLSv1.3`. `None` in clear.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        Some(match self.session()?.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => "TLSv1.2",
+            ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            _ => "unknown",
+        })
+    }
+
+    fn session(&self) -> Option<&CommonState> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::TlsServer(tls) => Some(tls.get_ref().1),
+            Stream::TlsClient(tls) => Some(tls.get_ref().1),
+        }
     }
 }
 
@@ -129,9 +201,41 @@ macro_rules! delegate_io {
     };
 }
 
-delegate_io!(Socket { Tcp, Unix });
+delegate_io!(Socket { Tcp, Unix, Proxied });
 delegate_io!(Stream {
     Plain,
     TlsServer,
     TlsClient
 });
+
+impl AsyncRead for Proxied {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Proxied {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
