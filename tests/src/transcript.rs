@@ -1,7 +1,8 @@
 //! Golden transcripts: a script of messages, played to PostgreSQL itself and through the gateway; every byte of the
 //! answers must be the same.
 //!
-//! One message per line, `-` is the empty name, `\n` and `\t` mean themselves, `\N` is null:
+//! One message per line, `-` is the empty name, `\n` and `\t` mean themselves, `\N` is null,
+//! `\E` an empty parameter:
 //!
 //! | line | message |
 //! |---|---|
@@ -19,8 +20,9 @@
 //! | `< n 4` | read four messages |
 //! | `< quiet` | read what comes; nothing more may be on its way |
 //! | `< closed` | read up to the end of the connection |
+//! | `\|` | what follows goes out in a write of its own |
 //!
-//! Messages between two `<` lines go out in one write.
+//! Messages between two `<` lines go out in one write. `{x*1000}` is a thousand times `x`.
 
 use std::{io::Result, time::Duration};
 
@@ -32,6 +34,24 @@ pub struct Transcript {
     /// For error messages.
     pub name: String,
     steps: Vec<Step>,
+}
+
+/// What came at one `<` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// These messages.
+    Messages(Vec<Message>),
+    /// Something else than messages: the end of the connection, silence, nonsense.
+    BrokenOff(String),
+}
+
+impl std::fmt::Display for Heard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Heard::Messages(messages) => f.write_str(&wire::describe(messages)),
+            Heard::BrokenOff(how) => writeln!(f, "  {how}"),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +89,10 @@ impl Transcript {
             self.steps.push(read_wait(wait));
             return;
         }
+        if line == "|" {
+            self.steps.push(Step::Send(Vec::new()));
+            return;
+        }
         let bytes = encode(line);
         match self.steps.last_mut() {
             Some(Step::Send(pending)) => pending.extend(bytes),
@@ -76,15 +100,15 @@ impl Transcript {
         }
     }
 
-    /// Plays it; one list of messages for each `<` line. Where the connection breaks off, the last entry says how.
-    pub async fn play(&self, client: &mut RawClient) -> Vec<String> {
+    /// Plays it; one entry for each `<` line. Where the connection breaks off, the last entry says how.
+    pub async fn play(&self, client: &mut RawClient) -> Vec<Heard> {
         let mut heard = Vec::new();
         for step in &self.steps {
             match perform(step, client).await {
-                Ok(Some(messages)) => heard.push(wire::describe(&messages)),
+                Ok(Some(messages)) => heard.push(Heard::Messages(messages)),
                 Ok(None) => {}
                 Err(error) => {
-                    heard.push(format!("{:?}: {error}", error.kind()));
+                    heard.push(Heard::BrokenOff(error.to_string()));
                     break;
                 }
             }
@@ -97,6 +121,8 @@ async fn perform(step: &Step, client: &mut RawClient) -> Result<Option<Vec<Messa
     let messages = match step {
         Step::Send(bytes) => {
             client.send(bytes).await?;
+            // Small enough not to matter, long enough for the bytes to arrive by themselves.
+            tokio::time::sleep(Duration::from_micros(100)).await;
             return Ok(None);
         }
         Step::Ready(times) => {
@@ -189,5 +215,17 @@ fn encode(line: &str) -> Vec<u8> {
 }
 
 fn unescape(text: &str) -> String {
-    text.replace("\\n", "\n").replace("\\t", "\t")
+    if text == "\\E" {
+        return String::new();
+    }
+    let text = text.replace("\\n", "\n").replace("\\t", "\t");
+    let repetition = |range: &str| {
+        let (what, times) = range.split_once('*')?;
+        Some(what.repeat(times.parse().ok()?))
+    };
+    let expanded = text.split_once('{').and_then(|(before, rest)| {
+        let (range, after) = rest.split_once('}')?;
+        Some(format!("{before}{}{after}", repetition(range)?))
+    });
+    expanded.unwrap_or(text)
 }

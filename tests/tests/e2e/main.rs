@@ -5,5 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod drivers;
+mod golden;
 mod harness;
 mod oracle;
+mod pgbench;
