@@ -1,1 +1,9 @@
-//! placeholder
+//! The PostgreSQL family: protocol 3 on both sides.
+//!
+//! [`login`] opens server connections and greets clients, [`wire`] holds the messages that are looked into,
+//! [`settings`] what configures them. Knows nothing of YAML, pools or relays but their types.
+
+pub mod limits;
+pub mod login;
+pub mod settings;
+pub mod wire;

@@ -1,0 +1,115 @@
+//! The login itself: tokio-postgres's code over a stream under observation.
+
+use tokio::sync::oneshot;
+use tokio_postgres::{
+    Config, NoTls,
+    config::{ChannelBinding, SslMode, SslNegotiation},
+};
+use weir_config::PostgresEndpoint;
+use weir_core::{
+    net::{Stream, tls::certificate_binding_hash},
+    refusal::OpenError,
+};
+
+use super::{
+    recorder::{PasswordPolicy, Record, Recorder, Veto},
+    tee::{AlreadySecured, Tee},
+};
+
+/// Logs in. Off the reactor, because SCRAM costs milliseconds of hashing in between: the login runs on a thread of the
+/// blocking pool, and ends there soon after this future is dropped.
+pub(super) async fn log_in(
+    mut stream: Stream,
+    endpoint: &PostgresEndpoint,
+    startup: &[u8],
+    policy: PasswordPolicy,
+    host: &str,
+) -> Result<(Stream, Record), OpenError> {
+    let config = config(endpoint, &stream);
+    let startup = startup.to_vec();
+    let (alive, dropped) = oneshot::channel::<()>();
+    let runtime = tokio::runtime::Handle::current();
+    let login = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async move {
+            let mut recorder = Recorder::new(policy);
+            let result = tokio::select! {
+                result = converse(&mut stream, &config, startup, &mut recorder) => Some(result),
+                _ = dropped => None,
+            };
+            (stream, recorder.into_record(), result)
+        })
+    });
+    let (stream, record, result) =
+        login.await.map_err(|_| OpenError::Unreachable("the login was broken off".to_owned()))?;
+    drop(alive);
+    match result {
+        Some(Ok(())) => Ok((stream, record)),
+        Some(Err(error)) => Err(explain(&record, &error, endpoint, host)),
+        None => Err(OpenError::Unreachable("the login was broken off".to_owned())),
+    }
+}
+
+async fn converse(
+    stream: &mut Stream,
+    config: &Config,
+    startup: Vec<u8>,
+    recorder: &mut Recorder,
+) -> Result<(), tokio_postgres::Error> {
+    let binding = stream.peer_certificate().and_then(|certificate| certificate_binding_hash(certificate));
+    let encrypted = stream.is_encrypted();
+    let tee = Tee::new(stream, recorder, startup, binding);
+    // Client and connection are let go at once; all that matters is that the server said ReadyForQuery.
+    if encrypted {
+        config.connect_raw(tee, AlreadySecured).await.map(drop)
+    } else {
+        config.connect_raw(tee, NoTls).await.map(drop)
+    }
+}
+
+fn config(endpoint: &PostgresEndpoint, stream: &Stream) -> Config {
+    let mut config = Config::new();
+    // The startup packet is replaced, but MD5 needs the name.
+    config.user(&endpoint.user);
+    if let Some(password) = &endpoint.password {
+        config.password(password.expose());
+    }
+    config.channel_binding(match endpoint.channel_binding {
+        weir_config::ChannelBinding::Disable => ChannelBinding::Disable,
+        weir_config::ChannelBinding::Prefer => ChannelBinding::Prefer,
+        weir_config::ChannelBinding::Require => ChannelBinding::Require,
+    });
+    if stream.is_encrypted() {
+        config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    } else {
+        config.ssl_mode(SslMode::Disable);
+    }
+    config
+}
+
+fn explain(record: &Record, error: &tokio_postgres::Error, endpoint: &PostgresEndpoint, host: &str) -> OpenError {
+    if let Some(veto) = record.veto {
+        return OpenError::Untrusted(match veto {
+            Veto::ClearText => format!(
+                "{host} asks for the password in clear, but its certificate was not verified: no password was sent. \
+                 Use SCRAM on the server, or sslmode=verify-full with sslrootcert"
+            ),
+            Veto::Md5 => format!(
+                "{host} asks for an MD5 password, but its certificate was not verified: no password was sent. \
+                 Use SCRAM on the server, or sslmode=verify-full with sslrootcert"
+            ),
+            Veto::Protocol(what) => format!("{host} does not follow PostgreSQL's protocol: {what}"),
+        });
+    }
+    if let Some(rejection) = &record.rejection {
+        return OpenError::Rejected(rejection.clone());
+    }
+    if let Some(kind) = record.broken {
+        return OpenError::Unreachable(format!("{host} broke off the login: {kind}"));
+    }
+    if endpoint.password.is_none() {
+        return OpenError::Misconfigured(format!("{host} asks for a password, and the address holds none"));
+    }
+    // tokio-postgres's words for a failed SCRAM: no secret is in them.
+    let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    OpenError::Untrusted(format!("login at {host} failed: {reason}"))
+}

@@ -1,0 +1,228 @@
+//! The stream that tokio-postgres logs in over: the real one, with a [`Recorder`] in between.
+//!
+//! Invariants: never reads beyond the message at hand, so that after ReadyForQuery nothing is read ahead and the stream
+//! below can be used as it is; a body is allocated as it arrives, within the recorder's bounds; the startup packet of
+//! tokio-postgres, which can carry four parameters only, is replaced by the gateway's own.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use zeroize::Zeroize;
+
+use super::recorder::{Recorder, Verdict};
+
+/// Bytes of a body that are asked for at a time.
+const CHUNK: usize = 4096;
+
+/// A borrowed stream under observation.
+pub(super) struct Tee<'a, S> {
+    stream: &'a mut S,
+    recorder: &'a mut Recorder,
+    binding: Option<Vec<u8>>,
+    reading: Reading,
+    outgoing: Outgoing,
+}
+
+enum Reading {
+    Header { header: [u8; 5], have: usize },
+    Body { header: [u8; 5], length: usize, body: Vec<u8> },
+    Delivering { bytes: Vec<u8>, at: usize },
+    Over,
+}
+
+enum Outgoing {
+    /// tokio-postgres has not written its startup packet yet.
+    Startup(Vec<u8>),
+    /// Ours is on its way.
+    Flushing { packet: Vec<u8>, at: usize },
+    /// Everything passes.
+    Through,
+}
+
+const AT_BORDER: Reading = Reading::Header {
+    header: [0; 5],
+    have: 0,
+};
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
+    /// `binding`: the `tls-server-end-point` hash of the TLS session below, if there is one.
+    pub(super) fn new(stream: &'a mut S, recorder: &'a mut Recorder, startup: Vec<u8>, binding: Option<Vec<u8>>) -> Self {
+        Tee {
+            stream,
+            recorder,
+            binding,
+            reading: AT_BORDER,
+            outgoing: Outgoing::Startup(startup),
+        }
+    }
+
+    /// Reads one step further: up to the next border of header and body.
+    fn advance(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.reading = match &mut self.reading {
+            Reading::Header { header, have } => {
+                let mut buffer = ReadBuf::new(&mut header[*have..]);
+                ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut buffer)).inspect_err(|e| self.recorder.broken(e))?;
+                let read = buffer.filled().len();
+                if read == 0 {
+                    return Poll::Ready(Err(self.ended()));
+                }
+                *have += read;
+                if *have < header.len() {
+                    return Poll::Ready(Ok(()));
+                }
+                let header = *header;
+                let length = self.recorder.header(header).map_err(|_| vetoed())?;
+                let body = Vec::with_capacity(length.min(CHUNK));
+                if length == 0 { self.judge(header, body)? } else { Reading::Body { header, length, body } }
+            }
+            Reading::Body { header, length, body } => {
+                let have = body.len();
+                body.resize(have + (*length - have).min(CHUNK), 0);
+                let mut buffer = ReadBuf::new(&mut body[have..]);
+                let read = Pin::new(&mut *self.stream).poll_read(cx, &mut buffer);
+                let filled = buffer.filled().len();
+                body.truncate(have + filled);
+                ready!(read).inspect_err(|e| self.recorder.broken(e))?;
+                if filled == 0 {
+                    return Poll::Ready(Err(self.ended()));
+                }
+                if body.len() < *length {
+                    return Poll::Ready(Ok(()));
+                }
+                let (header, body) = (*header, std::mem::take(body));
+                self.judge(header, body)?
+            }
+            Reading::Delivering { .. } if self.recorder.is_over() => Reading::Over,
+            Reading::Delivering { .. } => AT_BORDER,
+            Reading::Over => return Poll::Ready(Err(io::Error::other("the login is over"))),
+        };
+        Poll::Ready(Ok(()))
+    }
+
+    fn judge(&mut self, header: [u8; 5], body: Vec<u8>) -> io::Result<Reading> {
+        let whole = |body: Vec<u8>| Reading::Delivering {
+            bytes: [&header[..], &body].concat(),
+            at: 0,
+        };
+        match self.recorder.judge(header[0], &body) {
+            Verdict::Deliver | Verdict::Ready => Ok(whole(body)),
+            Verdict::Replace(bytes) => Ok(Reading::Delivering {
+                bytes: bytes.to_vec(),
+                at: 0,
+            }),
+            Verdict::Swallow => Ok(AT_BORDER),
+            Verdict::Veto(_) => {
+                self.reading = Reading::Over;
+                Err(vetoed())
+            }
+        }
+    }
+
+    fn ended(&mut self) -> io::Error {
+        let error = io::Error::from(io::ErrorKind::UnexpectedEof);
+        self.recorder.broken(&error);
+        error
+    }
+
+    fn poll_startup(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Outgoing::Flushing { packet, at } = &mut self.outgoing {
+            if *at == packet.len() {
+                self.outgoing = Outgoing::Through;
+                break;
+            }
+            match ready!(Pin::new(&mut *self.stream).poll_write(cx, &packet[*at..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => *at += written,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The recorder knows why.
+fn vetoed() -> io::Error {
+    io::Error::other("vetoed")
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tee<'_, S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if let Reading::Delivering { bytes, at } = &mut this.reading
+                && *at < bytes.len()
+            {
+                let count = buf.remaining().min(bytes.len() - *at);
+                buf.put_slice(&bytes[*at..*at + count]);
+                *at += count;
+                return Poll::Ready(Ok(()));
+            }
+            ready!(this.advance(cx))?;
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tee<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Outgoing::Startup(packet) = &mut this.outgoing {
+            // tokio-postgres hands over its startup packet as one piece.
+            let whole = buf.first_chunk::<4>().is_some_and(|length| u32::from_be_bytes(*length) as usize == buf.len());
+            if !whole {
+                return Poll::Ready(Err(io::Error::other("the startup packet came in pieces")));
+            }
+            let packet = std::mem::take(packet);
+            this.outgoing = Outgoing::Flushing { packet, at: 0 };
+            return Poll::Ready(Ok(buf.len()));
+        }
+        ready!(this.poll_startup(cx))?;
+        Pin::new(&mut *this.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_startup(cx))?;
+        Pin::new(&mut *this.stream).poll_flush(cx)
+    }
+
+    /// The stream goes on after the login; closing it is not tokio-postgres's business.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl<S> Drop for Tee<'_, S> {
+    fn drop(&mut self) {
+        // SCRAM messages are of no use to anybody, but a key may have been in a buffer.
+        match &mut self.reading {
+            Reading::Body { body: bytes, .. } | Reading::Delivering { bytes, .. } => bytes.zeroize(),
+            Reading::Header { .. } | Reading::Over => {}
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tee<'_, S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        match &self.binding {
+            Some(hash) => ChannelBinding::tls_server_end_point(hash.clone()),
+            None => ChannelBinding::none(),
+        }
+    }
+}
+
+/// Tells tokio-postgres that the stream is inside TLS already.
+pub(super) struct AlreadySecured;
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> TlsConnect<Tee<'a, S>> for AlreadySecured {
+    type Stream = Tee<'a, S>;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<Tee<'a, S>>>;
+
+    fn connect(self, stream: Tee<'a, S>) -> Self::Future {
+        std::future::ready(Ok(stream))
+    }
+}
