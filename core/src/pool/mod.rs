@@ -1,48 +1,299 @@
-//! Placeholder: the pool's interface; see the pool engine.
+//! Pools of server connections: one per source and endpoint.
+//!
+//! The decisions are [`engine`]'s, which is pure; this module gives it a lock, a clock, sockets and tasks. The lock is
+//! held for moments and never across an `await`: opening, resetting and closing run as tasks, waiting is the future
+//! [`Acquire`]. Knows no protocol: what an idle connection says and how one is reset is the backend's
+//! [`crate::backend::Backend::Session`] to judge.
+//!
+//! Invariants: I1 to I4 of ARCHITECTURE.md, see [`engine`] and [`lease`]. I6 is the relay's: it finishes a lease only
+//! when no cancel request aimed at it is on its way.
+
+mod acquire;
+mod connection;
+pub mod engine;
+mod journal;
+mod keeper;
+pub mod lease;
+mod limits;
+mod profiles;
+mod state;
+mod stats;
+mod tasks;
+
+use std::{
+    collections::hash_map::RandomState,
+    future::Future,
+    hash::BuildHasher,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::Notify};
+
+pub use acquire::Acquire;
+pub use connection::Connection;
+pub use lease::Lease;
+pub use stats::{Counters, PoolStats};
+
+use engine::{Engine, Moment, Tuning};
+use state::{After, Keeper, State};
+
 use crate::{
-    backend::{Backend, ResetDepth},
-    refusal::Refusal,
+    backend::Backend,
+    clock::{self, Instant},
     settings::PoolSettings,
 };
-use std::{marker::PhantomData, sync::Arc};
-#[allow(missing_docs)]
-pub struct Pool<B: Backend>(PhantomData<B>);
-#[allow(missing_docs)]
-pub struct Lease<B: Backend> {
-    pub io: B::ServerIo,
-    pub session: B::Session,
-    pub cancel_key: Option<B::CancelKey>,
+
+/// The server connections of one source to one endpoint.
+///
+/// Ends when it is dropped: idle connections are closed, a keeper task that is left ends. See [`Pool::close`] for an
+/// orderly end.
+pub struct Pool<B: Backend> {
+    name: Arc<str>,
+    role: &'static str,
+    backend: Arc<B>,
+    settings: ArcSwap<PoolSettings>,
+    began: Instant,
+    me: Weak<Pool<B>>,
+    /// Where tasks run; known from the first use on.
+    runtime: OnceLock<Handle>,
+    connection_ids: AtomicU64,
+    drained: Notify,
+    state: Mutex<State<B>>,
 }
-#[allow(missing_docs, clippy::todo)]
+
 impl<B: Backend> Pool<B> {
-    pub fn is_up(&self) -> bool {
-        true
+    /// An empty pool for the source `name`; `role` (`primary`, `replica`) is for logs. Nothing is opened before the
+    /// first client comes, or [`Pool::warm`] is called.
+    pub fn new(name: Arc<str>, role: &'static str, backend: Arc<B>, settings: PoolSettings) -> Arc<Self> {
+        let seed = RandomState::new().hash_one(&name);
+        let engine = Engine::new(tuning(&settings), seed);
+        Arc::new_cyclic(|me| Pool {
+            state: Mutex::new(State::new(name.clone(), engine)),
+            name,
+            role,
+            backend,
+            settings: ArcSwap::from_pointee(settings),
+            began: clock::now(),
+            me: me.clone(),
+            runtime: OnceLock::new(),
+            connection_ids: AtomicU64::new(0),
+            drained: Notify::new(),
+        })
     }
-    pub fn load(&self) -> f64 {
-        0.0
-    }
+
+    /// The endpoint.
     pub fn backend(&self) -> &Arc<B> {
-        todo!()
+        &self.backend
     }
+
+    /// What applies at the moment.
     pub fn settings(&self) -> Arc<PoolSettings> {
-        todo!()
+        self.settings.load_full()
     }
-    pub fn try_acquire(self: &Arc<Self>, _profile: &B::Profile) -> Option<Lease<B>> {
-        todo!()
+
+    /// The source's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
     }
-    pub fn acquire(
-        self: &Arc<Self>,
-        _profile: B::Profile,
-        _pool_timeout: Option<std::time::Duration>,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Lease<B>, Refusal>> + Send>> {
-        todo!()
+
+    /// Which endpoint of the source this is.
+    pub fn role(&self) -> &'static str {
+        self.role
+    }
+
+    /// An idle connection, if there is one. That is only so while nobody waits for it, so nobody is overtaken.
+    pub fn try_acquire(&self, profile: &B::Profile) -> Option<Lease<B>> {
+        let pool = self.me.upgrade()?;
+        let (slot, connection) = self.apply(|state, now, after| {
+            let profile = state.profiles.find(profile)?;
+            let found = state.check_out(profile, now, after)?;
+            state.counters.leases += 1;
+            Some(found)
+        })?;
+        Some(Lease::new(pool, slot, connection))
+    }
+
+    /// A connection: an idle one, or the next that returns or is opened when everybody who came before is served.
+    ///
+    /// Resolves to [`crate::refusal::Refusal::PoolTimeout`] after `pool_timeout` (`None` = never), to
+    /// [`crate::refusal::Refusal::Open`] with the database's own error when none can be opened (at once, not after the
+    /// time-out), to [`crate::refusal::Refusal::ShuttingDown`] when the pool was closed. Must be polled within a tokio
+    /// runtime with time enabled.
+    pub fn acquire(self: &Arc<Self>, profile: B::Profile, pool_timeout: Option<Duration>) -> Acquire<B> {
+        Acquire::new(self.clone(), profile, pool_timeout)
+    }
+
+    /// Names the profile whose connections are kept open up to `min_connections`, and starts to open them. Without this
+    /// call it is the first client's. Must be called within a tokio runtime.
+    pub fn warm(&self, profile: &B::Profile) {
+        self.remember_runtime();
+        self.apply(|state, now, _| {
+            let profile = state.intern(profile);
+            state.engine.warm(profile, now);
+        });
+    }
+
+    /// Applies other settings. A higher limit applies at once; a lower one closes idle connections now and busy ones when
+    /// they come back.
+    pub fn retune(&self, settings: PoolSettings) {
+        let tuning = tuning(&settings);
+        self.apply(|state, now, _| {
+            self.settings.store(Arc::new(settings));
+            state.engine.retune(tuning, now);
+        });
+    }
+
+    /// The pool at this moment.
+    pub fn stats(&self) -> PoolStats {
+        let state = self.state.lock();
+        let tally = state.engine.tally();
+        PoolStats {
+            idle: tally.idle,
+            leased: tally.leased,
+            opening: tally.opening,
+            maintenance: tally.maintenance,
+            closing: tally.closing,
+            waiting: state.engine.waiting(),
+            limit: self.settings.load().max_connections,
+            counters: state.counters,
+        }
+    }
+
+    /// Whether clients can expect to be served: the last attempts to open a connection did not all fail. A pool that is
+    /// down tries by itself to come up again.
+    pub fn is_up(&self) -> bool {
+        let state = self.state.lock();
+        state.engine.is_up(self.now())
+    }
+
+    /// Clients served or waiting per connection that may be open; to choose among replicas.
+    pub fn load(&self) -> f64 {
+        let state = self.state.lock();
+        let clients = state.engine.tally().leased + state.engine.waiting();
+        f64::from(clients) / f64::from(self.settings.load().max_connections.max(1))
+    }
+
+    /// Takes no more clients and resolves when no connection is left: idle ones are closed now, leased ones when they
+    /// come back. Clients that wait already are still served. The caller bounds the time; a second call is harmless.
+    pub async fn close(&self) {
+        self.remember_runtime();
+        self.apply(|state, now, _| state.engine.drain(now));
+        loop {
+            let drained = self.drained.notified();
+            if self.state.lock().is_drained() {
+                return;
+            }
+            drained.await;
+        }
     }
 }
-#[allow(missing_docs, clippy::todo)]
-impl<B: Backend> Lease<B> {
-    pub fn discard(self, _why: &'static str) {}
-    pub fn finish(self) {
-        let _ = ResetDepth::Nothing;
-        todo!()
+
+// === for the other modules of the pool ===
+
+impl<B: Backend> Pool<B> {
+    /// Changes something under the lock, then does what follows from it.
+    fn apply<R>(&self, change: impl FnOnce(&mut State<B>, Moment, &mut After<B>) -> R) -> R {
+        let mut after = After::nothing();
+        let result = {
+            let mut state = self.state.lock();
+            // Read under the lock, so that the engine's time never goes back.
+            let now = self.now();
+            let result = change(&mut state, now, &mut after);
+            state.carry_out(&mut after);
+            state.mind_keeper(now, &mut after);
+            result
+        };
+        self.follow_up(after);
+        result
+    }
+
+    fn follow_up(&self, after: After<B>) {
+        if let Some(waker) = after.woken {
+            waker.wake();
+        }
+        after.more_woken.into_iter().for_each(|waker| waker.wake());
+        for (slot, profile) in after.opens {
+            self.spawn(tasks::open(self, slot, profile));
+        }
+        for (slot, connection) in after.closes {
+            self.spawn(tasks::close(self, slot, connection));
+        }
+        if after.starts_keeper {
+            self.spawn(keeper::keep(self.weak()));
+        }
+        if after.is_drained {
+            self.drained.notify_waiters();
+        }
+        for line in after.lines {
+            line.write(&self.name, self.role);
+        }
+    }
+
+    /// Runs a task where the pool's first user runs. Without a runtime the task is dropped, which it reports.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = self.runtime.get() {
+            runtime.spawn(task);
+        }
+    }
+
+    fn remember_runtime(&self) {
+        if self.runtime.get().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let _ = self.runtime.set(runtime);
+        }
+    }
+
+    fn weak(&self) -> Weak<Pool<B>> {
+        self.me.clone()
+    }
+
+    fn next_connection_id(&self) -> u64 {
+        self.connection_ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn now(&self) -> Moment {
+        clock::now().duration_since(self.began)
+    }
+
+    fn instant(&self, moment: Moment) -> Option<Instant> {
+        self.began.checked_add(moment)
+    }
+}
+
+impl<B: Backend> Drop for Pool<B> {
+    fn drop(&mut self) {
+        if let Keeper::Watching { waker, .. } = &self.state.get_mut().keeper {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl<B: Backend> std::fmt::Debug for Pool<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+fn tuning(settings: &PoolSettings) -> Tuning {
+    Tuning {
+        max_connections: settings.max_connections,
+        overflow_connections: settings.overflow_connections,
+        min_connections: settings.min_connections,
+        idle_timeout: settings.idle_timeout,
+        connection_lifetime: settings.connection_lifetime,
+        retries: settings.retries,
+        simultaneous_opens: PoolSettings::MAX_SIMULTANEOUS_OPENS,
+        overflow_patience: PoolSettings::OVERFLOW_PATIENCE,
     }
 }

@@ -1,0 +1,232 @@
+//! Where each server connection stands (I1), and the idle ones in order of use.
+//!
+//! Every change of stage goes through [`Slots::shift`], so that counts and lists cannot disagree with the stages.
+
+use super::{
+    Moment, ProfileId, SlotId,
+    chain::{Chain, Links},
+};
+
+/// The one place where a server connection is (I1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No connection: the slot can be used again.
+    Vacant,
+    /// Being opened.
+    Opening,
+    /// At rest, nobody's.
+    Idle {
+        /// When it came to rest.
+        since: Moment,
+    },
+    /// A client's, or on its way to one.
+    Leased,
+    /// Being reset between two clients.
+    Maintenance,
+    /// Being closed; counts until the database has let go of it.
+    Closing,
+}
+
+/// How many server connections are in each stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// In [`Stage::Opening`].
+    pub opening: u32,
+    /// In [`Stage::Idle`].
+    pub idle: u32,
+    /// In [`Stage::Leased`].
+    pub leased: u32,
+    /// In [`Stage::Maintenance`].
+    pub maintenance: u32,
+    /// In [`Stage::Closing`].
+    pub closing: u32,
+}
+
+impl Tally {
+    /// All of them.
+    pub fn total(&self) -> u32 {
+        self.standing() + self.closing
+    }
+
+    /// All but those that are going away.
+    pub fn standing(&self) -> u32 {
+        self.opening + self.live()
+    }
+
+    /// Those that are logged in and will be of use.
+    pub fn live(&self) -> u32 {
+        self.idle + self.leased + self.maintenance
+    }
+
+    fn of(&mut self, stage: Stage) -> Option<&mut u32> {
+        match stage {
+            Stage::Vacant => None,
+            Stage::Opening => Some(&mut self.opening),
+            Stage::Idle { .. } => Some(&mut self.idle),
+            Stage::Leased => Some(&mut self.leased),
+            Stage::Maintenance => Some(&mut self.maintenance),
+            Stage::Closing => Some(&mut self.closing),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    stage: Stage,
+    profile: ProfileId,
+    opened: Moment,
+    /// Thousandths added to its lifetime; drawn once, so that connections opened together do not end together.
+    jitter: i32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct OfProfile {
+    tally: Tally,
+    idle: Chain,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    vacant: Vec<u32>,
+    tally: Tally,
+    /// Least recently used first.
+    idle: Chain,
+    idle_links: Links,
+    by_profile: Vec<OfProfile>,
+    profile_links: Links,
+}
+
+impl Slots {
+    pub(super) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    pub(super) fn tally_of(&self, profile: ProfileId) -> Tally {
+        self.by_profile
+            .get(profile.0 as usize)
+            .map_or_else(Tally::default, |of| of.tally)
+    }
+
+    pub(super) fn stage(&self, slot: SlotId) -> Stage {
+        self.slots.get(slot.0 as usize).map_or(Stage::Vacant, |slot| slot.stage)
+    }
+
+    pub(super) fn profile(&self, slot: SlotId) -> ProfileId {
+        self.slots[slot.0 as usize].profile
+    }
+
+    /// When the connection's time is up under a limit of `lifetime`.
+    pub(super) fn expires(&self, slot: SlotId, lifetime: Moment) -> Moment {
+        let slot = &self.slots[slot.0 as usize];
+        let share = lifetime / 1000 * slot.jitter.unsigned_abs();
+        let own = if slot.jitter < 0 {
+            lifetime.saturating_sub(share)
+        } else {
+            lifetime.saturating_add(share)
+        };
+        slot.opened.saturating_add(own)
+    }
+
+    /// A new connection, in [`Stage::Opening`].
+    pub(super) fn add(&mut self, profile: ProfileId, now: Moment, jitter: i32) -> SlotId {
+        let slot = Slot {
+            stage: Stage::Vacant,
+            profile,
+            opened: now,
+            jitter,
+        };
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.slots[index as usize] = slot;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        };
+        if self.by_profile.len() <= profile.0 as usize {
+            self.by_profile.resize(profile.0 as usize + 1, OfProfile::default());
+        }
+        self.shift(SlotId(index), Stage::Opening);
+        SlotId(index)
+    }
+
+    /// Its lifetime starts when it is logged in, not when that was begun.
+    pub(super) fn born(&mut self, slot: SlotId, now: Moment) {
+        self.slots[slot.0 as usize].opened = now;
+    }
+
+    /// The connection is no more.
+    pub(super) fn remove(&mut self, slot: SlotId) {
+        self.shift(slot, Stage::Vacant);
+        self.vacant.push(slot.0);
+    }
+
+    /// The only place where a stage changes.
+    pub(super) fn shift(&mut self, slot: SlotId, to: Stage) {
+        let entry = &mut self.slots[slot.0 as usize];
+        let from = std::mem::replace(&mut entry.stage, to);
+        debug_assert!(is_legal(from, to), "slot {slot:?} from {from:?} to {to:?}");
+        let of_profile = &mut self.by_profile[entry.profile.0 as usize];
+        for tally in [&mut self.tally, &mut of_profile.tally] {
+            if let Some(count) = tally.of(from) {
+                *count -= 1;
+            }
+            if let Some(count) = tally.of(to) {
+                *count += 1;
+            }
+        }
+        if matches!(from, Stage::Idle { .. }) {
+            self.idle.remove(&mut self.idle_links, slot.0);
+            of_profile.idle.remove(&mut self.profile_links, slot.0);
+        }
+        if matches!(to, Stage::Idle { .. }) {
+            self.idle.push(&mut self.idle_links, slot.0);
+            of_profile.idle.push(&mut self.profile_links, slot.0);
+        }
+    }
+
+    /// The most recently used idle one of a profile: the others get old and are closed.
+    pub(super) fn newest_idle(&self, profile: ProfileId) -> Option<SlotId> {
+        self.by_profile.get(profile.0 as usize)?.idle.last().map(SlotId)
+    }
+
+    /// The least recently used idle one of all, and since when it has been idle.
+    pub(super) fn oldest_idle(&self) -> Option<(SlotId, Moment)> {
+        let slot = SlotId(self.idle.first()?);
+        match self.stage(slot) {
+            Stage::Idle { since } => Some((slot, since)),
+            _ => None,
+        }
+    }
+
+    /// Least recently used first.
+    pub(super) fn idle(&self) -> impl Iterator<Item = SlotId> + '_ {
+        self.idle.iter(&self.idle_links).map(SlotId)
+    }
+
+    /// Every slot that is not vacant.
+    pub(super) fn occupied(&self) -> impl Iterator<Item = (SlotId, Stage, ProfileId)> + '_ {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.stage != Stage::Vacant)
+            .map(|(index, slot)| (SlotId(index as u32), slot.stage, slot.profile))
+    }
+}
+
+/// The ways from one stage to another; all others are mistakes of the caller.
+fn is_legal(from: Stage, to: Stage) -> bool {
+    use Stage::{Closing, Idle, Leased, Maintenance, Opening, Vacant};
+    matches!(
+        (from, to),
+        (Vacant, Opening)
+            | (Opening, Idle { .. } | Leased | Closing | Vacant)
+            | (Idle { .. }, Leased | Closing)
+            | (Leased, Leased | Maintenance | Idle { .. } | Closing)
+            | (Maintenance, Leased | Idle { .. } | Closing)
+            | (Closing, Vacant)
+    )
+}

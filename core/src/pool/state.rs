@@ -1,0 +1,381 @@
+//! What the pool's lock guards: the engine, the connections that nobody holds, and the answers for those who wait.
+//!
+//! Nothing here waits, does input or output (beyond one look at an idle socket), spawns or logs: what has to be done is
+//! collected in [`After`] and done when the lock is free.
+
+use std::{sync::Arc, task::Waker};
+
+use super::{
+    connection::{Connection, Gone},
+    engine::{Effect, Engine, FailReason, Failure, Moment, ProfileId, SlotId, WaiterId},
+    journal::{Journal, Line},
+    profiles::Profiles,
+    stats::Counters,
+};
+use crate::{
+    backend::Backend,
+    refusal::{OpenError, Refusal},
+};
+
+pub(super) struct State<B: Backend> {
+    pub(super) engine: Engine,
+    pub(super) profiles: Profiles<B::Profile>,
+    pub(super) counters: Counters,
+    pub(super) keeper: Keeper,
+    source: Arc<str>,
+    /// By slot: idle connections, and for a moment those on their way to a waiter or to their end.
+    connections: Vec<Option<Box<Connection<B>>>>,
+    /// By waiter.
+    desks: Vec<Desk<B>>,
+    /// What the last attempt to reach the host ended with.
+    host_error: Option<OpenError>,
+    journal: Journal,
+}
+
+/// Where a waiter's answer is put down for it.
+struct Desk<B: Backend> {
+    profile: ProfileId,
+    waker: Option<Waker>,
+    answer: Option<Answer<B>>,
+}
+
+/// How waiting ended.
+pub(super) enum Answer<B: Backend> {
+    Granted(SlotId, Box<Connection<B>>),
+    Failed(Refusal),
+}
+
+/// The task that watches idle connections and time.
+pub(super) enum Keeper {
+    Absent,
+    /// Started; it has not looked yet.
+    Starting,
+    Watching {
+        waker: Waker,
+        until: Option<Moment>,
+    },
+    /// It ended because the pool is closed and empty.
+    Ended,
+}
+
+/// What to do once the lock is free.
+pub(super) struct After<B: Backend> {
+    pub(super) woken: Option<Waker>,
+    pub(super) more_woken: Vec<Waker>,
+    pub(super) opens: Vec<(SlotId, B::Profile)>,
+    pub(super) closes: Vec<(SlotId, Box<Connection<B>>)>,
+    pub(super) starts_keeper: bool,
+    pub(super) is_drained: bool,
+    pub(super) lines: Vec<Line>,
+}
+
+impl<B: Backend> After<B> {
+    pub(super) fn nothing() -> Self {
+        After {
+            woken: None,
+            more_woken: Vec::new(),
+            opens: Vec::new(),
+            closes: Vec::new(),
+            starts_keeper: false,
+            is_drained: false,
+            lines: Vec::new(),
+        }
+    }
+
+    fn wake(&mut self, waker: Waker) {
+        match self.woken {
+            None => self.woken = Some(waker),
+            Some(_) => self.more_woken.push(waker),
+        }
+    }
+}
+
+impl<B: Backend> State<B> {
+    pub(super) fn new(source: Arc<str>, engine: Engine) -> Self {
+        State {
+            engine,
+            profiles: Profiles::new(),
+            counters: Counters::default(),
+            keeper: Keeper::Absent,
+            source,
+            connections: Vec::new(),
+            desks: Vec::new(),
+            host_error: None,
+            journal: Journal::default(),
+        }
+    }
+
+    pub(super) fn intern(&mut self, profile: &B::Profile) -> ProfileId {
+        if let Some(id) = self.profiles.find(profile) {
+            return id;
+        }
+        if self.profiles.is_crowded() {
+            let engine = &self.engine;
+            for id in self.profiles.sweep(|id| engine.is_in_use(id)) {
+                self.engine.forget(id);
+            }
+        }
+        self.profiles.add(profile.clone())
+    }
+
+    /// An idle connection that is well, as far as one look at its socket tells. The look costs no system call when
+    /// nothing has arrived; what has arrived is judged.
+    pub(super) fn check_out(
+        &mut self,
+        profile: ProfileId,
+        now: Moment,
+        after: &mut After<B>,
+    ) -> Option<(SlotId, Box<Connection<B>>)> {
+        while let Some(slot) = self.engine.take_idle(profile, now) {
+            let mut connection = self.take(slot);
+            match connection.look(Waker::noop()) {
+                Ok(()) => return Some((slot, connection)),
+                Err(gone) => self.lose(slot, connection, gone, now, after),
+            }
+        }
+        None
+    }
+
+    /// A connection as good as new: to the first waiter or to rest. One that rests is watched by the keeper from now on.
+    pub(super) fn check_in(&mut self, slot: SlotId, connection: Box<Connection<B>>, now: Moment, after: &mut After<B>) {
+        self.store(slot, connection);
+        self.engine.put_back(slot, now);
+        self.carry_out(after);
+        self.watch(slot, now, after);
+    }
+
+    pub(super) fn opened(&mut self, slot: SlotId, connection: Box<Connection<B>>, now: Moment, after: &mut After<B>) {
+        self.counters.opened += 1;
+        self.host_error = None;
+        let profile = self.engine.profile_of(slot);
+        self.profiles.set_error(profile, None);
+        self.journal.opened(connection.id(), &mut after.lines);
+        self.store(slot, connection);
+        self.engine.opened(slot, now);
+        self.carry_out(after);
+        self.watch(slot, now, after);
+    }
+
+    pub(super) fn open_failed(&mut self, slot: SlotId, error: OpenError, now: Moment, after: &mut After<B>) {
+        self.counters.open_errors += 1;
+        self.journal.open_failed(&error, now, &mut after.lines);
+        let failure = match &error {
+            OpenError::Rejected(rejection) if rejection.code == "53300" => Failure::Full,
+            error if error.is_transient() => Failure::Transient,
+            _ => Failure::Refused,
+        };
+        match failure {
+            Failure::Refused => {
+                let profile = self.engine.profile_of(slot);
+                self.profiles.set_error(profile, Some(error));
+            }
+            Failure::Full | Failure::Transient => self.host_error = Some(error),
+        }
+        self.engine.open_failed(slot, failure, now);
+    }
+
+    /// Closes a connection that somebody holds.
+    pub(super) fn discard(
+        &mut self,
+        slot: SlotId,
+        connection: Box<Connection<B>>,
+        reason: &'static str,
+        after: &mut After<B>,
+    ) {
+        self.engine.discard(slot);
+        self.dismiss(slot, connection, reason, after);
+    }
+
+    /// Looks at every idle connection, and leaves `waker` to be told when something arrives on it.
+    pub(super) fn watch_all(&mut self, waker: &Waker, now: Moment, after: &mut After<B>) {
+        let idle: Vec<SlotId> = self.engine.idle().collect();
+        for slot in idle {
+            self.look_at(slot, waker, now, after);
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, profile: ProfileId, waker: &Waker, now: Moment, after: &mut After<B>) -> WaiterId {
+        let waiter = self.engine.enqueue(profile, now);
+        let desk = Desk {
+            profile,
+            waker: Some(waker.clone()),
+            answer: None,
+        };
+        match self.desks.get_mut(waiter.0 as usize) {
+            Some(used) => *used = desk,
+            None => self.desks.push(desk),
+        }
+        self.carry_out(after);
+        waiter
+    }
+
+    /// The waiter's answer, if it is there; then the waiter has left.
+    pub(super) fn collect(&mut self, waiter: WaiterId, now: Moment) -> Option<Answer<B>> {
+        let answer = self.desks[waiter.0 as usize].answer.take()?;
+        self.engine.leave(waiter, now);
+        Some(answer)
+    }
+
+    /// Another task waits for the answer now.
+    pub(super) fn set_waker(&mut self, waiter: WaiterId, waker: &Waker) {
+        let desk = &mut self.desks[waiter.0 as usize];
+        if !desk.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            desk.waker = Some(waker.clone());
+        }
+    }
+
+    /// The waiter does not wait any more. What was granted to it meanwhile, untouched, goes to the next.
+    pub(super) fn give_up(&mut self, waiter: WaiterId, now: Moment, after: &mut After<B>) {
+        let desk = &mut self.desks[waiter.0 as usize];
+        desk.waker = None;
+        let answer = desk.answer.take();
+        if let Some(Answer::Granted(slot, connection)) = answer {
+            self.check_in(slot, connection, now, after);
+        }
+        self.engine.leave(waiter, now);
+    }
+
+    /// What the last attempt to open a connection said, if that is why a client of this profile still waits.
+    pub(super) fn trouble_of(&self, profile: ProfileId) -> Option<OpenError> {
+        if self.engine.live_of(profile) > 0 {
+            return None;
+        }
+        match self.engine.trouble_of(profile)? {
+            FailReason::Refused => self.profiles.error(profile).cloned(),
+            FailReason::Unreachable => self.host_error.clone(),
+            FailReason::Draining => None,
+        }
+    }
+
+    /// Does what the engine decided, as far as that can be done under the lock.
+    pub(super) fn carry_out(&mut self, after: &mut After<B>) {
+        while let Some(effect) = self.engine.next_effect() {
+            match effect {
+                Effect::Open { slot, profile } => {
+                    let profile = self.profiles.profile(profile);
+                    let profile = profile.expect("a profile that a connection is opened for is in use, so it is known");
+                    after.opens.push((slot, profile.clone()));
+                }
+                Effect::Close(slot, why) => {
+                    let connection = self.take(slot);
+                    self.dismiss(slot, connection, why.as_str(), after);
+                }
+                Effect::Grant(waiter, slot) => {
+                    let connection = self.take(slot);
+                    self.answer(waiter, Answer::Granted(slot, connection), after);
+                }
+                Effect::Fail(waiter, reason) => {
+                    let refusal = self.refusal(self.desks[waiter.0 as usize].profile, reason);
+                    self.answer(waiter, Answer::Failed(refusal), after);
+                }
+            }
+        }
+    }
+
+    /// Sees to it that the keeper exists and looks at the clock in time.
+    pub(super) fn mind_keeper(&mut self, now: Moment, after: &mut After<B>) {
+        let due = self.engine.wake_at(now);
+        match &mut self.keeper {
+            Keeper::Absent if due.is_some() || self.engine.tally().total() > 0 => {
+                after.starts_keeper = true;
+                self.keeper = Keeper::Starting;
+            }
+            Keeper::Watching { waker, until } => {
+                if let Some(due) = due
+                    && until.is_none_or(|until| due < until)
+                {
+                    *until = Some(due);
+                    after.wake(waker.clone());
+                }
+            }
+            Keeper::Absent | Keeper::Starting | Keeper::Ended => {}
+        }
+        after.is_drained = self.is_drained();
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.engine.is_draining() && self.engine.tally().total() == 0 && self.engine.waiting() == 0
+    }
+
+    fn answer(&mut self, waiter: WaiterId, answer: Answer<B>, after: &mut After<B>) {
+        let desk = &mut self.desks[waiter.0 as usize];
+        desk.answer = Some(answer);
+        if let Some(waker) = desk.waker.take() {
+            after.wake(waker);
+        }
+    }
+
+    fn refusal(&self, profile: ProfileId, reason: FailReason) -> Refusal {
+        let error = match reason {
+            FailReason::Draining => return Refusal::ShuttingDown,
+            FailReason::Refused => self.profiles.error(profile),
+            FailReason::Unreachable => self.host_error.as_ref(),
+        };
+        Refusal::Open {
+            source: self.source.clone(),
+            error: error
+                .cloned()
+                .unwrap_or_else(|| OpenError::Unreachable("no reason is known".into())),
+        }
+    }
+
+    /// If the connection came to rest, the keeper is to be told when something arrives on it.
+    fn watch(&mut self, slot: SlotId, now: Moment, after: &mut After<B>) {
+        if let Keeper::Watching { waker, .. } = &self.keeper {
+            let waker = waker.clone();
+            self.look_at(slot, &waker, now, after);
+        }
+    }
+
+    fn look_at(&mut self, slot: SlotId, waker: &Waker, now: Moment, after: &mut After<B>) {
+        let Some(connection) = &mut self.connections[slot.0 as usize] else {
+            return;
+        };
+        if let Err(gone) = connection.look(waker) {
+            let connection = self.take(slot);
+            self.engine.discard(slot);
+            self.bury(slot, connection, gone, now, after);
+        }
+    }
+
+    /// A connection that was just leased turns out to be gone.
+    fn lose(&mut self, slot: SlotId, connection: Box<Connection<B>>, gone: Gone, now: Moment, after: &mut After<B>) {
+        self.engine.discard(slot);
+        self.bury(slot, connection, gone, now, after);
+    }
+
+    fn bury(&mut self, slot: SlotId, connection: Box<Connection<B>>, gone: Gone, now: Moment, after: &mut After<B>) {
+        self.counters.closed += 1;
+        self.journal.lost(connection.id(), gone.reason(), now, &mut after.lines);
+        match gone {
+            // The other side has closed: nothing to wait for.
+            Gone::Ended(_) => {
+                drop(connection);
+                self.engine.closed(slot, now);
+            }
+            Gone::Unusable(_) => after.closes.push((slot, connection)),
+        }
+    }
+
+    fn dismiss(&mut self, slot: SlotId, connection: Box<Connection<B>>, reason: &'static str, after: &mut After<B>) {
+        self.counters.closed += 1;
+        after.lines.push(Line::Closed {
+            connection: connection.id(),
+            reason,
+        });
+        after.closes.push((slot, connection));
+    }
+
+    fn store(&mut self, slot: SlotId, connection: Box<Connection<B>>) {
+        let index = slot.0 as usize;
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        self.connections[index] = Some(connection);
+    }
+
+    fn take(&mut self, slot: SlotId) -> Box<Connection<B>> {
+        let connection = self.connections.get_mut(slot.0 as usize).and_then(Option::take);
+        connection.expect("a connection that is at rest in the engine is stored here")
+    }
+}

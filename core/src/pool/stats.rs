@@ -1,0 +1,43 @@
+//! Numbers about a pool, for metrics, views and tests.
+
+use std::time::Duration;
+
+/// A pool at one moment, and what has happened in it since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Server connections at rest.
+    pub idle: u32,
+    /// With clients.
+    pub leased: u32,
+    /// Being opened.
+    pub opening: u32,
+    /// Being reset.
+    pub maintenance: u32,
+    /// Being closed.
+    pub closing: u32,
+    /// Clients that wait for one.
+    pub waiting: u32,
+    /// `max_connections`.
+    pub limit: u32,
+    /// What has happened.
+    pub counters: Counters,
+}
+
+/// Counts since the pool began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections closed, whatever the reason.
+    pub closed: u64,
+    /// Connections given to clients.
+    pub leases: u64,
+    /// Clients that had to wait.
+    pub waits: u64,
+    /// How long they waited together, those that gave up included.
+    pub wait_time: Duration,
+    /// Clients that waited longer than `pool_timeout`.
+    pub timeouts: u64,
+    /// Attempts to open a connection that failed.
+    pub open_errors: u64,
+}
