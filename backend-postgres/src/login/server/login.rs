@@ -113,3 +113,69 @@ fn explain(record: &Record, error: &tokio_postgres::Error, endpoint: &PostgresEn
     let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
     OpenError::Untrusted(format!("login at {host} failed: {reason}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+    };
+    use weir_config::{Host, HostName, SslMode as Mode};
+    use weir_core::{net::Socket, secret::Secret};
+
+    use super::*;
+
+    fn endpoint() -> PostgresEndpoint {
+        PostgresEndpoint {
+            hosts: vec![Host { name: HostName::Tcp("db".to_owned()), port: 5432, address: None }],
+            database: "ledger".to_owned(),
+            user: "app".to_owned(),
+            password: Some(Secret::new("canary-password".to_owned())),
+            ssl_mode: Mode::Disable,
+            root_certificate: None,
+            client_certificate: None,
+            client_key: None,
+            client_key_password: None,
+            channel_binding: weir_config::ChannelBinding::Prefer,
+            ssl_negotiation: weir_config::SslNegotiation::Postgres,
+            application_name: None,
+            options: None,
+            connect_timeout: None,
+            target_session_attrs: weir_config::TargetSessionAttrs::Any,
+            load_balance_hosts: weir_config::LoadBalanceHosts::Disable,
+        }
+    }
+
+    /// Logs in at a server that makes one demand; returns the error and everything that was sent.
+    async fn demanded(code: u32, policy: PasswordPolicy) -> (Option<OpenError>, Vec<u8>) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let server = tokio::spawn(async move {
+            let mut seen = vec![0; 64];
+            let read = theirs.read(&mut seen).await.unwrap();
+            seen.truncate(read);
+            theirs.write_all(&[&[b'R', 0, 0, 0, 12][..], &code.to_be_bytes(), b"salt"].concat()).await.unwrap();
+            theirs.read_to_end(&mut seen).await.unwrap();
+            seen
+        });
+        let login = log_in(Stream::Plain(Socket::Unix(ours)), &endpoint(), b"our startup packet", policy, "db:5432");
+        // A server that is obeyed says nothing more; it hears the end of the stream when we give up.
+        let result = tokio::time::timeout(std::time::Duration::from_millis(500), login).await;
+        (result.ok().and_then(Result::err), server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn no_password_byte_leaves_over_an_unproven_line() {
+        for (code, words) in [(3, "in clear"), (5, "MD5")] {
+            let (error, seen) = demanded(code, PasswordPolicy::ScramOnly).await;
+            assert!(matches!(&error, Some(OpenError::Untrusted(why)) if why.contains(words)), "{error:?}");
+            assert_eq!(seen, b"our startup packet", "nothing but the startup packet");
+        }
+    }
+
+    #[tokio::test]
+    async fn over_a_proven_line_the_server_decides() {
+        // Also: a login whose future is dropped ends, and closes its socket.
+        let (_, seen) = demanded(3, PasswordPolicy::Any).await;
+        assert!(seen.ends_with(b"p\0\0\0\x14canary-password\0"), "{seen:?}");
+    }
+}
