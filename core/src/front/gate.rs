@@ -17,6 +17,7 @@ pub struct LoginGate {
     deadline: Instant,
     patience: Duration,
     bytes_left: usize,
+    refusal: Option<Refusal>,
 }
 
 /// The gate has closed: too late, or too much.
@@ -35,7 +36,21 @@ impl LoginGate {
             deadline: clock::now() + patience,
             patience,
             bytes_left: limits::LOGIN_BYTES,
+            refusal: None,
         }
+    }
+
+    /// A gate for a peer that cannot become a client, whoever it is.
+    pub fn refusing(mut self, why: Refusal) -> Self {
+        self.refusal = Some(why);
+        self
+    }
+
+    /// What to tell the peer as soon as its protocol allows a "no" (for PostgreSQL: in answer to its StartupMessage,
+    /// through TLS if it asked for it), instead of authenticating it. A cancel request is still taken: it needs no
+    /// place, and somebody who fills up all places must be stoppable.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
     }
 
     /// When it closes.

@@ -3,14 +3,21 @@
 //! Knows no protocol: a [`crate::backend::Frontend`] speaks to the peer and hands over a [`Client`].
 
 mod clients;
+mod doors;
+mod drain;
 mod gate;
+mod listener;
+mod proxy_protocol;
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
 
 pub use clients::{CancelTicket, Clients, ClientsFull, Event, Registration};
+pub use doors::{BindError, Bound, Endpoint};
+pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};
+pub use listener::{Listener, ListenerLimits, ListenerSettings};
 
 use crate::{
     backend::Backend,

@@ -1,0 +1,337 @@
+//! One listener: accepts peers, lets its frontend greet them, and has them served.
+//!
+//! Invariants: what is not yet a client is bounded in number (half-open limit), time (login deadline) and bytes (the
+//! gate); a task that panics ends its own client and nobody else's; a peer beyond the client limit is told so in its own
+//! protocol. Knows no protocol: the [`Frontend`] speaks.
+
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
+use tracing::{debug, error, info, warn};
+
+use super::{
+    BindError, Bound, Clients, Endpoint, Greeting, LoginGate,
+    doors::{self, Door},
+    proxy_protocol,
+};
+use crate::{
+    backend::Frontend,
+    limits,
+    net::{Socket, options::SocketOptions},
+    refusal::{Limit, Refusal},
+    relay,
+    settings::Origins,
+};
+
+/// What a listener is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// For logs and metrics.
+    pub name: Arc<str>,
+    /// Where to listen; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether every connection starts with a PROXY protocol header (`proxy_protocol`). Then nobody counts as local.
+    pub proxy_protocol: bool,
+    /// Peers that are greeted at a time; beyond it the kernel's queue waits. At least 1.
+    pub max_half_open: usize,
+    /// What may change while it runs.
+    pub limits: ListenerLimits,
+}
+
+/// The part of a listener's settings that applies from the next connection on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Connections of clients, those that are logging in included. `None`: no limit.
+    pub max_client_connections: Option<u32>,
+    /// From accept to a finished login.
+    pub login_timeout: Duration,
+    /// Where each was set.
+    pub origins: Origins,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        ListenerLimits {
+            max_client_connections: None,
+            login_timeout: limits::LOGIN_TIMEOUT,
+            origins: Origins::default(),
+        }
+    }
+}
+
+/// A listener that is bound; the kernel queues connections until [`Listener::serve`].
+pub struct Listener<F> {
+    doors: Vec<Door>,
+    bound: Vec<Bound>,
+    hall: Arc<Hall<F>>,
+}
+
+/// What the tasks of a listener share.
+struct Hall<F> {
+    name: Arc<str>,
+    frontend: Arc<F>,
+    clients: Arc<Clients>,
+    proxy_protocol: bool,
+    limits: Arc<ArcSwap<ListenerLimits>>,
+    half_open: Arc<Semaphore>,
+    /// Places for clients that are taken.
+    taken: AtomicU32,
+    /// Times that the half-open limit was reached, for the log: not each one is told.
+    crowded: AtomicUsize,
+}
+
+/// How much longer than its own deadline a frontend may take, to say why it ends.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long the sender of a cancel request is kept waiting for it to be dealt with. Longer than a source's
+/// `cancel_wait`, after which the server connection is closed and the request has become void.
+const CANCEL_HOLD: Duration = Duration::from_secs(15);
+
+/// Pause after an accept that failed for want of files or memory: soon enough when somebody leaves, rare enough not to
+/// burn a core until then.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl<F: Frontend> Listener<F> {
+    /// Binds all endpoints, or none. The frontend may be shared with other listeners, `clients` is for all of them.
+    ///
+    /// # Errors
+    /// Names the place, the reason and what to do.
+    pub async fn bind(settings: ListenerSettings, frontend: Arc<F>, clients: Arc<Clients>) -> Result<Self, BindError> {
+        let mut all = Vec::new();
+        for endpoint in &settings.endpoints {
+            all.extend(doors::open(endpoint).await?);
+        }
+        let bound = all.iter().map(Door::bound).collect::<io::Result<_>>();
+        let bound = bound.map_err(|reason| BindError {
+            place: settings.name.to_string(),
+            reason,
+        })?;
+        Ok(Listener {
+            doors: all,
+            bound,
+            hall: Arc::new(Hall {
+                name: settings.name,
+                frontend,
+                clients,
+                proxy_protocol: settings.proxy_protocol,
+                limits: Arc::new(ArcSwap::from_pointee(settings.limits)),
+                half_open: Arc::new(Semaphore::new(settings.max_half_open.clamp(1, Semaphore::MAX_PERMITS))),
+                taken: AtomicU32::new(0),
+                crowded: AtomicUsize::new(0),
+            }),
+        })
+    }
+
+    /// What it listens on, in the order of the endpoints.
+    pub fn bound(&self) -> &[Bound] {
+        &self.bound
+    }
+
+    /// Its limits, to be replaced while it runs; who is connected stays.
+    pub fn limits(&self) -> Arc<ArcSwap<ListenerLimits>> {
+        self.hall.limits.clone()
+    }
+
+    /// Accepts until `shutdown` resolves. Then the sockets are closed (and socket files removed) at once; who is
+    /// connected stays: see [`super::drain`].
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let mut loops = JoinSet::new();
+        for door in self.doors {
+            loops.spawn(self.hall.clone().accept_all(door));
+        }
+        shutdown.await;
+        // Ends the loops where they wait, and waits until their sockets are closed.
+        loops.shutdown().await;
+        info!(listener = &*self.hall.name, "no longer listening");
+    }
+}
+
+impl<F: Frontend> Hall<F> {
+    async fn accept_all(self: Arc<Self>, door: Door) {
+        let mut failures = 0_u32;
+        loop {
+            match door.accept().await {
+                Ok(socket) => {
+                    if failures > 0 {
+                        info!(listener = &*self.name, failures, "accepting connections again");
+                        failures = 0;
+                    }
+                    let place = self.half_open().await;
+                    tokio::spawn(self.clone().connection(socket, place));
+                }
+                // The peer has gone before it was accepted.
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => {
+                    if failures == 0 {
+                        let hint = "if it says \"too many open files\", raise the limit (ulimit -n, LimitNOFILE=)";
+                        error!(listener = &*self.name, %error, hint, "cannot accept connections; trying on");
+                    }
+                    failures = failures.saturating_add(1);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for a place among the half-open connections. Waiting rather than refusing: the login deadline frees places
+    /// without fail, and whoever queues in the kernel meanwhile gets its turn.
+    async fn half_open(&self) -> OwnedSemaphorePermit {
+        if let Ok(place) = self.half_open.clone().try_acquire_owned() {
+            self.crowded.store(0, Ordering::Relaxed);
+            return place;
+        }
+        if self.crowded.fetch_add(1, Ordering::Relaxed) == 0 {
+            warn!(
+                listener = &*self.name,
+                "too many connections that have not logged in; new ones wait until others log in or time out"
+            );
+        }
+        let place = self.half_open.clone().acquire_owned().await;
+        place.expect("the semaphore is never closed")
+    }
+
+    /// The life of one connection. The futures of its stages are boxed and dropped one after another, so that an idle
+    /// client does not carry the memory of its login.
+    async fn connection(self: Arc<Self>, socket: Socket, half_open: OwnedSemaphorePermit) {
+        // Fails when the peer has gone, which the greeting is about to find out.
+        let _ = SocketOptions::CLIENT.apply(&socket);
+        let (place, refusal) = match self.take_place() {
+            Ok(place) => (Some(place), None),
+            Err(why) => (None, Some(why)),
+        };
+        let greeting = catch(Box::pin(self.greet(socket, refusal))).await;
+        match greeting {
+            Ok(Greeting::Client(_)) if place.is_none() => {
+                error!(
+                    listener = &*self.name,
+                    "bug in Weir: a client without a place was let in; it is closed"
+                );
+            }
+            Ok(Greeting::Client(client)) => {
+                drop(half_open);
+                let identity = client.identity.clone();
+                if let Err(panic) = catch(Box::pin(relay::serve(*client))).await {
+                    error!(
+                        listener = &*identity.listener,
+                        user = &*identity.user,
+                        source = &*identity.source,
+                        peer = %identity.peer,
+                        panic = reason(&*panic),
+                        "bug in Weir: a client's task panicked; its connection is closed, others are not affected"
+                    );
+                }
+            }
+            Ok(Greeting::Cancel { id, secret, socket }) => {
+                drop(place);
+                // Whether it was dealt with in time or not, all that can be said is the end of the stream.
+                let _ = tokio::time::timeout(CANCEL_HOLD, self.clients.cancel(id, &secret)).await;
+                drop(socket);
+            }
+            Ok(Greeting::Nothing) => {}
+            Err(panic) => error!(
+                listener = &*self.name,
+                panic = reason(&*panic),
+                "bug in Weir: a login panicked; its connection is closed, others are not affected"
+            ),
+        }
+    }
+
+    async fn greet(&self, socket: Socket, refusal: Option<Refusal>) -> Greeting<F::Backend> {
+        let mut gate = LoginGate::new(self.limits.load().login_timeout);
+        if let Some(why) = refusal {
+            gate = gate.refusing(why);
+        }
+        let deadline = gate.deadline() + GRACE;
+        let peer = socket.peer().ok();
+        let greeting = tokio::time::timeout_at(deadline, self.greet_within(socket, gate)).await;
+        greeting.unwrap_or_else(|_| {
+            debug!(
+                listener = &*self.name,
+                peer = peer.map(display),
+                "login cut at its deadline"
+            );
+            Greeting::Nothing
+        })
+    }
+
+    async fn greet_within(&self, socket: Socket, gate: LoginGate) -> Greeting<F::Backend> {
+        if !self.proxy_protocol {
+            return self.frontend.greet(socket, gate).await;
+        }
+        let proxy = socket.peer().ok();
+        match gate.within(proxy_protocol::unwrap(socket)).await {
+            Ok(Ok(socket)) => self.frontend.greet(socket, gate).await,
+            Ok(Err(error)) => {
+                warn!(listener = &*self.name, proxy = proxy.map(display), %error, "closed: proxy_protocol is set for this listener");
+                Greeting::Nothing
+            }
+            Err(_) => Greeting::Nothing,
+        }
+    }
+
+    /// Takes one of the places for clients, or says why there is none. Places are taken at accept, so that two logins
+    /// cannot both get the last one.
+    fn take_place(self: &Arc<Self>) -> Result<Place<F>, Refusal> {
+        let limits = self.limits.load();
+        let maximum = limits.max_client_connections.unwrap_or(u32::MAX);
+        let below = |taken: u32| (taken < maximum).then_some(taken + 1);
+        match self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below) {
+            Ok(_) => Ok(Place(self.clone())),
+            Err(_) => Err(Refusal::ClientLimit(Limit {
+                name: "max_client_connections",
+                value: maximum.to_string(),
+                set_in: limits.origins.of("max_client_connections").to_owned(),
+            })),
+        }
+    }
+}
+
+/// One of the places for clients.
+struct Place<F>(Arc<Hall<F>>);
+
+impl<F> Drop for Place<F> {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+/// Runs a future to its end, or to its panic. What it owned is dropped in both cases: a lease that is dropped closes its
+/// server connection (I2), so nothing half-done is ever reused.
+async fn catch<T>(mut future: Pin<Box<impl Future<Output = T>>>) -> Result<T, Box<dyn Any + Send>> {
+    let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => std::task::Poll::Ready(Err(panic)),
+    })
+    .await;
+    drop(future);
+    outcome
+}
+
+/// What a panic said, where it is text.
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}
