@@ -34,7 +34,7 @@ impl Environment for HashMap<String, String> {
     }
 }
 
-impl Environment for [(&str, &str)] {
+impl Environment for &[(&str, &str)] {
     fn variable(&self, name: &str) -> Option<String> {
         self.iter()
             .find(|(known, _)| *known == name)

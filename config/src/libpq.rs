@@ -10,9 +10,10 @@ mod parameters;
 mod uri;
 
 pub(crate) use endpoint::check_tls;
-pub(crate) use parameters::is_ours;
 
 use std::{fmt, str::FromStr};
+
+use weir_core::secret::Secret;
 
 use crate::model::PostgresEndpoint;
 
@@ -43,6 +44,27 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, AddressError> {
         None => conninfo::parse(text)?,
     };
     endpoint::build(parameters)
+}
+
+/// The parts of an address that are written one by one.
+pub(crate) struct Parts {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) database: String,
+    pub(crate) user: String,
+    pub(crate) password: Option<Secret<String>>,
+}
+
+/// Builds an endpoint from parts; nothing in them is interpreted, except that a host may be a list, or a socket's folder.
+pub(crate) fn from_parts(parts: Parts) -> Result<PostgresEndpoint, AddressError> {
+    let mut parameters = parameters::Parameters::default();
+    parameters.set("host", parts.host)?;
+    parameters.set("port", parts.port.to_string())?;
+    parameters.set("dbname", parts.database)?;
+    parameters.set("user", parts.user)?;
+    let mut endpoint = endpoint::build(parameters)?.endpoint;
+    endpoint.password = parts.password;
+    Ok(endpoint)
 }
 
 /// Why an address cannot be used. Quotes no password.

@@ -22,6 +22,9 @@ pub const MAX_SECRET_BYTES: u64 = 1024 * 1024;
 /// Problems kept. A file that is wrong from top to bottom says so well before.
 pub const MAX_PROBLEMS: usize = 1_000;
 
+/// Errors that an inconsistent source's reason repeats. Its clients read it in an error message.
+pub const MAX_REASONS: usize = 20;
+
 /// Characters of a wrong value that a message quotes.
 pub const MAX_QUOTED: usize = 60;
 

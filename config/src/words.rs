@@ -42,6 +42,11 @@ pub(crate) struct Unknown {
 }
 
 impl Unknown {
+    /// The word that was probably meant.
+    pub(crate) fn nearest(&self) -> Option<&'static str> {
+        self.nearest
+    }
+
     /// `Only expecting a / b / c`
     pub(crate) fn only_expecting(&self) -> String {
         let advice = self

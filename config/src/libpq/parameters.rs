@@ -56,7 +56,7 @@ impl Parameters {
 }
 
 /// Whether a name is one of the gateway's own settings, which people put into URLs because other poolers read them there.
-pub(crate) fn is_ours(name: &str) -> bool {
+fn is_ours(name: &str) -> bool {
     matches!(
         name,
         "pool_mode"

@@ -6,7 +6,6 @@ use weir_core::{secret::Secret, settings::PoolMode};
 
 use super::{
     Caching,
-    postgres::SslMode,
     secret_source::{ResolveError, SecretSource},
 };
 
@@ -88,19 +87,6 @@ pub enum ListenerTlsMode {
     ClientCertificateNamed,
     /// `strict`: TDS 8.0 (SQL Server only).
     Strict,
-}
-
-impl ListenerTlsMode {
-    /// The mode of an `sslmode`; `None` for `disable`.
-    pub(crate) fn of(mode: SslMode) -> Option<Self> {
-        match mode {
-            SslMode::Disable => None,
-            SslMode::Allow | SslMode::Prefer => Some(ListenerTlsMode::Optional),
-            SslMode::Require => Some(ListenerTlsMode::Required),
-            SslMode::VerifyCa => Some(ListenerTlsMode::ClientCertificate),
-            SslMode::VerifyFull => Some(ListenerTlsMode::ClientCertificateNamed),
-        }
-    }
 }
 
 /// Who may log in to the gateway.

@@ -71,6 +71,8 @@ impl PostgresConnection {
 pub enum AddressSource {
     /// Known at load time.
     Fixed(Box<PostgresEndpoint>),
+    /// Known at load time except for the password (`connection_parameters` with `password: {dynamic_from_file}`).
+    PasswordFile(Box<PostgresEndpoint>, SecretFile),
     /// `dynamic_from_file`: a URL in a file, read for every new server connection.
     File(SecretFile),
 }
@@ -85,6 +87,10 @@ impl AddressSource {
     fn read(&self) -> Result<PostgresEndpoint, ResolveError> {
         match self {
             AddressSource::Fixed(endpoint) => Ok((**endpoint).clone()),
+            AddressSource::PasswordFile(endpoint, file) => Ok(PostgresEndpoint {
+                password: Some(file.read()?),
+                ..(**endpoint).clone()
+            }),
             AddressSource::File(file) => {
                 let text = file.read()?;
                 crate::libpq::parse(text.expose())

@@ -1,0 +1,93 @@
+//! The HTTP interface: `HASURA_GRAPHQL_*`, then `admin` of `gateway.yaml`.
+
+use weir_core::secret::Secret;
+
+use crate::{
+    context::Context,
+    fields::Fields,
+    model::{Admin, SecretSource},
+    scalars,
+    yaml::Node,
+};
+
+const KEYS: [&str; 5] = ["host", "port", "admin_secret", "metrics_secret", "enabled_apis"];
+const APIS: [&str; 3] = ["metadata", "config", "metrics"];
+
+/// Reads the settings; what is wrong is reported and replaced by its default, a secret by one that nobody knows.
+pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>) -> Admin {
+    let fields = node.and_then(|node| Fields::of(cx, node, "admin", &KEYS));
+    let admin_secret = secret(cx, fields, "HASURA_GRAPHQL_ADMIN_SECRET", "admin_secret");
+    let metrics_secret = secret(cx, fields, "HASURA_GRAPHQL_METRICS_SECRET", "metrics_secret");
+    let host = match (
+        cx.setting("HASURA_GRAPHQL_SERVER_HOST"),
+        fields.and_then(|fields| fields.get("host")),
+    ) {
+        (Some((host, _)), _) => Some(host),
+        (None, Some(node)) => scalars::name(cx, "host", node),
+        (None, None) => None,
+    };
+    Admin {
+        host: match host.as_deref() {
+            Some("*") => "0.0.0.0".to_owned(),
+            Some(host) => host.to_owned(),
+            None if admin_secret.is_some() => "0.0.0.0".to_owned(),
+            None => "127.0.0.1".to_owned(),
+        },
+        port: port(cx, fields).unwrap_or(8080),
+        admin_secret,
+        metrics_secret,
+        enabled_apis: apis(cx, fields),
+    }
+}
+
+fn secret(cx: &mut Context<'_>, fields: Option<Fields<'_>>, variable: &str, key: &str) -> Option<SecretSource> {
+    if let Some((secret, _)) = cx.setting(variable) {
+        return Some(SecretSource::Literal(Secret::new(secret)));
+    }
+    let node = fields?.get(key)?;
+    match scalars::secret(cx, key, node) {
+        Some(SecretSource::Literal(secret)) if secret.expose().is_empty() => {
+            cx.error(&node.place, format!("{key} is empty"));
+            Some(unusable())
+        }
+        // An interface that was meant to be closed must not become open because its secret is missing.
+        None => Some(unusable()),
+        found => found,
+    }
+}
+
+/// A file that cannot exist: resolving it fails, so that nobody gets in.
+fn unusable() -> SecretSource {
+    SecretSource::File(crate::model::SecretFile {
+        path: "/nonexistent".into(),
+        allowed_prefix: Some("/nonexistent".into()),
+    })
+}
+
+fn port(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> Option<u16> {
+    if let Some((text, place)) = cx.setting("HASURA_GRAPHQL_SERVER_PORT") {
+        let port = text.trim().parse().ok();
+        if port.is_none() {
+            cx.error(&place, "must be a port number");
+        }
+        return port;
+    }
+    let node = fields?.get("port")?;
+    scalars::integer(cx, "port", node, 0..=65535).and_then(|port| u16::try_from(port).ok())
+}
+
+fn apis(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> Vec<String> {
+    if let Some((text, _)) = cx.setting("HASURA_GRAPHQL_ENABLED_APIS") {
+        return text
+            .split(',')
+            .map(|api| api.trim().to_ascii_lowercase())
+            .filter(|api| !api.is_empty())
+            .collect();
+    }
+    let node = fields.and_then(|fields| fields.get("enabled_apis"));
+    let names = node.and_then(|node| scalars::names(cx, "enabled_apis", node));
+    names.map_or_else(
+        || APIS.map(str::to_owned).to_vec(),
+        |names| names.into_iter().map(|name| name.value.to_ascii_lowercase()).collect(),
+    )
+}

@@ -1,0 +1,225 @@
+//! Who may log in to the gateway: `users` of `gateway.yaml`.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    context::Context,
+    fields::{self, Fields},
+    layer,
+    model::{Password, PasswordSource, SecretSource, SourceKind, User, UserSources},
+    password,
+    problem::{Place, Subject},
+    quote::shorten,
+    scalars,
+    source::Sources,
+    suggest, words,
+    yaml::{Node, Value},
+};
+
+const KEYS: [&str; 12] = [
+    "name",
+    "password",
+    "certificate",
+    "sources",
+    "role",
+    "read_only",
+    "pool_mode",
+    "query_timeout",
+    "pool_timeout",
+    "caching",
+    "max_client_connections",
+    "max_connections",
+];
+
+/// The users that can log in. One that is wrong is left out and reported.
+pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>, sources: &Sources) -> Vec<User> {
+    let Some(items) = node.and_then(|node| fields::list(cx, node, "users")) else {
+        return Vec::new();
+    };
+    let mut users: Vec<User> = Vec::new();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    for (position, item) in items.iter().enumerate() {
+        let written = item.get("name").and_then(Node::as_str).filter(|name| !name.is_empty());
+        let label = written.map_or_else(|| format!("user {}", position + 1), str::to_owned);
+        let (user, errors) = cx.about(Subject::User(label.clone()), |cx| {
+            if !names.insert(label.clone()) {
+                cx.error(
+                    &item.place,
+                    format!("there are two users with the name \"{}\"", shorten(&label)),
+                );
+            }
+            one(cx, item, sources)
+        });
+        users.extend(user.filter(|_| errors.is_empty()));
+    }
+    users
+}
+
+fn one(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<User> {
+    let fields = Fields::of(cx, node, "a user", &KEYS)?;
+    let name = fields
+        .required(cx, "name", "the user")
+        .and_then(|node| scalars::name(cx, "name", node));
+    let password = fields.get("password").map(|node| self::password(cx, node));
+    let certificate = fields
+        .get("certificate")
+        .map(|node| certificate(cx, node, name.as_deref().unwrap_or_default()));
+    if password.is_none() && !matches!(certificate, Some(None | Some(Some(_)))) {
+        cx.error(fields.place(), "the user has neither a password nor a certificate");
+    }
+    let user_sources = match fields.get("sources") {
+        Some(node) => user_sources(cx, node, sources),
+        None => {
+            cx.warn(
+                fields.place(),
+                "the user has no sources, so that it can connect to none: list them, or write sources: \"*\"",
+            );
+            Some(UserSources::Named(Vec::new()))
+        }
+    };
+    let role = match fields.get("role") {
+        Some(node) => scalars::name(cx, "role", node),
+        None => Some("user".to_owned()),
+    };
+    let read_only = fields
+        .get("read_only")
+        .map(|node| scalars::boolean(cx, "read_only", node).unwrap_or(true));
+    let pool_mode = fields
+        .get("pool_mode")
+        .and_then(|node| scalars::word(cx, "pool_mode", node, words::POOL_MODES));
+    let pool_timeout = fields.any("pool_timeout").and_then(|node| match node.is_null() {
+        true => Some(None),
+        false => scalars::seconds(cx, "pool_timeout", node, 0.0).map(Some),
+    });
+    let mut limit = |key: &str| {
+        fields
+            .get(key)
+            .and_then(|node| scalars::integer(cx, key, node, 1..=u32::MAX))
+    };
+    let (max_client_connections, max_connections) = (limit("max_client_connections"), limit("max_connections"));
+    let user = User {
+        name: name?,
+        password: match password {
+            Some(password) => Some(password?),
+            None => None,
+        },
+        certificate: certificate.flatten().flatten(),
+        sources: user_sources?,
+        role: role?,
+        read_only: read_only.unwrap_or(false),
+        pool_mode,
+        query_timeout: layer::limit(cx, fields, "query_timeout").map(|found| found.value),
+        pool_timeout,
+        caching: fields.get("caching").and_then(|node| layer::caching(cx, node)),
+        max_client_connections,
+        max_connections,
+    };
+    if let Some(place) = fields.get("password").map(|node| &node.place) {
+        note_verifier(cx, place, &user, sources);
+    }
+    Some(user)
+}
+
+/// A password or verifier; one that is known now is checked now.
+fn password(cx: &mut Context<'_>, node: &Node) -> Option<PasswordSource> {
+    let source = scalars::secret(cx, "password", node)?;
+    let SecretSource::Literal(text) = &source else {
+        return Some(PasswordSource(source));
+    };
+    if password::looks_like_md5(text.expose()) {
+        cx.warn(&node.place, "the password looks like an md5 hash and is taken for the clear text: give the clear text or a SCRAM-SHA-256 verifier");
+    }
+    match password::parse(text.clone()) {
+        Ok(Password::Clear(_)) => {}
+        Ok(Password::Scram(verifier)) => {
+            for (key, length) in [
+                ("stored", verifier.stored_key.expose().len()),
+                ("server", verifier.server_key.expose().len()),
+            ] {
+                if length != password::KEY_BYTES {
+                    let message = format!(
+                        "the SCRAM verifier's {key} key has {length} bytes instead of {}: nobody can log in with it",
+                        password::KEY_BYTES
+                    );
+                    cx.warn(&node.place, message);
+                }
+            }
+        }
+        Err(reason) => {
+            cx.error(&node.place, reason);
+            return None;
+        }
+    }
+    Some(PasswordSource(source))
+}
+
+/// `true`, `false` or a common name. The outer `None` is an error.
+fn certificate(cx: &mut Context<'_>, node: &Node, user: &str) -> Option<Option<String>> {
+    match node.value {
+        Value::Bool(true) => Some(Some(user.to_owned())),
+        Value::Bool(false) => Some(None),
+        _ => scalars::name(cx, "certificate", node).map(Some),
+    }
+}
+
+fn user_sources(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<UserSources> {
+    match &node.value {
+        Value::List(_) => {}
+        _ => {
+            let text = scalars::text(cx, "sources", node)?;
+            if text == "*" {
+                return Some(UserSources::All);
+            }
+            cx.error(&node.place, "sources must be a list of names or \"*\"");
+            return None;
+        }
+    }
+    let names = scalars::names(cx, "sources", node)?;
+    let mut known = Vec::new();
+    for name in names {
+        if sources.is_skipped(&name.value) {
+            cx.warn(
+                &name.place,
+                format!(
+                    "source \"{}\" is of a kind that the gateway does not serve",
+                    shorten(&name.value)
+                ),
+            );
+        } else if sources.is_declared(&name.value) {
+            known.push(name.value);
+        } else {
+            let advice = suggest::nearest(&name.value, sources.names())
+                .map(|nearest| format!(", did you mean \"{nearest}\"?"))
+                .unwrap_or_default();
+            cx.error(
+                &name.place,
+                format!(
+                    "there is no source \"{}\" in the metadata{advice}",
+                    shorten(&name.value)
+                ),
+            );
+        }
+    }
+    Some(UserSources::Named(known))
+}
+
+/// A verifier is enough for PostgreSQL only.
+fn note_verifier(cx: &mut Context<'_>, place: &Place, user: &User, sources: &Sources) {
+    let Some(PasswordSource(source @ SecretSource::Literal(_))) = &user.password else {
+        return;
+    };
+    let Ok(Password::Scram(_)) = PasswordSource(source.clone()).resolve() else {
+        return;
+    };
+    let of_mssql = sources
+        .consistent
+        .iter()
+        .find(|source| source.kind == SourceKind::Mssql && user.may_use(&source.name));
+    if let Some(source) = of_mssql {
+        let message = format!(
+            "with a SCRAM verifier the user cannot log in to SQL Server (source \"{}\"): that needs the clear text",
+            shorten(&source.name)
+        );
+        cx.info(place, message);
+    }
+}
