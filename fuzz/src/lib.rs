@@ -1,0 +1,22 @@
+//! What the fuzzers run: each module is one target, `run` takes whatever the fuzzer makes up. A target asserts more than
+//! "no panic": that a verdict does not depend on how bytes were cut, that nothing claims more than it was given, that
+//! `Need` makes progress.
+
+pub mod pg_frame;
+pub mod pg_scram_client;
+pub mod pg_scram_server;
+pub mod pg_startup;
+
+/// The targets by name, for the replay of the corpora.
+pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+    ("pg_frame", pg_frame::run),
+    ("pg_startup", pg_startup::run),
+    ("pg_scram_client", pg_scram_client::run),
+    ("pg_scram_server", pg_scram_server::run),
+];
+
+/// The first byte decides where the rest is cut in two.
+fn cut(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (at, rest) = data.split_first()?;
+    Some(rest.split_at(usize::from(*at).min(rest.len())))
+}
