@@ -20,10 +20,24 @@ use tokio::sync::oneshot;
 /// All logged-in clients of this process.
 #[derive(Debug, Default)]
 pub struct Clients {
-    slots: Mutex<HashMap<u32, Arc<Slot>>>,
-    /// Set once by [`Clients::drain`]; clients that register later get the event at once.
-    draining: Mutex<bool>,
+    directory: Mutex<Directory>,
     count: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Directory {
+    slots: HashMap<u32, Arc<Slot>>,
+    /// Changed under the same lock as `slots`, so that no client slips in between unseen.
+    admission: Admission,
+}
+
+/// Whether clients that register now are to stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Admission {
+    #[default]
+    Open,
+    /// They are told to end as soon as they arrive.
+    Draining,
 }
 
 /// The directory is full: every id that was tried is taken.
@@ -61,10 +75,19 @@ struct Slot {
 
 #[derive(Debug, Default)]
 struct Inbox {
+    owner: Owner,
     cancels: Vec<CancelTicket>,
     drain: bool,
     terminate: bool,
     waker: Option<Waker>,
+}
+
+/// Whether anybody still reads the inbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Owner {
+    #[default]
+    Here,
+    Gone,
 }
 
 /// Cancel requests that may wait for one client at a time; further ones are answered by closing. One would do.
@@ -83,20 +106,18 @@ impl Clients {
     pub fn register(self: &Arc<Self>, secret_len: usize) -> Result<Registration, ClientsFull> {
         let mut secret = vec![0; secret_len].into_boxed_slice();
         getrandom::fill(&mut secret).map_err(|_| ClientsFull)?;
-        let drain = *self.draining.lock();
-        let slot = Arc::new(Slot {
-            secret,
-            inbox: Mutex::new(Inbox {
-                drain,
-                ..Inbox::default()
-            }),
+        let mut directory = self.directory.lock();
+        let drain = directory.admission == Admission::Draining;
+        let inbox = Mutex::new(Inbox {
+            drain,
+            ..Inbox::default()
         });
-        let mut slots = self.slots.lock();
+        let slot = Arc::new(Slot { secret, inbox });
         // Random ids: half of the 64 bits of a PostgreSQL 3.0 cancel key. A collision is rare below a million clients.
         for _ in 0..64 {
             let id = getrandom::u32().map_err(|_| ClientsFull)?;
             if id != 0
-                && let std::collections::hash_map::Entry::Vacant(entry) = slots.entry(id)
+                && let std::collections::hash_map::Entry::Vacant(entry) = directory.slots.entry(id)
             {
                 entry.insert(slot.clone());
                 self.count.fetch_add(1, Ordering::Relaxed);
@@ -113,7 +134,7 @@ impl Clients {
     /// Passes a cancel request to the client that it names, if the secret is right, and waits until it is dealt with.
     /// Says nothing about whether there was such a client.
     pub async fn cancel(&self, id: u32, secret: &[u8]) {
-        let slot = self.slots.lock().get(&id).cloned();
+        let slot = self.directory.lock().slots.get(&id).cloned();
         let Some(slot) = slot else { return };
         if !bool::from(slot.secret.ct_eq(secret)) {
             return;
@@ -121,19 +142,20 @@ impl Clients {
         let (sender, done) = oneshot::channel();
         {
             let mut inbox = slot.inbox.lock();
-            if inbox.cancels.len() >= MAX_CANCELS_PER_CLIENT {
+            if inbox.owner == Owner::Gone || inbox.cancels.len() >= MAX_CANCELS_PER_CLIENT {
                 return;
             }
             inbox.cancels.push(CancelTicket(sender));
             inbox.wake();
         }
+        drop(slot);
         // An error is the ticket being dropped, which is how it ends.
         let _ = done.await;
     }
 
     /// Tells every client, present and future, to end at its next transaction border.
     pub fn drain(&self) {
-        *self.draining.lock() = true;
+        self.directory.lock().admission = Admission::Draining;
         self.for_each(|inbox| inbox.drain = true);
     }
 
@@ -148,7 +170,7 @@ impl Clients {
     }
 
     fn for_each(&self, change: impl Fn(&mut Inbox)) {
-        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
+        let slots: Vec<_> = self.directory.lock().slots.values().cloned().collect();
         for slot in slots {
             let mut inbox = slot.inbox.lock();
             change(&mut inbox);
@@ -190,9 +212,11 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.clients.slots.lock().remove(&self.id);
+        self.clients.directory.lock().slots.remove(&self.id);
         self.clients.count.fetch_sub(1, Ordering::Relaxed);
-        self.slot.inbox.lock().cancels.clear();
+        let mut inbox = self.slot.inbox.lock();
+        inbox.owner = Owner::Gone;
+        inbox.cancels.clear();
     }
 }
 
