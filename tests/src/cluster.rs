@@ -29,6 +29,9 @@ pub const ROLE: &str = "app";
 /// Its password, a canary as well.
 pub const ROLE_PASSWORD: &str = "canary-app-77ad03";
 
+/// A superuser like an application's, for state that only superusers can leave behind. Its password is [`ROLE_PASSWORD`].
+pub const CHIEF: &str = "chief";
+
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -240,8 +243,11 @@ impl Cluster {
             let admin = connect(address, SUPERUSER, SUPERUSER_PASSWORD, "postgres")
                 .await
                 .expect("the superuser can log in");
-            let sql = format!("CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE_PASSWORD}'");
-            admin.batch_execute(&sql).await.expect("a role can be made");
+            let sql = format!(
+                "CREATE ROLE {ROLE} LOGIN PASSWORD '{ROLE_PASSWORD}'; CREATE ROLE other; GRANT other TO {ROLE}; \
+                 CREATE ROLE {CHIEF} SUPERUSER LOGIN PASSWORD '{ROLE_PASSWORD}'"
+            );
+            admin.batch_execute(&sql).await.expect("roles can be made");
             // Commits are not waited for, and the role shall survive a crash.
             admin
                 .batch_execute("CHECKPOINT")

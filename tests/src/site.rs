@@ -23,6 +23,8 @@ use crate::{
 pub struct Plan {
     /// Server version.
     pub version: Version,
+    /// Whom clients log in as, and the gateway too.
+    pub role: &'static str,
     /// `max_connections`.
     pub connections: u32,
     /// `pool_mode`.
@@ -47,6 +49,7 @@ impl Default for Plan {
     fn default() -> Self {
         Plan {
             version: Version::Distribution,
+            role: ROLE,
             connections: 2,
             mode: "transaction",
             pool: json!({}),
@@ -71,6 +74,8 @@ pub struct Site {
     pub gateway: Option<Gateway>,
     /// Signs the gateway's certificate.
     pub authority: Authority,
+    /// Whom clients log in as.
+    pub role: &'static str,
     _turn: Turn,
 }
 
@@ -106,6 +111,7 @@ impl Site {
             database,
             gateway,
             authority,
+            role: plan.role,
             _turn: turn,
         }
     }
@@ -122,9 +128,9 @@ impl Site {
             listener["ssl_configuration"] = json!({ "sslmode": sslmode, "sslcert": certificate, "sslkey": key });
         }
         Metadata::new()
-            .postgres(database, database_url(cluster, database, plan.url_options).into(), pool)
+            .postgres(database, database_url(cluster, plan.role, database, plan.url_options).into(), pool)
             .listener(listener)
-            .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
+            .user(json!({ "name": plan.role, "password": ROLE_PASSWORD, "sources": "*" }))
             .overlay(overlay)
     }
 
@@ -147,21 +153,21 @@ impl Site {
 
     /// A logged-in client of the harness.
     pub async fn raw(&self) -> RawClient {
-        RawClient::log_in(self.address(), ROLE, ROLE_PASSWORD, &self.database)
+        RawClient::log_in(self.address(), self.role, ROLE_PASSWORD, &self.database)
             .await
             .expect("the client can log in")
     }
 
     /// The same past the gateway.
     pub async fn raw_direct(&self) -> RawClient {
-        RawClient::log_in(self.cluster.address(), ROLE, ROLE_PASSWORD, &self.database)
+        RawClient::log_in(self.cluster.address(), self.role, ROLE_PASSWORD, &self.database)
             .await
             .expect("the client can log in")
     }
 
     /// A tokio-postgres client.
     pub async fn connect(&self) -> tokio_postgres::Client {
-        cluster::connect(self.address(), ROLE, ROLE_PASSWORD, &self.database)
+        cluster::connect(self.address(), self.role, ROLE_PASSWORD, &self.database)
             .await
             .expect("the client can log in")
     }
@@ -188,7 +194,7 @@ impl Site {
             .env("PGHOST", address.ip().to_string())
             .env("PGPORT", address.port().to_string());
         command
-            .env("PGUSER", ROLE)
+            .env("PGUSER", self.role)
             .env("PGPASSWORD", ROLE_PASSWORD)
             .env("PGDATABASE", &self.database);
         command
@@ -199,9 +205,9 @@ impl Site {
 }
 
 /// A URL for `databases.yaml`.
-pub fn database_url(cluster: &Cluster, database: &str, options: &str) -> String {
+pub fn database_url(cluster: &Cluster, role: &str, database: &str, options: &str) -> String {
     format!(
-        "postgres://{ROLE}:{ROLE_PASSWORD}@{}/{database}?{options}",
+        "postgres://{role}:{ROLE_PASSWORD}@{}/{database}?{options}",
         cluster.address()
     )
 }

@@ -7,6 +7,10 @@
 
 mod drivers;
 mod golden;
+mod cancel;
 mod harness;
+mod leaks;
 mod oracle;
 mod pgbench;
+mod pool;
+mod startup;
