@@ -377,12 +377,15 @@ impl Engine {
         self.queue.len()
     }
 
-    /// Whether clients can expect to be served: the host answered when it was last asked.
+    /// Whether clients can expect to be served: the host answered when it was last asked, or there is no room to ask it
+    /// again because as many connections as may be are open.
     pub fn is_up(&self, now: Moment) -> bool {
         let refused = self
             .last_refusal
             .is_some_and(|last| now < last.saturating_add(REFUSAL_REMEMBERED));
-        !self.is_down() && !(refused && self.slots.tally().live() == 0)
+        let tally = self.slots.tally();
+        let down = self.is_down() && tally.live() < self.max();
+        !down && (!refused || tally.live() > 0)
     }
 
     /// Whether the last attempt to open a connection for this profile failed, and how.
@@ -447,12 +450,18 @@ impl Engine {
         self.queue.iter()
     }
 
-    /// How many connections may exist at `now`.
+    /// How many connections may exist at `now`, overflow included if the head of the queue has waited for it.
     pub fn limit(&self, now: Moment) -> u32 {
-        let limit = match self.queue.head() {
-            Some((_, _, since)) if now.saturating_sub(since) >= self.tuning.overflow_patience => self.hard_max(),
-            _ => self.max(),
-        };
+        match self.queue.head() {
+            Some((_, _, since)) if now.saturating_sub(since) >= self.tuning.overflow_patience => {
+                self.accepted(self.hard_max(), now)
+            }
+            _ => self.accepted(self.max(), now),
+        }
+    }
+
+    /// As much of `limit` as the database accepted, and one more when it is time to try.
+    fn accepted(&self, limit: u32, now: Moment) -> u32 {
         match self.full {
             Some(full) if now < full.trouble.next() => limit.min(full.cap),
             Some(full) => limit.min(full.cap.saturating_add(1)),
@@ -578,28 +587,37 @@ impl Engine {
         }
     }
 
-    /// As many attempts as there are waiters without one under way, within the limits; if there is no room, the least
-    /// recently used idle connections go. (An idle one could not have served: I4.)
+    /// As many attempts as there are waiters without one under way, within the limits. If there is no room, the least
+    /// recently used idle connections make some (an idle one could not have served: I4); if there are none, overflow
+    /// connections are used. Room that connections being closed will leave is counted on.
     fn open_for_waiters(&mut self, now: Moment) {
         let most = self.tuning.simultaneous_opens.max(1);
-        let limit = self.limit(now);
-        while self.slots.tally().opening < most && self.slots.tally().total() < limit {
-            let Some(profile) = self.first_uncovered(now) else {
-                return;
-            };
-            self.open(profile, now);
-        }
+        let normal = self.accepted(self.max(), now);
+        self.open_up_to(normal, u32::MAX, now);
         let tally = self.slots.tally();
-        if tally.idle == 0 || tally.opening >= most {
+        let limit = self.limit(now);
+        if tally.opening >= most || (tally.idle == 0 && tally.total() >= limit) {
             return;
         }
         let wanted = self.uncovered(now).min(most - tally.opening);
-        let excess = (tally.standing() + wanted).saturating_sub(limit).min(wanted);
-        for _ in 0..excess {
-            let Some((slot, _)) = self.slots.oldest_idle() else {
-                break;
-            };
+        let mut homeless = wanted.saturating_sub(normal.saturating_sub(tally.standing()));
+        while homeless > 0
+            && let Some((slot, _)) = self.slots.oldest_idle()
+        {
             self.close(slot, Why::MakeRoom);
+            homeless -= 1;
+        }
+        self.open_up_to(limit, homeless, now);
+    }
+
+    fn open_up_to(&mut self, limit: u32, count: u32, now: Moment) {
+        for _ in 0..count {
+            let tally = self.slots.tally();
+            if tally.opening >= self.tuning.simultaneous_opens.max(1) || tally.total() >= limit {
+                return;
+            }
+            let Some(profile) = self.first_uncovered(now) else { return };
+            self.open(profile, now);
         }
     }
 
@@ -632,7 +650,8 @@ impl Engine {
     /// What to open although nobody waits: `min_connections`, one at a time, and a look at a host that was down.
     fn background_demand(&self, now: Moment) -> Option<ProfileId> {
         let tally = self.slots.tally();
-        if tally.opening > 0 || self.mode == Mode::Draining {
+        let is_room = tally.total() < self.accepted(self.max(), now);
+        if tally.opening > 0 || !is_room || self.mode == Mode::Draining {
             return None;
         }
         if let Some(down) = self.down
@@ -641,8 +660,7 @@ impl Engine {
             return (now >= down.trouble.last.saturating_add(PROBE_INTERVAL)).then_some(down.profile);
         }
         let profile = self.usual?;
-        let below = tally.standing() < self.min() && tally.total() < self.limit(now);
-        (below && self.may_open(profile, now)).then_some(profile)
+        (tally.standing() < self.min() && self.may_open(profile, now)).then_some(profile)
     }
 
     fn open(&mut self, profile: ProfileId, now: Moment) {
@@ -677,10 +695,7 @@ impl Engine {
             .usual
             .filter(|_| fills)
             .and_then(|profile| self.refusal_of(profile));
-        let refusals = match self.last_refusal {
-            Some(_) => self.queue.profiles(),
-            None => &[],
-        };
+        let refusals = if self.refused.is_empty() { &[] } else { self.queue.profiles() };
         [
             overflow,
             down.map(|down| down.trouble.next()),

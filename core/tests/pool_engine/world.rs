@@ -1,0 +1,353 @@
+//! The engine together with an independent account of what it should have done.
+
+use std::{collections::VecDeque, time::Duration};
+
+use weir_core::pool::engine::{Effect, Engine, FailReason, Failure, ProfileId, SlotId, Stage, Tuning, WaiterId};
+
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Something that happens to a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Arrive(ProfileId),
+    /// The waiter at this place of the queue gives up.
+    GiveUp(usize),
+    /// The client whose answer came longest ago takes note of it; the bool: it does not want the connection any more.
+    Collect(bool),
+    Finish(usize),
+    Maintain(usize),
+    MaintenanceDone(usize),
+    Discard(usize),
+    Opened(usize),
+    OpenFailed(usize, Failure),
+    Closed(usize),
+    Retune { max: u32, overflow: u32, min: u32 },
+    Advance(Duration),
+    Drain,
+}
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    id: WaiterId,
+    profile: ProfileId,
+    since: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) now: Duration,
+    pub(crate) tuning: Tuning,
+    queue: Vec<Waiter>,
+    answered: VecDeque<(WaiterId, Option<SlotId>)>,
+    pub(crate) opening: Vec<(SlotId, ProfileId)>,
+    idle: Vec<(SlotId, ProfileId)>,
+    /// With clients that can give them back.
+    pub(crate) leased: Vec<(SlotId, ProfileId)>,
+    /// Granted, not yet taken note of.
+    granted: Vec<(SlotId, ProfileId)>,
+    pub(crate) maintenance: Vec<(SlotId, ProfileId)>,
+    pub(crate) closing: Vec<(SlotId, ProfileId)>,
+    draining: bool,
+    /// An attempt has failed: the engine may hold back.
+    pub(crate) troubled: bool,
+    pub(crate) opens: u32,
+    pub(crate) closes: u32,
+    pub(crate) failed: Vec<(WaiterId, FailReason)>,
+}
+
+impl World {
+    pub(crate) fn new(tuning: Tuning, seed: u64) -> Self {
+        World {
+            engine: Engine::new(tuning.clone(), seed),
+            now: Duration::ZERO,
+            tuning,
+            queue: Vec::new(),
+            answered: VecDeque::new(),
+            opening: Vec::new(),
+            idle: Vec::new(),
+            leased: Vec::new(),
+            granted: Vec::new(),
+            maintenance: Vec::new(),
+            closing: Vec::new(),
+            draining: false,
+            troubled: false,
+            opens: 0,
+            closes: 0,
+            failed: Vec::new(),
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn answered(&self) -> usize {
+        self.answered.len()
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.standing() + self.closing.len()
+    }
+
+    fn standing(&self) -> usize {
+        let live = self.idle.len() + self.leased.len() + self.granted.len() + self.maintenance.len();
+        live + self.opening.len()
+    }
+
+    /// Does it, carries out what the engine answers, and checks the invariants.
+    pub(crate) fn step(&mut self, op: Op) {
+        match op {
+            Op::Arrive(profile) => self.arrive(profile),
+            Op::GiveUp(place) => {
+                let waiter = self.queue.remove(place);
+                self.engine.leave(waiter.id, self.now);
+            }
+            Op::Collect(unwanted) => self.collect(unwanted),
+            Op::Finish(place) => {
+                let (slot, profile) = self.leased.swap_remove(place);
+                self.put_back(slot, profile);
+            }
+            Op::Maintain(place) => {
+                let held = self.leased.swap_remove(place);
+                self.maintenance.push(held);
+                self.engine.maintain(held.0);
+            }
+            Op::MaintenanceDone(place) => {
+                let (slot, profile) = self.maintenance.swap_remove(place);
+                self.put_back(slot, profile);
+            }
+            Op::Discard(place) => {
+                let held = self.leased.swap_remove(place);
+                self.closing.push(held);
+                self.engine.discard(held.0);
+            }
+            Op::Opened(place) => {
+                let (slot, profile) = self.opening.swap_remove(place);
+                self.idle.push((slot, profile));
+                self.engine.opened(slot, self.now);
+            }
+            Op::OpenFailed(place, failure) => {
+                let (slot, _) = self.opening.swap_remove(place);
+                self.troubled = true;
+                self.engine.open_failed(slot, failure, self.now);
+            }
+            Op::Closed(place) => {
+                let (slot, _) = self.closing.swap_remove(place);
+                self.engine.closed(slot, self.now);
+            }
+            Op::Retune { max, overflow, min } => {
+                self.tuning.max_connections = max;
+                self.tuning.overflow_connections = overflow;
+                self.tuning.min_connections = min;
+                self.engine.retune(self.tuning.clone(), self.now);
+            }
+            Op::Advance(by) => self.advance(by),
+            Op::Drain => {
+                self.draining = true;
+                self.engine.drain(self.now);
+            }
+        }
+        self.obey();
+        self.check();
+    }
+
+    fn arrive(&mut self, profile: ProfileId) {
+        match self.engine.take_idle(profile, self.now) {
+            Some(slot) => {
+                assert!(!self.waits_for(profile), "I3: a newcomer overtook");
+                let place = self.idle.iter().rposition(|held| *held == (slot, profile));
+                let held = self.idle.remove(place.expect("take_idle gave what was not idle"));
+                self.leased.push(held);
+            }
+            None => {
+                self.obey();
+                let id = self.engine.enqueue(profile, self.now);
+                self.queue.push(Waiter {
+                    id,
+                    profile,
+                    since: self.now,
+                });
+            }
+        }
+    }
+
+    fn collect(&mut self, unwanted: bool) {
+        let Some((waiter, slot)) = self.answered.pop_front() else { return };
+        if let Some(slot) = slot {
+            let place = self.granted.iter().position(|held| held.0 == slot);
+            let (slot, profile) = self.granted.swap_remove(place.expect("granted"));
+            if unwanted {
+                self.put_back(slot, profile);
+                self.obey();
+            } else {
+                self.leased.push((slot, profile));
+            }
+        }
+        self.engine.leave(waiter, self.now);
+    }
+
+    fn put_back(&mut self, slot: SlotId, profile: ProfileId) {
+        self.idle.push((slot, profile));
+        self.engine.put_back(slot, self.now);
+    }
+
+    /// Time passes, with every wake-up that the engine asked for.
+    fn advance(&mut self, by: Duration) {
+        let until = self.now + by;
+        let mut wakes = 0;
+        while let Some(at) = self.engine.wake_at(self.now).filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.engine.tick(self.now);
+            self.obey();
+            self.check();
+            wakes += 1;
+            assert!(wakes < 10_000, "the keeper does not come to rest");
+        }
+        self.now = until;
+    }
+
+    fn obey(&mut self) {
+        while let Some(effect) = self.engine.next_effect() {
+            match effect {
+                Effect::Open { slot, profile } => {
+                    assert!(self.total() < self.most(), "I1: opened beyond the limit");
+                    assert!(self.opening.len() < self.tuning.simultaneous_opens as usize, "too many at a time");
+                    self.opens += 1;
+                    self.opening.push((slot, profile));
+                }
+                Effect::Close(slot, _) => {
+                    let place = self.idle.iter().position(|held| held.0 == slot);
+                    let held = self.idle.remove(place.expect("the engine may only close what is at rest"));
+                    self.closes += 1;
+                    self.closing.push(held);
+                }
+                Effect::Grant(waiter, slot) => self.grant(waiter, slot),
+                Effect::Fail(waiter, reason) => {
+                    let place = self.queue.iter().position(|waiting| waiting.id == waiter);
+                    let waiter = self.queue.remove(place.expect("only who waits can fail"));
+                    self.failed.push((waiter.id, reason));
+                    self.answered.push_back((waiter.id, None));
+                }
+            }
+        }
+    }
+
+    fn grant(&mut self, waiter: WaiterId, slot: SlotId) {
+        let place = self.idle.iter().position(|held| held.0 == slot);
+        let held = self.idle.remove(place.expect("only what is at rest can be granted"));
+        let first = self.queue.iter().position(|waiting| waiting.profile == held.1);
+        let first = self.queue.remove(first.expect("granted for a profile that nobody waits for"));
+        assert_eq!(first.id, waiter, "I3: not the first that it can serve");
+        self.granted.push(held);
+        self.answered.push_back((waiter, Some(slot)));
+    }
+
+    fn most(&self) -> usize {
+        let patient = self
+            .queue
+            .first()
+            .is_some_and(|head| self.now - head.since >= self.tuning.overflow_patience);
+        let overflow = if patient { self.tuning.overflow_connections } else { 0 };
+        (self.tuning.max_connections + overflow) as usize
+    }
+
+    fn waits_for(&self, profile: ProfileId) -> bool {
+        self.queue.iter().any(|waiting| waiting.profile == profile)
+    }
+
+    fn check(&self) {
+        let tally = self.engine.tally();
+        let held = self.leased.len() + self.granted.len();
+        assert_eq!(tally.opening as usize, self.opening.len(), "I1");
+        assert_eq!(tally.idle as usize, self.idle.len(), "I1");
+        assert_eq!(tally.leased as usize, held, "I1");
+        assert_eq!(tally.maintenance as usize, self.maintenance.len(), "I1");
+        assert_eq!(tally.closing as usize, self.closing.len(), "I1");
+        assert_eq!(self.engine.waiting() as usize, self.queue.len());
+        for (_, profile) in &self.idle {
+            assert!(!self.waits_for(*profile), "I4: idle beside a waiter that it could serve");
+        }
+        if !self.idle.is_empty() {
+            assert!(!self.draining, "idle in a pool that ends");
+            assert!(self.standing() <= self.tuning.max_connections as usize, "idle beyond the limit");
+        }
+        if !self.troubled {
+            self.check_nobody_is_forgotten();
+        }
+    }
+
+    /// Work is begun as soon as there is room for it.
+    fn check_nobody_is_forgotten(&self) {
+        let limit = self.engine.limit(self.now) as usize;
+        if self.opening.len() >= self.tuning.simultaneous_opens as usize {
+            return;
+        }
+        let mut uncovered = self.queue.len();
+        for profile in (0..3).map(ProfileId) {
+            let waiters = self.queue.iter().filter(|waiting| waiting.profile == profile).count();
+            let opening = self.opening.iter().filter(|held| held.1 == profile).count();
+            uncovered -= opening.min(waiters);
+        }
+        // Room that is about to be left counts, as far as attempts may be under way at a time.
+        let wanted = uncovered.min(self.tuning.simultaneous_opens as usize - self.opening.len());
+        let covered = wanted <= self.closing.len() || self.total() >= limit;
+        assert!(covered, "room, a waiter, and nothing is begun");
+    }
+
+    /// From here on everything goes well: is everybody served?
+    pub(crate) fn wind_up(&mut self) {
+        for _ in 0..10_000 {
+            if self.queue.is_empty() && self.answered.is_empty() {
+                break;
+            }
+            if !self.answered.is_empty() {
+                self.step(Op::Collect(false));
+            } else if !self.opening.is_empty() {
+                self.step(Op::Opened(0));
+            } else if !self.closing.is_empty() {
+                self.step(Op::Closed(0));
+            } else if !self.maintenance.is_empty() {
+                self.step(Op::MaintenanceDone(0));
+            } else if !self.leased.is_empty() {
+                self.step(Op::Finish(0));
+            } else {
+                self.step(Op::Advance(Duration::from_secs(1)));
+            }
+        }
+        assert!(self.queue.is_empty(), "a waiter sleeps for ever");
+    }
+
+    /// What tells two worlds apart, for the exhaustive search.
+    pub(crate) fn fingerprint(&self) -> Vec<u8> {
+        let mut print = Vec::with_capacity(64);
+        let mut stages: Vec<[u8; 3]> = self.engine.connections().map(|held| stage_print(held, self)).collect();
+        stages.sort_unstable();
+        stages.iter().for_each(|stage| print.extend(stage));
+        print.push(0xff);
+        for waiting in &self.queue {
+            let waited = (self.now - waiting.since).as_millis() / 125;
+            print.extend([waiting.profile.0 as u8, waited.min(9) as u8]);
+        }
+        print.push(0xff);
+        print.extend(self.answered.iter().map(|(_, slot)| u8::from(slot.is_some())));
+        print.extend([u8::from(self.draining), self.tuning.max_connections as u8]);
+        let due = self.engine.wake_at(self.now).map(|at| (at - self.now).as_millis() / 50);
+        print.push(due.map_or(255, |due| due.min(200) as u8));
+        print.push(u8::from(self.engine.is_up(self.now)));
+        print
+    }
+}
+
+fn stage_print((slot, stage, profile): (SlotId, Stage, ProfileId), world: &World) -> [u8; 3] {
+    let kind = match stage {
+        Stage::Vacant => 0,
+        Stage::Opening => 1,
+        Stage::Idle { .. } => 2,
+        Stage::Leased => 3 + u8::from(world.granted.iter().any(|held| held.0 == slot)),
+        Stage::Maintenance => 5,
+        Stage::Closing => 6,
+    };
+    let rank = world.idle.iter().position(|held| held.0 == slot).map_or(0, |place| place + 1);
+    [kind, profile.0 as u8, rank as u8]
+}
