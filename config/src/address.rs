@@ -185,8 +185,16 @@ fn substitute(cx: &mut Context<'_>, text: &str, place: &Place) -> Option<String>
         let Some((name, after)) = behind.split_once("}}") else {
             break;
         };
+        let name = name.trim();
+        if !scalars::is_variable_name(name) {
+            cx.error(
+                place,
+                "the text between {{ and }} must be the name of an environment variable",
+            );
+            return None;
+        }
         result.push_str(before);
-        result.push_str(&cx.variable(name.trim(), place)?);
+        result.push_str(&cx.variable(name, place)?);
         rest = after;
     }
     result.push_str(rest);

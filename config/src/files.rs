@@ -41,6 +41,8 @@ pub(crate) struct Files {
 pub(crate) enum Failure {
     /// It does not exist.
     Missing,
+    /// An include that is not followed, and why.
+    Refused(String),
     /// Something else, reported at this place.
     Wrong(Place, String),
 }
@@ -63,9 +65,8 @@ impl Files {
 
     /// How a path is shown: relative to the metadata folder, if it is in there.
     pub(crate) fn shown(&self, path: &Path) -> Arc<str> {
-        let real = path.canonicalize();
-        let path = real.as_deref().unwrap_or(path);
-        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into()
+        let path = real(path);
+        path.strip_prefix(&self.root).unwrap_or(&path).to_string_lossy().into()
     }
 
     /// Reads and parses a file. Includes are not resolved yet.
@@ -147,16 +148,18 @@ impl Files {
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>, node: &mut Node, failure: Failure, target: &str, need: Need) {
-        match (failure, need) {
-            (Failure::Missing, Need::Tolerated) => {}
-            (Failure::Missing, Need::Required) => {
-                cx.error(
-                    &node.place,
-                    format!("!include {}: there is no such file", shorten(target)),
-                );
+                let severity = if need == Need::Tolerated { Severity::Warning } else { Severity::Error };
+        match failure {
+            Failure::Missing if need == Need::Tolerated => {}
+            Failure::Missing => {
+                let message = format!("!include {}: there is no such file", shorten(target));
+                cx.report(severity, &node.place, message);
             }
-            (Failure::Wrong(place, message), Need::Tolerated) => cx.report(Severity::Warning, &place, message),
-            (Failure::Wrong(place, message), Need::Required) => cx.error(&place, message),
+            Failure::Refused(why) => {
+                let message = format!("!include {}: {why}", shorten(target));
+                cx.report(severity, &node.place, message);
+            }
+            Failure::Wrong(place, message) => cx.report(severity, &place, message),
         }
         node.value = Value::Broken;
     }
@@ -168,13 +171,7 @@ impl Files {
         file: &Path,
         chain: &[PathBuf],
     ) -> Result<(Node, PathBuf), Failure> {
-        let place = Place::whole(self.shown(file));
-        let refuse = |message: String| {
-            Err(Failure::Wrong(
-                place.clone(),
-                format!("!include {}: {message}", shorten(target)),
-            ))
-        };
+        let refuse = |message: String| Err(Failure::Refused(message));
         let folder = file.parent().unwrap_or(Path::new(""));
         let path = normal(&real(folder).join(target));
         if target.is_empty()
@@ -246,8 +243,15 @@ fn include_target(node: &Node) -> Option<String> {
     Some(path.trim().trim_matches(['"', '\'']).to_owned())
 }
 
+/// The path with symbolic links resolved, as far as it exists.
 fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| normal(path))
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => real(folder).join(name),
+        _ => normal(path),
+    }
 }
 
 /// Without `.` and `..`, as far as that can be said without looking.

@@ -133,7 +133,10 @@ impl<'g> GatewayFile<'g> {
 
     fn overlay_of(&mut self, cx: &mut Context<'_>, node: &'g Node) {
         let known = Layer::known(&["name", "database_names", "configuration"]);
-        let name = node.get("name").and_then(Node::as_str).unwrap_or_default().to_owned();
+        let name = node
+            .get("name")
+            .and_then(|node| scalars::peek(cx, node))
+            .unwrap_or_default();
         let subject = if name.is_empty() {
             Subject::Everything
         } else {

@@ -20,7 +20,7 @@ use crate::{
     context::Context,
     fields::Fields,
     health_check,
-    model::{AuthQuery, Caching, HealthCheck, SessionStatePolicy, TlsSettings},
+    model::{AddressSource, AuthQuery, Caching, HealthCheck, SessionStatePolicy, TlsSettings},
     pool::{self, PoolLayer},
     scalars::{self, Located},
     tls, words,
@@ -209,12 +209,23 @@ fn auth_query(cx: &mut Context<'_>, node: &Node) -> Option<Option<AuthQuery>> {
         None => None,
     };
     let connection = match fields.get("user_database_url") {
-        Some(node) => Some(address::read(cx, "user_database_url", node)?.source),
+        Some(node) => Some(user_database(cx, node)?),
         None => None,
     };
     match disabled {
         Some(disabled) if disabled? => Some(None),
         _ => Some(Some(AuthQuery { query, connection })),
+    }
+}
+
+fn user_database(cx: &mut Context<'_>, node: &Node) -> Option<AddressSource> {
+    let source = address::read(cx, "user_database_url", node)?.source;
+    match (&source, source.resolve()) {
+        (AddressSource::Fixed(_), Err(error)) => {
+            cx.error(&node.place, format!("user_database_url: {error}"));
+            None
+        }
+        _ => Some(source),
     }
 }
 

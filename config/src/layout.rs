@@ -136,12 +136,15 @@ fn directory(cx: &mut Context<'_>, folder: &Path, databases: &Path) -> Layout {
         Err(Failure::Missing) if version == Some(2) => {
             default_source::build(cx).map(|list| (list, databases.to_owned()))
         }
-        Err(Failure::Missing) => {
+        Err(Failure::Missing | Failure::Refused(_)) => {
             let shown = Place::whole("databases/databases.yaml");
-            cx.warn(
-                &shown,
-                format!("there is no such file in {}: no source is declared", folder.display()),
-            );
+            match (version, &gateway) {
+                (None, GatewayDocument::Absent) => cx.error(
+                    &Place::whole(folder.display().to_string()),
+                    "this is not a metadata directory: it has neither databases/databases.yaml nor version.yaml",
+                ),
+                _ => cx.warn(&shown, "there is no such file: no source is declared"),
+            }
             None
         }
         Err(Failure::Wrong(place, message)) => {
@@ -159,7 +162,7 @@ fn directory(cx: &mut Context<'_>, folder: &Path, databases: &Path) -> Layout {
 fn version(cx: &mut Context<'_>, files: &mut Files, folder: &Path) -> Option<u32> {
     let content = match files.parse(cx, &folder.join("version.yaml")) {
         Ok(content) => content,
-        Err(Failure::Missing) => return None,
+        Err(Failure::Missing | Failure::Refused(_)) => return None,
         Err(Failure::Wrong(place, message)) => {
             cx.error(&place, message);
             return None;
@@ -245,7 +248,7 @@ fn gateway(cx: &mut Context<'_>, files: &mut Files, root: &Path) -> GatewayDocum
                 None => GatewayDocument::Broken,
             }
         }
-        Err(Failure::Missing) => GatewayDocument::Absent,
+        Err(Failure::Missing | Failure::Refused(_)) => GatewayDocument::Absent,
         Err(Failure::Wrong(place, message)) => {
             cx.error(&place, message);
             GatewayDocument::Broken
@@ -256,7 +259,7 @@ fn gateway(cx: &mut Context<'_>, files: &mut Files, root: &Path) -> GatewayDocum
 fn parse(cx: &mut Context<'_>, files: &mut Files, path: &Path) -> Option<Node> {
     match files.parse(cx, path) {
         Ok(node) => Some(node),
-        Err(Failure::Missing) => {
+        Err(Failure::Missing | Failure::Refused(_)) => {
             cx.error(
                 &Place::whole(path.display().to_string()),
                 "there is no such file or directory",

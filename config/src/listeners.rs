@@ -149,9 +149,8 @@ fn declared(cx: &mut Context<'_>, node: &Node, position: usize, admission: Admis
     let written = node
         .get("name")
         .or(node.get("kind"))
-        .and_then(Node::as_str)
-        .filter(|name| !name.is_empty());
-    let name = written.map_or_else(|| format!("listener {}", position + 1), str::to_owned);
+        .and_then(|node| scalars::peek(cx, node));
+    let name = written.unwrap_or_else(|| format!("listener {}", position + 1));
     let (listener, reasons) = cx.about(Subject::Listener(name.clone()), |cx| one(cx, node, &name, admission));
     let kind = node
         .get("kind")
@@ -174,6 +173,9 @@ fn one(cx: &mut Context<'_>, node: &Node, name: &str, admission: Admission) -> O
         name: name.to_owned(),
         ..Listener::default_of(kind, admission)
     };
+    if let Some(node) = fields.get("name") {
+        scalars::name(cx, "name", node)?;
+    }
     if let Some(node) = fields.get("host") {
         listener.host = host(&scalars::name(cx, "host", node)?);
     }

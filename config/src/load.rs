@@ -97,10 +97,16 @@ fn declares_users(gateway: &GatewayFile<'_>) -> bool {
 
 fn has_inline_auth_query(list: &Node) -> bool {
     let Value::List(items) = &list.value else { return false };
-    items
-        .iter()
-        .filter_map(|item| item.get("configuration")?.get("gateway"))
-        .any(asks_the_database)
+    // What could not be included might have had one.
+    let is_broken = |node: Option<&Node>| node.is_some_and(|node| node.value == Value::Broken);
+    items.iter().any(|item| {
+        let configuration = item.get("configuration");
+        let gateway = configuration.and_then(|node| node.get("gateway"));
+        is_broken(Some(item))
+            || is_broken(configuration)
+            || is_broken(gateway)
+            || gateway.is_some_and(asks_the_database)
+    })
 }
 
 /// The protocols of the declared sources; PostgreSQL when there are none.

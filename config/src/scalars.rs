@@ -72,13 +72,31 @@ fn scalar<'n>(cx: &mut Context<'_>, name: &str, node: &'n Node) -> Option<Scalar
 pub(crate) fn from_env(cx: &mut Context<'_>, name: &str, node: &Node) -> Option<String> {
     let fields = Fields::of(cx, node, name, &["from_env"])?;
     let variable = fields.required(cx, "from_env", name)?;
-    match variable.as_str().filter(|name| !name.is_empty()) {
+    match variable.as_str().filter(|name| is_variable_name(name)) {
         Some(variable) => Some(variable.to_owned()),
         None => {
             cx.error(&variable.place, "from_env must be the name of an environment variable");
             None
         }
     }
+}
+
+/// Whether a text can be shown as a variable's name. People write the URL itself there, with its password.
+pub(crate) fn is_variable_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 128
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+}
+
+/// The text that a name has, without a word about what is wrong with it: whoever reads the key for good says that.
+pub(crate) fn peek(cx: &Context<'_>, node: &Node) -> Option<String> {
+    let text = match node.get("from_env") {
+        Some(variable) => cx.env.variable(variable.as_str()?)?,
+        None => node.as_str()?.to_owned(),
+    };
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// A text.

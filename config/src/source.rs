@@ -19,7 +19,7 @@ use crate::{
     health_check,
     layer::Layer,
     model::{Definition, InconsistentSource, Source, SourceKind},
-    pool::Instances,
+    pool::{Instances, announce},
     problem::{Place, Subject},
     quote::shorten,
     scalars::{self, Located},
@@ -83,10 +83,8 @@ pub(crate) fn read_all(
             cx.about(Subject::Source(label.clone()), |cx| files.resolve_here(cx, item, file));
         let name = item
             .get("name")
-            .and_then(Node::as_str)
-            .filter(|name| !name.is_empty())
-            .unwrap_or(&label)
-            .to_owned();
+            .and_then(|node| scalars::peek(cx, node))
+            .unwrap_or(label);
         let (mut draft, further) = cx.about(Subject::Source(name.clone()), |cx| {
             files.resolve(cx, item, &item_file);
             Reader { cx, gateway, instances }.read(name, item, &drafts)
@@ -202,13 +200,13 @@ impl Reader<'_, '_, '_> {
             self.cx.error(&draft.place, message);
         }
         let Some(Kind::Served(kind)) = kind else {
-            draft.database_names = self.free_names(vec![Located::new(name, &draft.place)], earlier);
+            draft.database_names = self.free_names(&draft.name, vec![Located::new(name, &draft.place)], earlier);
             return draft;
         };
         draft.kind = Some(kind);
         let (names, source) = self.served(&name, kind, fields);
         let names = names.unwrap_or_else(|| vec![Located::new(name, &draft.place)]);
-        draft.database_names = self.free_names(names, earlier);
+        draft.database_names = self.free_names(&draft.name, names, earlier);
         if let Some(source) = source {
             draft.source = Outcome::Read(Box::new(Source {
                 database_names: draft.database_names.clone(),
@@ -296,7 +294,7 @@ impl Reader<'_, '_, '_> {
     }
 
     /// Drops names that another source has, and says so.
-    fn free_names(&mut self, names: Vec<Located<String>>, earlier: &[Draft]) -> Vec<String> {
+    fn free_names(&mut self, source: &str, names: Vec<Located<String>>, earlier: &[Draft]) -> Vec<String> {
         let mut free: Vec<String> = Vec::new();
         for Located { value: name, place } in names {
             if name.contains('@') {
@@ -306,6 +304,10 @@ impl Reader<'_, '_, '_> {
                 );
                 self.cx.error(&place, message);
             } else if let Some(other) = earlier.iter().find(|other| other.database_names.contains(&name)) {
+                // Two declarations of one source have been reported as such.
+                if other.name == source {
+                    continue;
+                }
                 let message = format!(
                     "the database name \"{}\" already belongs to source \"{}\" ({})",
                     shorten(&name),
@@ -368,9 +370,16 @@ impl Reader<'_, '_, '_> {
             origins.insert("database_names".to_owned(), place.to_string());
         }
         let mut effective = Effective {
+            cx: self.cx,
             layers: &layers,
             origins,
         };
+        layers.announce(
+            effective.cx,
+            "health_check",
+            |layer| &layer.health_check,
+            own_health_check.as_ref().map(|(_, place)| *place),
+        );
         let health_check = match (
             layers.overlay_or_inline(|layer| &layer.health_check),
             own_health_check,
@@ -426,6 +435,24 @@ impl Layers<'_> {
         self.overlay_or_inline(&field).or(field(self.defaults).as_ref())
     }
 
+    /// Says so when a value stands in two places that are the source's own; `hasura` is where Hasura's key stands.
+    fn announce<T>(
+        &self,
+        cx: &mut Context<'_>,
+        name: &str,
+        field: impl Fn(&Layer) -> &Option<Located<T>>,
+        hasura: Option<&Place>,
+    ) {
+        let ours = [
+            self.overlay.and_then(|layer| field(layer).as_ref()),
+            field(self.inline).as_ref(),
+        ];
+        let mut places = ours.into_iter().flatten().map(|found| &found.place).chain(hasura);
+        if let (Some(strongest), Some(hidden)) = (places.next(), places.next()) {
+            announce(cx, name, strongest, hidden);
+        }
+    }
+
     /// The strongest value that is the source's own.
     fn overlay_or_inline<T>(&self, field: impl Fn(&Layer) -> &Option<Located<T>>) -> Option<&Located<T>> {
         self.overlay
@@ -435,14 +462,16 @@ impl Layers<'_> {
 }
 
 /// Picks values and remembers where they came from.
-struct Effective<'l> {
+struct Effective<'l, 'a> {
+    cx: &'l mut Context<'a>,
     layers: &'l Layers<'l>,
     origins: BTreeMap<String, String>,
 }
 
-impl Effective<'_> {
+impl Effective<'_, '_> {
     fn pick<T: Clone>(&mut self, name: &str, field: impl Fn(&Layer) -> &Option<Located<T>>) -> Option<T> {
-        let found = self.layers.first(field)?;
+        let found = self.layers.first(&field)?;
+        self.layers.announce(self.cx, name, &field, None);
         self.origins.insert(name.to_owned(), found.place.to_string());
         Some(found.value.clone())
     }

@@ -39,8 +39,8 @@ pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>, sources: &Sources)
     let mut users: Vec<User> = Vec::new();
     let mut names: BTreeSet<String> = BTreeSet::new();
     for (position, item) in items.iter().enumerate() {
-        let written = item.get("name").and_then(Node::as_str).filter(|name| !name.is_empty());
-        let label = written.map_or_else(|| format!("user {}", position + 1), str::to_owned);
+        let written = item.get("name").and_then(|node| scalars::peek(cx, node));
+        let label = written.unwrap_or_else(|| format!("user {}", position + 1));
         let (user, errors) = cx.about(Subject::User(label.clone()), |cx| {
             if !names.insert(label.clone()) {
                 cx.error(

@@ -212,7 +212,7 @@ impl Reader<'_, '_> {
         let mut names: Vec<String> = Vec::new();
         for item in items {
             let member = self.member(item, &names);
-            names.extend(item.get("name").and_then(Node::as_str).map(str::to_owned));
+            names.extend(item.get("name").and_then(|node| scalars::peek(self.cx, node)));
             members.push(member);
         }
         members.into_iter().collect()

@@ -200,7 +200,7 @@ impl Builder {
     fn scan_error(&self, error: &ScanError) -> SyntaxError {
         SyntaxError {
             place: self.place(*error.marker()),
-            message: format!("not valid YAML: {}", shorten(error.info())),
+            message: format!("not valid YAML: {}", error.info()),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What the tests of the loader share: temporary metadata directories and short ways to look at a result.
-#![allow(dead_code, unreachable_pub)]
+#![allow(unreachable_pub)]
 
 use std::path::{Path, PathBuf};
 
@@ -63,4 +63,32 @@ pub fn mssql<'l>(loaded: &'l Loaded, name: &str) -> &'l MssqlSource {
 pub fn source<'l>(loaded: &'l Loaded, name: &str) -> &'l Source {
     let found = loaded.metadata.sources.iter().find(|source| source.name == name);
     found.unwrap_or_else(|| panic!("no consistent source {name}:\n{}", problems(loaded)))
+}
+
+/// A source `s` whose `connection_info` is this, indented by six spaces, plus further text behind the source.
+pub fn connection(info: &str, further: &str) -> String {
+    let indented: String = info.lines().map(|line| format!("      {line}\n")).collect();
+    format!("- name: s\n  kind: postgres\n  configuration:\n    connection_info:\n{indented}{further}")
+}
+
+/// A source `s` with a fixed URL and these pool settings, one per line. The first stands in line 8, column 9.
+pub fn pool(settings: &str) -> String {
+    let indented: String = settings.lines().map(|line| format!("        {line}\n")).collect();
+    let pool = if settings.is_empty() { String::new() } else { format!("      pool_settings:\n{indented}") };
+    format!(
+        "- name: s\n  kind: postgres\n  configuration:\n    connection_info:\n      # a comment\n      database_url: postgres://u@h/d\n{pool}"
+    )
+}
+
+/// The endpoint of a source's primary.
+pub fn endpoint(loaded: &Loaded, name: &str) -> PostgresEndpoint {
+    postgres(loaded, name).primary.resolve().unwrap()
+}
+
+/// The only reason why source `s` is inconsistent.
+pub fn reason(loaded: &Loaded) -> &str {
+    match loaded.metadata.inconsistent.as_slice() {
+        [source] => &source.reason,
+        other => panic!("{other:?}\n{}", problems(loaded)),
+    }
 }

@@ -1,0 +1,15 @@
+//! The loader from outside: files and environment in, settings and problems out.
+#![allow(missing_docs)]
+
+mod addresses;
+mod common;
+mod gateway_yaml;
+mod includes;
+mod layouts;
+mod listeners;
+mod mssql;
+mod pools;
+mod properties;
+mod samples;
+mod sources;
+mod users;
