@@ -128,7 +128,11 @@ impl Site {
             listener["ssl_configuration"] = json!({ "sslmode": sslmode, "sslcert": certificate, "sslkey": key });
         }
         Metadata::new()
-            .postgres(database, database_url(cluster, plan.role, database, plan.url_options).into(), pool)
+            .postgres(
+                database,
+                database_url(cluster, plan.role, database, plan.url_options).into(),
+                pool,
+            )
             .listener(listener)
             .user(json!({ "name": plan.role, "password": ROLE_PASSWORD, "sources": "*" }))
             .overlay(overlay)

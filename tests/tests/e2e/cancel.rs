@@ -25,7 +25,12 @@ async fn cancelled(site: &Site, client: &mut RawClient, sql: &str, security: &Se
 #[tokio::test]
 async fn a_running_query_is_cancelled_and_the_connection_lives() {
     for version in [Version::Distribution, Version::Eighteen] {
-        let site = Site::start(Plan { version, connections: 1, ..Plan::default() }).await;
+        let site = Site::start(Plan {
+            version,
+            connections: 1,
+            ..Plan::default()
+        })
+        .await;
         let mut client = site.raw().await;
         let started = clock::now();
         let answer = cancelled(&site, &mut client, "select pg_sleep(30)", &Security::Clear).await;
@@ -42,11 +47,22 @@ async fn a_running_query_is_cancelled_and_the_connection_lives() {
 
 #[tokio::test]
 async fn a_query_is_cancelled_over_tls() {
-    let site = Site::start(Plan { connections: 1, tls: Some("prefer"), ..Plan::default() }).await;
-    for (secured, canceller) in [(site.tls(), site.tls()), (site.tls(), Security::Clear), (Security::Clear, site.tls())] {
+    let site = Site::start(Plan {
+        connections: 1,
+        tls: Some("prefer"),
+        ..Plan::default()
+    })
+    .await;
+    for (secured, canceller) in [
+        (site.tls(), site.tls()),
+        (site.tls(), Security::Clear),
+        (Security::Clear, site.tls()),
+    ] {
         let parameters = [("user", site.role), ("database", site.database.as_str())];
         let secret = weir_tests::cluster::ROLE_PASSWORD;
-        let mut client = RawClient::log_in_with(site.address(), &secured, secret, 0, &parameters).await.unwrap();
+        let mut client = RawClient::log_in_with(site.address(), &secured, secret, 0, &parameters)
+            .await
+            .unwrap();
         let answer = cancelled(&site, &mut client, "select pg_sleep(30)", &canceller).await;
         assert_eq!(sqlstate(&answer), Some("57014"));
     }
@@ -54,10 +70,17 @@ async fn a_query_is_cancelled_over_tls() {
 
 #[tokio::test]
 async fn the_long_keys_of_protocol_3_2_cancel_too() {
-    let site = Site::start(Plan { version: Version::Eighteen, connections: 1, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        version: Version::Eighteen,
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
     let parameters = [("user", site.role), ("database", site.database.as_str())];
     let secret = weir_tests::cluster::ROLE_PASSWORD;
-    let mut client = RawClient::log_in_with(site.address(), &Security::Clear, secret, 2, &parameters).await.unwrap();
+    let mut client = RawClient::log_in_with(site.address(), &Security::Clear, secret, 2, &parameters)
+        .await
+        .unwrap();
     assert!(client.key.len() > 4, "a key of {} bytes", client.key.len());
     let answer = cancelled(&site, &mut client, "select pg_sleep(30)", &Security::Clear).await;
     assert_eq!(sqlstate(&answer), Some("57014"));
@@ -69,11 +92,24 @@ async fn a_client_in_the_queue_is_cancelled() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 1, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
     let mut holder = site.raw().await;
     holder.rows("begin").await;
     let mut queued = site.raw().await;
-    for request in [wire::query("select 'queued'"), [wire::parse("", "select 1", &[]), wire::bind("", "", &[]), wire::execute("", 0), wire::sync()].concat()] {
+    for request in [
+        wire::query("select 'queued'"),
+        [
+            wire::parse("", "select 1", &[]),
+            wire::bind("", "", &[]),
+            wire::execute("", 0),
+            wire::sync(),
+        ]
+        .concat(),
+    ] {
         queued.send(&request).await.unwrap();
         tokio::time::sleep(Duration::from_millis(150)).await;
         queued.cancel(site.address(), &Security::Clear).await.unwrap();
@@ -89,7 +125,11 @@ async fn a_client_in_the_queue_is_cancelled() {
 /// A cancel that comes when nothing runs does nothing: not to this client, not to the next one.
 #[tokio::test]
 async fn a_late_cancel_hits_nobody() {
-    let site = Site::start(Plan { connections: 1, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
     let mut late = site.raw().await;
     let mut neighbour = site.raw().await;
     late.rows("select 1").await;
@@ -108,17 +148,33 @@ async fn a_late_cancel_hits_nobody() {
 
 /// PgBouncer's race: a victim is cancelled again and again while a neighbour uses the same server connection between.
 async fn race(rounds: u32) {
-    let site = Site::start(Plan { connections: 1, heavy: true, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        heavy: true,
+        ..Plan::default()
+    })
+    .await;
     let mut victim = site.raw().await;
     let (address, database) = (site.address(), site.database.clone());
     let direct = is_direct();
     let neighbour = tokio::spawn(async move {
-        let mut neighbour =
-            RawClient::log_in(address, weir_tests::cluster::ROLE, weir_tests::cluster::ROLE_PASSWORD, &database).await.unwrap();
+        let mut neighbour = RawClient::log_in(
+            address,
+            weir_tests::cluster::ROLE,
+            weir_tests::cluster::ROLE_PASSWORD,
+            &database,
+        )
+        .await
+        .unwrap();
         let mut answered = 0_u32;
         loop {
             let answer = neighbour.simple("select pg_sleep(0.002), 'neighbour'").await.unwrap();
-            assert_eq!(sqlstate(&answer), None, "the neighbour is hit: {}", wire::describe(&answer));
+            assert_eq!(
+                sqlstate(&answer),
+                None,
+                "the neighbour is hit: {}",
+                wire::describe(&answer)
+            );
             answered += 1;
             if direct {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -131,7 +187,11 @@ async fn race(rounds: u32) {
     let mut random = Random::new(1);
     let mut hits = 0;
     for round in 0..rounds {
-        assert!(!neighbour.is_finished(), "the neighbour failed in round {round}: {:?}", neighbour.await);
+        assert!(
+            !neighbour.is_finished(),
+            "the neighbour failed in round {round}: {:?}",
+            neighbour.await
+        );
         victim.send(&wire::query("select pg_sleep(0.005)")).await.unwrap();
         // Sometimes early, sometimes just when the statement ends.
         tokio::time::sleep(Duration::from_micros(random.below(9000))).await;
@@ -163,7 +223,11 @@ async fn ten_thousand_cancels_never_hit_the_neighbour() {
 /// S10: keys cannot be guessed, and a wrong one does nothing.
 #[tokio::test]
 async fn guessed_keys_cancel_nothing() {
-    let site = Site::start(Plan { connections: 1, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
     let mut client = site.raw().await;
     let other = site.raw().await;
     // Each login has a key of its own, and process ids and keys do not count up in step.
@@ -201,7 +265,11 @@ async fn the_statement_of_a_client_that_left_is_ended() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 1, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
     let mut leaver = site.raw().await;
     leaver.send(&wire::query("select pg_sleep(60)")).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -209,7 +277,11 @@ async fn the_statement_of_a_client_that_left_is_ended() {
     let mut next = site.raw().await;
     let started = clock::now();
     assert_eq!(next.rows("select 'served'").await, ["served"]);
-    assert!(started.elapsed() < Duration::from_secs(12), "served after {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(12),
+        "served after {:?}",
+        started.elapsed()
+    );
     let admin = site.admin().await;
     let running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid()";
     for _ in 0..100 {

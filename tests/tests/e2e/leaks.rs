@@ -21,10 +21,22 @@ struct Kind {
 }
 
 const KINDS: &[Kind] = &[
-    Kind { name: "SET", dirt: "Q set work_mem = '7MB'\n< Z" },
-    Kind { name: "SET in a committed transaction", dirt: "Q begin; set work_mem = '7MB'; commit\n< Z" },
-    Kind { name: "SET LOCAL", dirt: "Q begin\n< Z\nQ set local work_mem = '7MB'\n< Z" },
-    Kind { name: "set_config", dirt: "Q select set_config('work_mem', '7MB', false)\n< Z" },
+    Kind {
+        name: "SET",
+        dirt: "Q set work_mem = '7MB'\n< Z",
+    },
+    Kind {
+        name: "SET in a committed transaction",
+        dirt: "Q begin; set work_mem = '7MB'; commit\n< Z",
+    },
+    Kind {
+        name: "SET LOCAL",
+        dirt: "Q begin\n< Z\nQ set local work_mem = '7MB'\n< Z",
+    },
+    Kind {
+        name: "set_config",
+        dirt: "Q select set_config('work_mem', '7MB', false)\n< Z",
+    },
     Kind {
         name: "set_config, extended",
         dirt: "P - select set_config($1, $2, false)\nB - - work_mem 7MB\nE -\nS\n< Z",
@@ -33,36 +45,114 @@ const KINDS: &[Kind] = &[
         name: "set_config inside DO",
         dirt: "Q do $$ begin perform set_config('work' || '_mem', '7MB', false); end $$\n< Z",
     },
-    Kind { name: "a function that sets", dirt: "Q select sneaky()\n< Z" },
-    Kind { name: "search_path", dirt: "Q set search_path to elsewhere, public\n< Z" },
-    Kind { name: "role", dirt: "Q set role other\n< Z" },
-    Kind { name: "session_authorization", dirt: "Q set session authorization other\n< Z" },
-    Kind { name: "TimeZone", dirt: "Q set time zone 'Asia/Tokyo'\n< Z" },
-    Kind { name: "client_encoding", dirt: "Q set names 'LATIN1'\n< Z" },
-    Kind { name: "application_name", dirt: "Q set application_name = 'dirty'\n< Z" },
+    Kind {
+        name: "a function that sets",
+        dirt: "Q select sneaky()\n< Z",
+    },
+    Kind {
+        name: "search_path",
+        dirt: "Q set search_path to elsewhere, public\n< Z",
+    },
+    Kind {
+        name: "role",
+        dirt: "Q set role other\n< Z",
+    },
+    Kind {
+        name: "session_authorization",
+        dirt: "Q set session authorization other\n< Z",
+    },
+    Kind {
+        name: "TimeZone",
+        dirt: "Q set time zone 'Asia/Tokyo'\n< Z",
+    },
+    Kind {
+        name: "client_encoding",
+        dirt: "Q set names 'LATIN1'\n< Z",
+    },
+    Kind {
+        name: "application_name",
+        dirt: "Q set application_name = 'dirty'\n< Z",
+    },
     Kind {
         name: "default isolation and read-only",
         dirt: "Q set session characteristics as transaction isolation level serializable read only\n< Z",
     },
-    Kind { name: "custom setting", dirt: "Q set app.tenant = 'dirty'\n< Z" },
-    Kind { name: "statement_timeout", dirt: "Q set statement_timeout = '17s'\n< Z" },
-    Kind { name: "named prepared statement", dirt: "P dirty select 'dirty'\nS\n< Z" },
-    Kind { name: "unnamed prepared statement", dirt: "P - select 'dirty'\nS\n< Z" },
-    Kind { name: "SQL PREPARE", dirt: "Q prepare dirty_sql as select 'dirty'\n< Z" },
-    Kind { name: "portal", dirt: "Q begin\n< Z\nP - select generate_series(1, 9)\nB dirty -\nE dirty 2\nS\n< Z" },
-    Kind { name: "WITH HOLD cursor", dirt: "Q declare dirty_cursor cursor with hold for select 'dirty'\n< Z" },
-    Kind { name: "temporary table", dirt: "Q create temp table dirty_temp as select 'dirty' as v\n< Z" },
-    Kind { name: "temporary table hiding another", dirt: "Q create temp table honest as select 'dirty' as v\n< Z" },
-    Kind { name: "LISTEN", dirt: "Q listen dirty_channel\n< Z" },
-    Kind { name: "session advisory lock", dirt: "Q select pg_advisory_lock(4711)\n< Z" },
-    Kind { name: "transaction advisory lock", dirt: "Q begin; select pg_advisory_xact_lock(4711)\n< Z" },
-    Kind { name: "currval and lastval", dirt: "Q select nextval('numbers')\n< Z" },
-    Kind { name: "open transaction", dirt: "Q begin; insert into written values ('dirty')\n< Z" },
-    Kind { name: "implicit transaction without its Sync", dirt: "P - insert into written values ('dirty')\nB - -\nE -\nH\n< C" },
-    Kind { name: "failed transaction", dirt: "Q begin; select 1/0\n< Z" },
-    Kind { name: "COPY in progress", dirt: "Q copy written from stdin\n< G\nd dirty\\n" },
-    Kind { name: "COPY in progress, extended", dirt: "P - copy written from stdin\nB - -\nE -\nH\n< G\nd dirty\\n" },
-    Kind { name: "notices", dirt: "Q set client_min_messages = debug5; do $$ begin raise notice 'dirty'; end $$\n< Z" },
+    Kind {
+        name: "custom setting",
+        dirt: "Q set app.tenant = 'dirty'\n< Z",
+    },
+    Kind {
+        name: "statement_timeout",
+        dirt: "Q set statement_timeout = '17s'\n< Z",
+    },
+    Kind {
+        name: "named prepared statement",
+        dirt: "P dirty select 'dirty'\nS\n< Z",
+    },
+    Kind {
+        name: "unnamed prepared statement",
+        dirt: "P - select 'dirty'\nS\n< Z",
+    },
+    Kind {
+        name: "SQL PREPARE",
+        dirt: "Q prepare dirty_sql as select 'dirty'\n< Z",
+    },
+    Kind {
+        name: "portal",
+        dirt: "Q begin\n< Z\nP - select generate_series(1, 9)\nB dirty -\nE dirty 2\nS\n< Z",
+    },
+    Kind {
+        name: "WITH HOLD cursor",
+        dirt: "Q declare dirty_cursor cursor with hold for select 'dirty'\n< Z",
+    },
+    Kind {
+        name: "temporary table",
+        dirt: "Q create temp table dirty_temp as select 'dirty' as v\n< Z",
+    },
+    Kind {
+        name: "temporary table hiding another",
+        dirt: "Q create temp table honest as select 'dirty' as v\n< Z",
+    },
+    Kind {
+        name: "LISTEN",
+        dirt: "Q listen dirty_channel\n< Z",
+    },
+    Kind {
+        name: "session advisory lock",
+        dirt: "Q select pg_advisory_lock(4711)\n< Z",
+    },
+    Kind {
+        name: "transaction advisory lock",
+        dirt: "Q begin; select pg_advisory_xact_lock(4711)\n< Z",
+    },
+    Kind {
+        name: "currval and lastval",
+        dirt: "Q select nextval('numbers')\n< Z",
+    },
+    Kind {
+        name: "open transaction",
+        dirt: "Q begin; insert into written values ('dirty')\n< Z",
+    },
+    Kind {
+        name: "implicit transaction without its Sync",
+        dirt: "P - insert into written values ('dirty')\nB - -\nE -\nH\n< C",
+    },
+    Kind {
+        name: "failed transaction",
+        dirt: "Q begin; select 1/0\n< Z",
+    },
+    Kind {
+        name: "COPY in progress",
+        dirt: "Q copy written from stdin\n< G\nd dirty\\n",
+    },
+    Kind {
+        name: "COPY in progress, extended",
+        dirt: "P - copy written from stdin\nB - -\nE -\nH\n< G\nd dirty\\n",
+    },
+    Kind {
+        name: "notices",
+        dirt: "Q set client_min_messages = debug5; do $$ begin raise notice 'dirty'; end $$\n< Z",
+    },
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +167,15 @@ enum Way {
     Stays,
 }
 
-const WAYS: &[Way] =
-    &[Way::Clean, Way::AtRest, Way::InTransaction, Way::InMidAnswer, Way::AfterAnError, Way::AfterACancel, Way::Stays];
+const WAYS: &[Way] = &[
+    Way::Clean,
+    Way::AtRest,
+    Way::InTransaction,
+    Way::InMidAnswer,
+    Way::AfterAnError,
+    Way::AfterACancel,
+    Way::Stays,
+];
 
 const FIXTURE: &str = "
     CREATE SCHEMA elsewhere; CREATE SEQUENCE numbers; CREATE TABLE written (v text);
@@ -121,19 +218,29 @@ async fn fingerprint(client: &mut RawClient) -> std::io::Result<Vec<String>> {
     let mut found = Vec::new();
     for number in 0..extended + QUESTIONS.len() {
         let answer = client.until(b'Z').await?;
-        let what = number.checked_sub(extended).map_or("extended", |question| QUESTIONS[question]);
+        let what = number
+            .checked_sub(extended)
+            .map_or("extended", |question| QUESTIONS[question]);
         let outcome = answer
             .iter()
             .filter_map(|message| match message.tag {
                 b'D' => Some(message.text()),
-                b'E' => Some(format!("error {} {}", message.sqlstate().unwrap_or_default(), message.field(b'M').unwrap_or_default())),
+                b'E' => Some(format!(
+                    "error {} {}",
+                    message.sqlstate().unwrap_or_default(),
+                    message.field(b'M').unwrap_or_default()
+                )),
                 // Unasked: a notification, a notice, a change of a setting, a transaction left open.
                 b'A' | b'N' | b'S' => Some(message.to_string()),
                 b'Z' if message.body != b"I" => Some(message.to_string()),
                 _ => None,
             })
             .collect::<Vec<_>>();
-        found.push(format!("{}: {}", what.chars().take(60).collect::<String>(), outcome.join(" | ")));
+        found.push(format!(
+            "{}: {}",
+            what.chars().take(60).collect::<String>(),
+            outcome.join(" | ")
+        ));
     }
     Ok(found)
 }
@@ -152,14 +259,22 @@ async fn soil(site: &Site, client: &mut RawClient, kind: &Kind, way: Way) {
         }
         Way::AtRest | Way::InTransaction | Way::Stays => {}
         Way::InMidAnswer => {
-            let bytes = if copying { wire::copy_data(&b"dirty\n".repeat(1000))[..500].to_vec() } else { wire::query("select repeat('dirty', 5000) from generate_series(1, 200)") };
+            let bytes = if copying {
+                wire::copy_data(&b"dirty\n".repeat(1000))[..500].to_vec()
+            } else {
+                wire::query("select repeat('dirty', 5000) from generate_series(1, 200)")
+            };
             let _ = client.send(&bytes).await;
             if !copying {
                 let _ = client.receive().await;
             }
         }
         Way::AfterAnError => {
-            let bytes = if copying { wire::copy_fail("no more") } else { wire::query("select 1/0") };
+            let bytes = if copying {
+                wire::copy_fail("no more")
+            } else {
+                wire::query("select 1/0")
+            };
             let _ = client.send(&[bytes, wire::sync()].concat()).await;
             let _ = client.until(b'Z').await;
             let _ = client.send(&wire::terminate()).await;
@@ -192,7 +307,14 @@ async fn next_client(site: &Site, way: Way) -> std::io::Result<Vec<String>> {
 
 async fn matrix(mode: &'static str) {
     let pool = json!({ "pool_timeout": 2 });
-    let site = Site::start(Plan { connections: 1, role: CHIEF, mode, pool, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        role: CHIEF,
+        mode,
+        pool,
+        ..Plan::default()
+    })
+    .await;
     site.admin().await.batch_execute(FIXTURE).await.unwrap();
     let fresh = fingerprint(&mut site.raw_direct().await).await.unwrap();
     let mut leaks = String::new();
@@ -219,7 +341,13 @@ async fn matrix(mode: &'static str) {
                     bad += 1;
                     writeln!(leaks, "{} / {way:?}:", kind.name).unwrap();
                     for (expected, found) in fresh.iter().zip(&found).filter(|(expected, found)| expected != found) {
-                        writeln!(leaks, "   expected {}\n   found    {}", difference(expected, found), difference(found, expected)).unwrap();
+                        writeln!(
+                            leaks,
+                            "   expected {}\n   found    {}",
+                            difference(expected, found),
+                            difference(found, expected)
+                        )
+                        .unwrap();
                     }
                 }
                 Err(error) => {
@@ -235,7 +363,10 @@ async fn matrix(mode: &'static str) {
 
 /// The words of one text that the other has not.
 fn difference(text: &str, other: &str) -> String {
-    let words: Vec<&str> = text.split(' ').filter(|word| text.len() < 300 || !other.split(' ').any(|other| other == *word)).collect();
+    let words: Vec<&str> = text
+        .split(' ')
+        .filter(|word| text.len() < 300 || !other.split(' ').any(|other| other == *word))
+        .collect();
     words.join(" ")
 }
 
@@ -257,7 +388,11 @@ async fn nothing_leaks_in_statement_mode() {
 /// The matrix can fail: on the soiled connection itself every kind shows.
 #[tokio::test]
 async fn every_kind_of_dirt_is_seen_on_its_own_connection() {
-    let site = Site::start(Plan { role: CHIEF, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        role: CHIEF,
+        ..Plan::default()
+    })
+    .await;
     site.admin().await.batch_execute(FIXTURE).await.unwrap();
     let fresh = fingerprint(&mut site.raw_direct().await).await.unwrap();
     for kind in KINDS {
@@ -273,19 +408,41 @@ async fn every_kind_of_dirt_is_seen_on_its_own_connection() {
 /// The statement of a client stays its own, however many others use the same name meanwhile.
 #[tokio::test]
 async fn names_of_prepared_statements_belong_to_their_client() {
-    let site = Site::start(Plan { connections: 1, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
     let mut clients = Vec::new();
     for number in 0..5 {
         let mut client = site.raw().await;
         let sql = format!("select 'statement of client {number}'");
-        client.ask(&[wire::parse("mine", &sql, &[]), wire::parse("", &format!("{sql} ''unnamed''").replace("''", ""), &[]), wire::sync()].concat()).await.unwrap();
+        client
+            .ask(
+                &[
+                    wire::parse("mine", &sql, &[]),
+                    wire::parse("", &format!("{sql} ''unnamed''").replace("''", ""), &[]),
+                    wire::sync(),
+                ]
+                .concat(),
+            )
+            .await
+            .unwrap();
         clients.push(client);
     }
     for _ in 0..3 {
         for (number, client) in clients.iter_mut().enumerate() {
             for name in ["mine", ""] {
-                let answer = client.ask(&[wire::bind("", name, &[]), wire::execute("", 0), wire::sync()].concat()).await.unwrap();
-                assert_eq!(first_columns(&answer), [format!("statement of client {number}")], "{}", wire::describe(&answer));
+                let answer = client
+                    .ask(&[wire::bind("", name, &[]), wire::execute("", 0), wire::sync()].concat())
+                    .await
+                    .unwrap();
+                assert_eq!(
+                    first_columns(&answer),
+                    [format!("statement of client {number}")],
+                    "{}",
+                    wire::describe(&answer)
+                );
             }
         }
     }

@@ -5,12 +5,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cancel;
 mod drivers;
 mod golden;
-mod cancel;
 mod harness;
 mod leaks;
+mod memory;
 mod oracle;
 mod pgbench;
 mod pool;
+mod security;
 mod startup;

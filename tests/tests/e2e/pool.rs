@@ -25,7 +25,12 @@ async fn everybody_gets_the_same_number_of_turns() {
         return;
     }
     const CLIENTS: usize = 200;
-    let site = Site::start(Plan { connections: 1, heavy: true, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        heavy: true,
+        ..Plan::default()
+    })
+    .await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(site.raw().await);
@@ -47,7 +52,10 @@ async fn everybody_gets_the_same_number_of_turns() {
     let (least, most) = (*turns.iter().min().unwrap(), *turns.iter().max().unwrap());
     eprintln!("fairness: {least} to {most} turns");
     // Everybody's first and last turn may fall on either side of the edge.
-    assert!(f64::from(most) <= f64::from(least) * 1.25 + 2.0, "{least} to {most} turns");
+    assert!(
+        f64::from(most) <= f64::from(least) * 1.25 + 2.0,
+        "{least} to {most} turns"
+    );
 }
 
 /// I3: who comes later waits longer.
@@ -56,7 +64,11 @@ async fn nobody_overtakes() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 1, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
     let mut holder = site.raw().await;
     holder.rows("begin").await;
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -86,11 +98,22 @@ async fn a_full_pool_says_so_and_keeps_the_client() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 1, pool: json!({ "pool_timeout": 1 }), ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        pool: json!({ "pool_timeout": 1 }),
+        ..Plan::default()
+    })
+    .await;
     let mut holder = site.raw().await;
     holder.rows("begin").await;
     let mut waiting = site.raw().await;
-    let extended = [wire::parse("a", "select 'named'", &[]), wire::bind("", "a", &[]), wire::execute("", 0), wire::sync()].concat();
+    let extended = [
+        wire::parse("a", "select 'named'", &[]),
+        wire::bind("", "a", &[]),
+        wire::execute("", 0),
+        wire::sync(),
+    ]
+    .concat();
     for request in [wire::query("select 1"), extended.clone()] {
         let started = clock::now();
         let answer = waiting.ask(&request).await.unwrap();
@@ -101,8 +124,17 @@ async fn a_full_pool_says_so_and_keeps_the_client() {
         for part in [site.database.as_str(), "pool_timeout", "max_connections"] {
             assert!(detail.contains(part), "the detail does not name {part}: {detail}");
         }
-        assert_eq!((answer.len(), answer[1].body.as_slice()), (2, &b"I"[..]), "{}", wire::describe(&answer));
-        assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&started.elapsed()), "{:?}", started.elapsed());
+        assert_eq!(
+            (answer.len(), answer[1].body.as_slice()),
+            (2, &b"I"[..]),
+            "{}",
+            wire::describe(&answer)
+        );
+        assert!(
+            (Duration::from_millis(900)..Duration::from_secs(4)).contains(&started.elapsed()),
+            "{:?}",
+            started.elapsed()
+        );
     }
     assert_eq!(holder.rows("select 'undisturbed'").await, ["undisturbed"]);
     holder.rows("commit").await;
@@ -120,17 +152,40 @@ async fn the_database_s_refusal_reaches_every_waiter() {
     let site = Site::start(Plan::default()).await;
     let admin = site.admin().await;
     let (limited, missing) = (new_name("limited"), new_name("missing"));
-    admin.batch_execute(&format!("CREATE ROLE {limited} LOGIN CONNECTION LIMIT 0 PASSWORD 'x'")).await.unwrap();
+    admin
+        .batch_execute(&format!("CREATE ROLE {limited} LOGIN CONNECTION LIMIT 0 PASSWORD 'x'"))
+        .await
+        .unwrap();
     let at = site.cluster.address();
     let cases = [
-        ("wrong password", format!("postgres://{ROLE}:wrong@{at}/{}?sslmode=disable", site.database), "28P01"),
-        ("no such database", format!("postgres://{ROLE}:{ROLE_PASSWORD}@{at}/{missing}?sslmode=disable"), "3D000"),
-        ("too many connections", format!("postgres://{limited}:x@{at}/{}?sslmode=disable", site.database), "53300"),
-        ("nobody listens", "postgres://app:x@127.0.0.1:1/x?sslmode=disable".to_owned(), "08"),
+        (
+            "wrong password",
+            format!("postgres://{ROLE}:wrong@{at}/{}?sslmode=disable", site.database),
+            "28P01",
+        ),
+        (
+            "no such database",
+            format!("postgres://{ROLE}:{ROLE_PASSWORD}@{at}/{missing}?sslmode=disable"),
+            "3D000",
+        ),
+        (
+            "too many connections",
+            format!("postgres://{limited}:x@{at}/{}?sslmode=disable", site.database),
+            "53300",
+        ),
+        (
+            "nobody listens",
+            "postgres://app:x@127.0.0.1:1/x?sslmode=disable".to_owned(),
+            "08",
+        ),
     ];
     for (case, url, code) in cases {
         let metadata = Metadata::new()
-            .postgres("broken", url.into(), json!({ "max_connections": 2, "pool_timeout": 20 }))
+            .postgres(
+                "broken",
+                url.into(),
+                json!({ "max_connections": 2, "pool_timeout": 20 }),
+            )
             .loopback()
             .user(json!({ "name": "client", "password": "client", "sources": "*" }));
         let gateway = Gateway::start(&metadata);
@@ -144,7 +199,9 @@ async fn the_database_s_refusal_reaches_every_waiter() {
                     Err(error) => error.to_string(),
                     Ok(mut client) => {
                         let answer = client.simple("select 1").await.unwrap();
-                        first_error(&answer).map(|error| format!("{}: {error}", error.sqlstate().unwrap_or_default())).unwrap_or_default()
+                        first_error(&answer)
+                            .map(|error| format!("{}: {error}", error.sqlstate().unwrap_or_default()))
+                            .unwrap_or_default()
                     }
                 };
                 (told, started.elapsed())
@@ -163,7 +220,11 @@ async fn a_transaction_keeps_its_connection_and_a_statement_gives_it_back() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 2, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 2,
+        ..Plan::default()
+    })
+    .await;
     let (mut one, mut two, mut three) = (site.raw().await, site.raw().await, site.raw().await);
     let process = "select pg_backend_pid()";
     one.rows("begin").await;
@@ -171,7 +232,10 @@ async fn a_transaction_keeps_its_connection_and_a_statement_gives_it_back() {
     let (first, second) = (one.rows(process).await, two.rows(process).await);
     assert_ne!(first, second);
     for _ in 0..3 {
-        assert_eq!((one.rows(process).await, two.rows(process).await), (first.clone(), second.clone()));
+        assert_eq!(
+            (one.rows(process).await, two.rows(process).await),
+            (first.clone(), second.clone())
+        );
     }
     one.rows("commit").await;
     assert_eq!(three.rows(process).await, first);
@@ -184,7 +248,12 @@ async fn session_mode_keeps_a_connection_until_the_client_leaves() {
     if is_direct() {
         return;
     }
-    let plan = Plan { connections: 1, mode: "session", pool: json!({ "pool_timeout": 1 }), ..Plan::default() };
+    let plan = Plan {
+        connections: 1,
+        mode: "session",
+        pool: json!({ "pool_timeout": 1 }),
+        ..Plan::default()
+    };
     let site = Site::start(plan).await;
     let mut first = site.raw().await;
     first.rows("set work_mem = '7MB'").await;
@@ -195,7 +264,12 @@ async fn session_mode_keeps_a_connection_until_the_client_leaves() {
     let mut second = site.raw().await;
     assert_eq!(sqlstate(&second.simple("select 1").await.unwrap()), "53300");
     first.leave().await;
-    assert_eq!(second.rows("show work_mem").await, second.rows("select boot_val::int / 1024 || 'MB' from pg_settings where name = 'work_mem'").await);
+    assert_eq!(
+        second.rows("show work_mem").await,
+        second
+            .rows("select boot_val::int / 1024 || 'MB' from pg_settings where name = 'work_mem'")
+            .await
+    );
     assert_eq!(sqlstate(&second.simple("select * from mine").await.unwrap()), "42P01");
 }
 
@@ -204,14 +278,23 @@ async fn statement_mode_refuses_transactions() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 1, mode: "statement", ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        mode: "statement",
+        ..Plan::default()
+    })
+    .await;
     let mut client = site.raw().await;
     assert_eq!(client.rows("select 'alone'").await, ["alone"]);
     let mut refused = site.raw().await;
     // An error, then either a live connection outside of a transaction, or the end of it: but no transaction.
     let answer = refused.simple("begin").await;
     if let Ok(answer) = answer {
-        assert!(sqlstate(&answer).starts_with("25") || sqlstate(&answer) == "0A000", "{}", wire::describe(&answer));
+        assert!(
+            sqlstate(&answer).starts_with("25") || sqlstate(&answer) == "0A000",
+            "{}",
+            wire::describe(&answer)
+        );
         assert_ne!(answer.last().unwrap().body, b"T");
     }
     for _ in 0..3 {
@@ -225,13 +308,22 @@ async fn idle_connections_are_closed() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 3, pool: json!({ "idle_timeout": 1 }), ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 3,
+        pool: json!({ "idle_timeout": 1 }),
+        ..Plan::default()
+    })
+    .await;
     let mut client = site.raw().await;
     client.rows("select 1").await;
     assert_eq!(site.server_connections().await, 1);
     let started = clock::now();
     while site.server_connections().await > 0 {
-        assert!(started.elapsed() < Duration::from_secs(5), "still open after {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "still open after {:?}",
+            started.elapsed()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(client.rows("select 'again'").await, ["again"]);
@@ -242,7 +334,12 @@ async fn connections_grow_old() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 1, pool: json!({ "connection_lifetime": 1 }), ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        pool: json!({ "connection_lifetime": 1 }),
+        ..Plan::default()
+    })
+    .await;
     let mut client = site.raw().await;
     let first = client.rows("select pg_backend_pid()").await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -255,10 +352,19 @@ async fn min_connections_are_kept_warm() {
         return;
     }
     let pool = json!({ "min_connections": 3, "idle_timeout": 1 });
-    let site = Site::start(Plan { connections: 5, overlay: json!({ "pool_settings": pool }), ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 5,
+        overlay: json!({ "pool_settings": pool }),
+        ..Plan::default()
+    })
+    .await;
     let started = clock::now();
     while site.server_connections().await < 3 {
-        assert!(started.elapsed() < Duration::from_secs(5), "{} connections", site.server_connections().await);
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{} connections",
+            site.server_connections().await
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -271,13 +377,20 @@ async fn a_storm_of_clients_opens_no_more_than_the_limit() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 4, heavy: true, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 4,
+        heavy: true,
+        ..Plan::default()
+    })
+    .await;
     let sampler = site.sampler().await;
     let mut tasks = JoinSet::new();
     for _ in 0..200 {
         let (address, database) = (site.address(), site.database.clone());
         tasks.spawn(async move {
-            let mut client = RawClient::log_in(address, ROLE, ROLE_PASSWORD, &database).await.unwrap();
+            let mut client = RawClient::log_in(address, ROLE, ROLE_PASSWORD, &database)
+                .await
+                .unwrap();
             assert_eq!(client.rows("select 1 from pg_sleep(0.01)").await, ["1"]);
         });
     }
@@ -292,9 +405,14 @@ async fn a_lost_server_connection_is_noticed_only_by_who_used_it() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { connections: 2, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 2,
+        ..Plan::default()
+    })
+    .await;
     let admin = site.admin().await;
-    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app'";
+    let terminate =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app'";
     let (mut idle, mut running) = (site.raw().await, site.raw().await);
     idle.rows("select 1").await;
     running.send(&wire::query("select pg_sleep(20)")).await.unwrap();
@@ -312,7 +430,11 @@ async fn a_lost_server_connection_is_noticed_only_by_who_used_it() {
     admin.execute(terminate, &[]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     if let Ok(answer) = running.simple("insert into nowhere values (1)").await {
-        assert!(sqlstate(&answer).starts_with("57P") || sqlstate(&answer).starts_with("08"), "{}", wire::describe(&answer));
+        assert!(
+            sqlstate(&answer).starts_with("57P") || sqlstate(&answer).starts_with("08"),
+            "{}",
+            wire::describe(&answer)
+        );
     }
 }
 
@@ -325,7 +447,11 @@ async fn a_database_that_comes_back_is_used_again() {
     let cluster = Cluster::start(Version::Distribution, &[]);
     let url = database_url(&cluster, ROLE, "postgres", "sslmode=disable");
     let metadata = Metadata::new()
-        .postgres("moody", url.into(), json!({ "max_connections": 2, "pool_timeout": 3, "retries": 0 }))
+        .postgres(
+            "moody",
+            url.into(),
+            json!({ "max_connections": 2, "pool_timeout": 3, "retries": 0 }),
+        )
         .loopback()
         .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }));
     let gateway = Gateway::start(&metadata);
@@ -333,10 +459,16 @@ async fn a_database_that_comes_back_is_used_again() {
     let mut client = log_in().await.unwrap();
     assert_eq!(client.rows("select 1").await, ["1"]);
     cluster.crash();
-    let mut late = log_in().await.expect("a warm source lets clients log in without its database");
+    let mut late = log_in()
+        .await
+        .expect("a warm source lets clients log in without its database");
     for client in [&mut client, &mut late] {
         let answer = client.simple("select 1").await.unwrap();
-        assert!(sqlstate(&answer).starts_with("08") || sqlstate(&answer).starts_with("57P"), "{}", wire::describe(&answer));
+        assert!(
+            sqlstate(&answer).starts_with("08") || sqlstate(&answer).starts_with("57P"),
+            "{}",
+            wire::describe(&answer)
+        );
     }
     cluster.restart();
     let started = clock::now();
@@ -345,7 +477,11 @@ async fn a_database_that_comes_back_is_used_again() {
         if first_columns(&answer) == ["back"] {
             break;
         }
-        assert!(started.elapsed() < Duration::from_secs(10), "{}", wire::describe(&answer));
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "{}",
+            wire::describe(&answer)
+        );
     }
     assert_eq!(late.rows("select 'back'").await, ["back"]);
 }
@@ -371,10 +507,20 @@ async fn read_replicas_are_reached_by_name_and_dead_ones_avoided() {
         .loopback()
         .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }));
     let gateway = Gateway::start(&metadata);
-    for (name, expected) in [("orders", &site.database), ("orders@primary", &site.database), ("orders@read_replicas", &replica)] {
+    for (name, expected) in [
+        ("orders", &site.database),
+        ("orders@primary", &site.database),
+        ("orders@read_replicas", &replica),
+    ] {
         for _ in 0..6 {
-            let mut client = RawClient::log_in(gateway.address("pg"), ROLE, ROLE_PASSWORD, name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(client.rows("select current_database()").await, [expected.clone()], "{name}");
+            let mut client = RawClient::log_in(gateway.address("pg"), ROLE, ROLE_PASSWORD, name)
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(
+                client.rows("select current_database()").await,
+                [expected.clone()],
+                "{name}"
+            );
         }
     }
 }
@@ -386,7 +532,12 @@ async fn time_limits_end_statements_and_not_clients() {
         return;
     }
     let overlay = json!({ "query_timeout": 1, "idle_in_transaction_timeout": 1 });
-    let site = Site::start(Plan { connections: 1, overlay, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        overlay,
+        ..Plan::default()
+    })
+    .await;
     let mut client = site.raw().await;
     let answer = client.simple("select pg_sleep(15)").await.unwrap();
     assert_eq!(sqlstate(&answer), "57014", "{}", wire::describe(&answer));
@@ -404,7 +555,11 @@ async fn idle_clients_are_disconnected_when_asked_for() {
     if is_direct() {
         return;
     }
-    let site = Site::start(Plan { overlay: json!({ "client_idle_timeout": 1 }), ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        overlay: json!({ "client_idle_timeout": 1 }),
+        ..Plan::default()
+    })
+    .await;
     let mut client = site.raw().await;
     client.rows("select 1").await;
     let last = client.until_closed(Duration::from_secs(5)).await.unwrap();
@@ -414,13 +569,28 @@ async fn idle_clients_are_disconnected_when_asked_for() {
 /// Statement texts live as long as they did on a session of one's own: DDL in between heals (0A000).
 #[tokio::test]
 async fn a_cached_plan_survives_ddl() {
-    let site = Site::start(Plan { connections: 1, ..Plan::default() }).await;
+    let site = Site::start(Plan {
+        connections: 1,
+        ..Plan::default()
+    })
+    .await;
     let mut client = site.raw().await;
-    site.admin().await.batch_execute("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1); GRANT ALL ON changing TO app").await.unwrap();
-    client.ask(&[wire::parse("all", "select * from changing", &[]), wire::sync()].concat()).await.unwrap();
+    site.admin()
+        .await
+        .batch_execute("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1); GRANT ALL ON changing TO app")
+        .await
+        .unwrap();
+    client
+        .ask(&[wire::parse("all", "select * from changing", &[]), wire::sync()].concat())
+        .await
+        .unwrap();
     let run = [wire::bind("", "all", &[]), wire::execute("", 0), wire::sync()].concat();
     assert_eq!(first_columns(&client.ask(&run).await.unwrap()), ["1"]);
-    site.admin().await.batch_execute("ALTER TABLE changing ADD COLUMN b int").await.unwrap();
+    site.admin()
+        .await
+        .batch_execute("ALTER TABLE changing ADD COLUMN b int")
+        .await
+        .unwrap();
     let answer = client.ask(&run).await.unwrap();
     if is_direct() {
         assert_eq!(sqlstate(&answer), "0A000");
@@ -435,9 +605,16 @@ async fn the_gateway_stops_when_asked() {
     if is_direct() {
         return;
     }
-    let mut site = Site::start(Plan { connections: 2, ..Plan::default() }).await;
+    let mut site = Site::start(Plan {
+        connections: 2,
+        ..Plan::default()
+    })
+    .await;
     let mut running = site.raw().await;
-    running.send(&wire::query("select pg_sleep(0.5), 'finished'")).await.unwrap();
+    running
+        .send(&wire::query("select pg_sleep(0.5), 'finished'"))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut gateway = site.gateway.take().unwrap();
     let stopping = tokio::task::spawn_blocking(move || gateway.stop(Duration::from_secs(10)));
