@@ -2,17 +2,21 @@
 //! "no panic": that a verdict does not depend on how bytes were cut, that nothing claims more than it was given, that
 //! `Need` makes progress.
 
+pub mod metadata_yaml;
 pub mod pg_frame;
 pub mod pg_scram_client;
 pub mod pg_scram_server;
 pub mod pg_startup;
+pub mod pool_engine;
 
 /// The targets by name, for the replay of the corpora.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+    ("metadata_yaml", metadata_yaml::run),
     ("pg_frame", pg_frame::run),
     ("pg_startup", pg_startup::run),
     ("pg_scram_client", pg_scram_client::run),
     ("pg_scram_server", pg_scram_server::run),
+    ("pool_engine", pool_engine::run),
 ];
 
 /// The first byte decides where the rest is cut in two.
