@@ -15,7 +15,7 @@ help: ## this text
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  make demo URL=postgres://user:password@host/database    the demo on a database of yours (it creates and drops one table)"
+	@echo "  make demo URL=postgres://user:password@host/database    the demo on a database of yours (it only reads)"
 	@echo "  make test TESTS=golden                                  only the tests whose name contains this"
 	@echo "  WEIR_TEST_DIRECT=1 make test TESTS=golden               the end-to-end tests against PostgreSQL itself: the tests' own check"
 	@echo "  WEIR_TEST_LOG=debug make test TESTS=golden              with the gateway's log at this level, printed when a test fails"

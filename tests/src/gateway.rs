@@ -46,7 +46,8 @@ impl Gateway {
         Gateway::serve(folder, arguments, environment)
     }
 
-    fn serve(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Gateway {
+    /// Starts the gateway on a metadata directory that is written already, with one listener or a JSON `gateway.yaml`.
+    pub fn serve(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Gateway {
         let level = env::var("WEIR_TEST_LOG").unwrap_or_else(|_| "info".to_owned());
         let mut command = Command::new(program());
         command

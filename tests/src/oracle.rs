@@ -179,7 +179,7 @@ impl Client {
 
     fn token(&mut self) -> String {
         self.asked += 1;
-        format!("client{}-request{}-{:x}", self.number, self.asked, self.random.next())
+        format!("client{}-request{}-{:x}", self.number, self.asked, self.random.bits())
     }
 
     /// One request in a form chosen at random; None when the client left on purpose.

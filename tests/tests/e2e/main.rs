@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod demo;
 mod drivers;
 mod golden;
 mod harness;

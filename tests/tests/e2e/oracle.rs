@@ -124,7 +124,7 @@ impl Mutant {
 
     async fn serve(&self, mut client: TcpStream) -> Option<()> {
         let mut startup = [0; 1024];
-        client.read(&mut startup).await.ok()?;
+        client.read(&mut startup).await.ok().filter(|read| *read > 0)?;
         let idle = self.idle.lock().pop();
         let mut server = match idle {
             Some(server) => server,

@@ -518,7 +518,7 @@ async fn read_replicas_are_reached_by_name_and_dead_ones_avoided() {
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(
                 client.rows("select current_database()").await,
-                [expected.clone()],
+                std::slice::from_ref(expected),
                 "{name}"
             );
         }

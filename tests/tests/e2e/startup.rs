@@ -136,7 +136,8 @@ async fn startup_parameters_are_honoured() {
         .batch_execute("CREATE SCHEMA own AUTHORIZATION app; CREATE SCHEMA \"odd name\" AUTHORIZATION app")
         .await
         .unwrap();
-    let cases: &[(&[(&str, &str)], &str, &str)] = &[
+    type Case = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+    const CASES: &[Case] = &[
         (&[("application_name", "mine")], "show application_name", "mine"),
         (&[("search_path", "own")], "show search_path", "own"),
         (
@@ -167,7 +168,7 @@ async fn startup_parameters_are_honoured() {
         (&[("client_encoding", "latin1")], "show client_encoding", "LATIN1"),
         (&[("DATESTYLE", "German, YMD")], "show datestyle", "German, YMD"),
     ];
-    for (parameters, question, expected) in cases {
+    for (parameters, question, expected) in CASES {
         let mut direct = RawClient::log_in_with(
             site.cluster.address(),
             &Security::Clear,
