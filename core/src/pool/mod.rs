@@ -108,15 +108,14 @@ impl<B: Backend> Pool<B> {
     }
 
     /// An idle connection, if there is one. That is only so while nobody waits for it, so nobody is overtaken.
-    pub fn try_acquire(&self, profile: &B::Profile) -> Option<Lease<B>> {
-        let pool = self.me.upgrade()?;
+    pub fn try_acquire(self: &Arc<Self>, profile: &B::Profile) -> Option<Lease<B>> {
         let (slot, connection) = self.apply(|state, now, after| {
             let profile = state.profiles.find(profile)?;
             let found = state.check_out(profile, now, after)?;
             state.counters.leases += 1;
             Some(found)
         })?;
-        Some(Lease::new(pool, slot, connection))
+        Some(Lease::new(self.clone(), slot, connection))
     }
 
     /// A connection: an idle one, or the next that returns or is opened when everybody who came before is served.

@@ -130,7 +130,10 @@ impl<B: Backend> State<B> {
             let mut connection = self.take(slot);
             match connection.look(Waker::noop()) {
                 Ok(()) => return Some((slot, connection)),
-                Err(gone) => self.lose(slot, connection, gone, now, after),
+                Err(gone) => {
+                    self.engine.discard(slot);
+                    self.bury(slot, connection, gone, now, after);
+                }
             }
         }
         None
@@ -336,12 +339,6 @@ impl<B: Backend> State<B> {
             self.engine.discard(slot);
             self.bury(slot, connection, gone, now, after);
         }
-    }
-
-    /// A connection that was just leased turns out to be gone.
-    fn lose(&mut self, slot: SlotId, connection: Box<Connection<B>>, gone: Gone, now: Moment, after: &mut After<B>) {
-        self.engine.discard(slot);
-        self.bury(slot, connection, gone, now, after);
     }
 
     fn bury(&mut self, slot: SlotId, connection: Box<Connection<B>>, gone: Gone, now: Moment, after: &mut After<B>) {

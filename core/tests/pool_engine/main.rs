@@ -72,7 +72,11 @@ fn random_sequence(seed: u64) {
     // Two thirds without failures: only then can the account say exactly what must be begun.
     let failures = random.below(3) == 0;
     // Most sequences are short, so that many different ones fit into the time; some are as long as the gate asks for.
-    let length = random.below(LONGEST).min(random.below(LONGEST)).min(random.below(LONGEST)) + 1;
+    let length = random
+        .below(LONGEST)
+        .min(random.below(LONGEST))
+        .min(random.below(LONGEST))
+        + 1;
     let mut history = Vec::new();
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         for _ in 0..length {

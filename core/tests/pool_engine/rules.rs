@@ -1,1 +1,291 @@
-//! Each rule of the engine by example.
+//! Rules of the engine by example, as far as the pool's own tests (`tests/pool`) do not show them.
+
+use std::time::Duration;
+
+use weir_core::pool::engine::{Effect, Engine, FailReason, Failure, ProfileId, SlotId, Tuning, WaiterId, Why};
+
+use crate::tuning;
+
+const A: ProfileId = ProfileId(0);
+const B: ProfileId = ProfileId(1);
+
+fn at(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn effects(engine: &mut Engine) -> Vec<Effect> {
+    std::iter::from_fn(|| engine.next_effect()).collect()
+}
+
+fn opens(engine: &mut Engine) -> Vec<SlotId> {
+    let slot = |effect| match effect {
+        Effect::Open { slot, .. } => Some(slot),
+        _ => None,
+    };
+    effects(engine).into_iter().filter_map(slot).collect()
+}
+
+/// An engine with this many leased connections of profile A.
+fn busy(tuning: Tuning, count: u32) -> (Engine, Vec<SlotId>) {
+    let mut engine = Engine::new(tuning, 7);
+    let mut slots = Vec::new();
+    for _ in 0..count {
+        let waiter = engine.enqueue(A, at(0));
+        let slot = opens(&mut engine)[0];
+        engine.opened(slot, at(0));
+        assert_eq!(effects(&mut engine), [Effect::Grant(waiter, slot)]);
+        engine.leave(waiter, at(0));
+        slots.push(slot);
+    }
+    (engine, slots)
+}
+
+#[test]
+fn a_returning_connection_serves_the_first_waiter_and_the_new_one_the_second() {
+    let (mut engine, held) = busy(tuning(2), 1);
+    let first = engine.enqueue(A, at(1));
+    let second = engine.enqueue(A, at(2));
+    let opening = opens(&mut engine);
+    assert_eq!(opening.len(), 1);
+    engine.put_back(held[0], at(3));
+    engine.opened(opening[0], at(4));
+    assert_eq!(
+        effects(&mut engine),
+        [Effect::Grant(first, held[0]), Effect::Grant(second, opening[0])]
+    );
+}
+
+#[test]
+fn idle_connections_are_used_last_in_first_out() {
+    let (mut engine, held) = busy(tuning(3), 3);
+    for slot in &held {
+        engine.put_back(*slot, at(1));
+    }
+    assert_eq!(engine.take_idle(A, at(2)), Some(held[2]));
+    assert_eq!(engine.take_idle(A, at(2)), Some(held[1]));
+    assert_eq!(engine.take_idle(B, at(2)), None);
+}
+
+#[test]
+fn room_for_another_profile_is_made_by_the_least_recently_used() {
+    let (mut engine, held) = busy(tuning(2), 2);
+    engine.put_back(held[1], at(1));
+    engine.put_back(held[0], at(2));
+    engine.enqueue(B, at(3));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[1], Why::MakeRoom)]);
+    engine.closed(held[1], at(4));
+    assert_eq!(opens(&mut engine).len(), 1);
+}
+
+#[test]
+fn a_head_of_another_profile_is_passed_over_for_a_quarter_of_a_second_only() {
+    let (mut engine, held) = busy(tuning(1), 1);
+    let head = engine.enqueue(B, at(0));
+    let second = engine.enqueue(A, at(0));
+    engine.put_back(held[0], at(249));
+    assert_eq!(effects(&mut engine), [Effect::Grant(second, held[0])]);
+    engine.leave(second, at(249));
+    engine.enqueue(A, at(249));
+    engine.put_back(held[0], at(250));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[0], Why::MakeRoom)]);
+    engine.closed(held[0], at(251));
+    let opening = opens(&mut engine);
+    engine.opened(opening[0], at(252));
+    assert_eq!(effects(&mut engine), [Effect::Grant(head, opening[0])]);
+}
+
+#[test]
+fn attempts_that_fail_by_the_same_cause_are_one_event() {
+    let mut engine = Engine::new(tuning(10), 7);
+    for _ in 0..10 {
+        engine.enqueue(A, at(0));
+    }
+    let opening = opens(&mut engine);
+    assert_eq!(opening.len(), 4);
+    for slot in opening {
+        engine.open_failed(slot, Failure::Transient, at(5));
+    }
+    // One retry is left: nobody has been told, nothing is opened before the pause is over.
+    assert_eq!(effects(&mut engine), []);
+    assert!(engine.is_up(at(5)));
+    let next = engine.wake_at(at(5)).expect("a retry");
+    assert!((at(80)..=at(130)).contains(&next), "{next:?}");
+    engine.tick(next);
+    let probe = opens(&mut engine);
+    assert_eq!(probe.len(), 1);
+    engine.open_failed(probe[0], Failure::Transient, next + at(5));
+    let failed = effects(&mut engine);
+    let unreachable = |effect: &Effect| matches!(effect, Effect::Fail(_, FailReason::Unreachable));
+    assert!(failed.len() == 10 && failed.iter().all(unreachable), "{failed:?}");
+    assert!(!engine.is_up(next + at(5)));
+}
+
+#[test]
+fn pauses_grow_to_a_second_and_a_success_ends_them() {
+    let mut engine = Engine::new(tuning(10), 7);
+    let mut now = at(0);
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let waiter = engine.enqueue(A, now);
+        if let Some(next) = engine.wake_at(now) {
+            pauses.push((next - now).as_millis());
+            now = next;
+            engine.tick(now);
+        }
+        let slot = opens(&mut engine)[0];
+        engine.open_failed(slot, Failure::Transient, now);
+        effects(&mut engine);
+        engine.leave(waiter, now);
+    }
+    assert!(pauses.is_sorted_by(|a, b| a / 2 <= *b), "{pauses:?}");
+    assert!(
+        pauses.last().is_some_and(|last| (750..=1250).contains(last)),
+        "{pauses:?}"
+    );
+    now += at(2_000);
+    let waiter = engine.enqueue(A, now);
+    let slot = opens(&mut engine)[0];
+    engine.opened(slot, now);
+    assert_eq!(effects(&mut engine), [Effect::Grant(waiter, slot)]);
+    assert!(engine.is_up(now));
+    engine.enqueue(A, now);
+    engine.enqueue(A, now);
+    assert_eq!(opens(&mut engine).len(), 2);
+}
+
+#[test]
+fn waiters_with_a_live_connection_outlast_an_unreachable_host() {
+    let (mut engine, held) = busy(
+        Tuning {
+            retries: 0,
+            ..tuning(2)
+        },
+        1,
+    );
+    let patient = engine.enqueue(A, at(0));
+    let stranger = engine.enqueue(B, at(0));
+    let slot = opens(&mut engine)[0];
+    engine.open_failed(slot, Failure::Transient, at(1));
+    assert_eq!(effects(&mut engine), [Effect::Fail(stranger, FailReason::Unreachable)]);
+    engine.put_back(held[0], at(2));
+    assert_eq!(effects(&mut engine), [Effect::Grant(patient, held[0])]);
+}
+
+#[test]
+fn a_full_database_lowers_the_limit_which_grows_back_one_by_one() {
+    let (mut engine, _) = busy(tuning(10), 3);
+    for _ in 0..20 {
+        engine.enqueue(A, at(0));
+    }
+    for slot in opens(&mut engine) {
+        engine.open_failed(slot, Failure::Full, at(1));
+    }
+    assert_eq!(effects(&mut engine), []);
+    assert_eq!(engine.limit(at(1)), 3);
+    let mut now = engine.wake_at(at(1)).expect("another try");
+    assert_eq!(engine.limit(now), 4);
+    engine.tick(now);
+    for size in 4..10 {
+        let slot = opens(&mut engine);
+        assert_eq!(slot.len(), 1, "one at a time");
+        now += at(1);
+        engine.opened(slot[0], now);
+        assert_eq!(engine.tally().live(), size);
+    }
+    assert_eq!(engine.limit(now), 10);
+}
+
+#[test]
+fn overflow_does_not_flap() {
+    let tuning = Tuning {
+        overflow_connections: 1,
+        ..tuning(1)
+    };
+    let (mut engine, held) = busy(tuning, 1);
+    let first = engine.enqueue(A, at(0));
+    engine.enqueue(A, at(200));
+    engine.enqueue(A, at(200));
+    assert_eq!(engine.wake_at(at(200)), Some(at(500)));
+    engine.tick(at(500));
+    let extra = opens(&mut engine)[0];
+    engine.opened(extra, at(500));
+    assert_eq!(effects(&mut engine), [Effect::Grant(first, extra)]);
+    // The head has waited for 300 ms: too short to open one more, long enough to keep this one.
+    engine.put_back(extra, at(500));
+    assert!(matches!(effects(&mut engine)[..], [Effect::Grant(_, slot)] if slot == extra));
+    // 240 ms: the overflow goes.
+    engine.leave(WaiterId(0), at(500));
+    let (last, _) = engine.waiters().next().expect("one is left");
+    engine.leave(last, at(500));
+    engine.enqueue(A, at(500));
+    engine.put_back(held[0], at(740));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[0], Why::Overflow)]);
+}
+
+#[test]
+fn a_lowered_limit_closes_idle_now_and_busy_ones_on_return_even_if_somebody_waits() {
+    let (mut engine, held) = busy(tuning(4), 4);
+    engine.put_back(held[0], at(1));
+    engine.retune(tuning(2), at(2));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[0], Why::Limit)]);
+    let waiter = engine.enqueue(A, at(3));
+    engine.put_back(held[1], at(4));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[1], Why::Limit)]);
+    engine.put_back(held[2], at(5));
+    assert_eq!(effects(&mut engine), [Effect::Grant(waiter, held[2])]);
+}
+
+#[test]
+fn a_raised_limit_applies_at_once() {
+    let (mut engine, _) = busy(tuning(1), 1);
+    for _ in 0..3 {
+        engine.enqueue(A, at(1));
+    }
+    assert_eq!(opens(&mut engine), []);
+    engine.retune(tuning(3), at(2));
+    assert_eq!(opens(&mut engine).len(), 2);
+}
+
+#[test]
+fn an_expired_connection_is_neither_kept_nor_handed_out() {
+    let tuning = Tuning {
+        connection_lifetime: Some(at(1_000)),
+        idle_timeout: None,
+        ..tuning(2)
+    };
+    let (mut engine, held) = busy(tuning, 2);
+    engine.put_back(held[0], at(10));
+    let due = engine.wake_at(at(10)).expect("its end");
+    assert!((at(900)..=at(1_100)).contains(&due), "{due:?}");
+    assert_eq!(engine.take_idle(A, at(1_101)), None);
+    assert_eq!(effects(&mut engine), [Effect::Close(held[0], Why::Lifetime)]);
+    engine.put_back(held[1], at(1_101));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[1], Why::Lifetime)]);
+}
+
+#[test]
+fn a_hand_over_costs_the_same_with_ten_thousand_waiters() {
+    let (mut engine, held) = busy(tuning(1), 1);
+    let began = std::time::SystemTime::now();
+    for _ in 0..10_000 {
+        engine.enqueue(A, at(0));
+    }
+    // Each is served, goes to the back, and one in the middle gives up and comes again: linear work would take minutes.
+    for round in 0..200_000u32 {
+        engine.put_back(held[0], at(1));
+        let Some(Effect::Grant(waiter, _)) = engine.next_effect() else {
+            panic!("nobody was served");
+        };
+        engine.leave(waiter, at(1));
+        engine.enqueue(A, at(1));
+        let middle = WaiterId((round * 7919) % 10_000);
+        engine.leave(middle, at(1));
+        engine.enqueue(A, at(1));
+    }
+    assert_eq!(engine.waiting(), 10_000);
+    assert!(
+        began.elapsed().is_ok_and(|took| took.as_secs() < 30),
+        "{:?}",
+        began.elapsed()
+    );
+}

@@ -21,7 +21,11 @@ pub(crate) enum Op {
     Opened(usize),
     OpenFailed(usize, Failure),
     Closed(usize),
-    Retune { max: u32, overflow: u32, min: u32 },
+    Retune {
+        max: u32,
+        overflow: u32,
+        min: u32,
+    },
     Advance(Duration),
     Drain,
 }
@@ -173,7 +177,9 @@ impl World {
     }
 
     fn collect(&mut self, unwanted: bool) {
-        let Some((waiter, slot)) = self.answered.pop_front() else { return };
+        let Some((waiter, slot)) = self.answered.pop_front() else {
+            return;
+        };
         if let Some(slot) = slot {
             let place = self.granted.iter().position(|held| held.0 == slot);
             let (slot, profile) = self.granted.swap_remove(place.expect("granted"));
@@ -212,13 +218,18 @@ impl World {
             match effect {
                 Effect::Open { slot, profile } => {
                     assert!(self.total() < self.most(), "I1: opened beyond the limit");
-                    assert!(self.opening.len() < self.tuning.simultaneous_opens as usize, "too many at a time");
+                    assert!(
+                        self.opening.len() < self.tuning.simultaneous_opens as usize,
+                        "too many at a time"
+                    );
                     self.opens += 1;
                     self.opening.push((slot, profile));
                 }
                 Effect::Close(slot, _) => {
                     let place = self.idle.iter().position(|held| held.0 == slot);
-                    let held = self.idle.remove(place.expect("the engine may only close what is at rest"));
+                    let held = self
+                        .idle
+                        .remove(place.expect("the engine may only close what is at rest"));
                     self.closes += 1;
                     self.closing.push(held);
                 }
@@ -237,7 +248,9 @@ impl World {
         let place = self.idle.iter().position(|held| held.0 == slot);
         let held = self.idle.remove(place.expect("only what is at rest can be granted"));
         let first = self.queue.iter().position(|waiting| waiting.profile == held.1);
-        let first = self.queue.remove(first.expect("granted for a profile that nobody waits for"));
+        let first = self
+            .queue
+            .remove(first.expect("granted for a profile that nobody waits for"));
         assert_eq!(first.id, waiter, "I3: not the first that it can serve");
         self.granted.push(held);
         self.answered.push_back((waiter, Some(slot)));
@@ -266,11 +279,17 @@ impl World {
         assert_eq!(tally.closing as usize, self.closing.len(), "I1");
         assert_eq!(self.engine.waiting() as usize, self.queue.len());
         for (_, profile) in &self.idle {
-            assert!(!self.waits_for(*profile), "I4: idle beside a waiter that it could serve");
+            assert!(
+                !self.waits_for(*profile),
+                "I4: idle beside a waiter that it could serve"
+            );
         }
         if !self.idle.is_empty() {
             assert!(!self.draining, "idle in a pool that ends");
-            assert!(self.standing() <= self.tuning.max_connections as usize, "idle beyond the limit");
+            assert!(
+                self.standing() <= self.tuning.max_connections as usize,
+                "idle beyond the limit"
+            );
         }
         if !self.troubled {
             self.check_nobody_is_forgotten();
@@ -348,6 +367,10 @@ fn stage_print((slot, stage, profile): (SlotId, Stage, ProfileId), world: &World
         Stage::Maintenance => 5,
         Stage::Closing => 6,
     };
-    let rank = world.idle.iter().position(|held| held.0 == slot).map_or(0, |place| place + 1);
+    let rank = world
+        .idle
+        .iter()
+        .position(|held| held.0 == slot)
+        .map_or(0, |place| place + 1);
     [kind, profile.0 as u8, rank as u8]
 }
