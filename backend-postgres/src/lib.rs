@@ -3,7 +3,15 @@
 //! [`login`] opens server connections and greets clients, [`wire`] holds the messages that are looked into,
 //! [`settings`] what configures them. Knows nothing of YAML, pools or relays but their types.
 
+mod backend;
+pub mod control;
+pub mod dialogue;
+pub mod dialogue;
 pub mod limits;
 pub mod login;
+pub mod session;
+pub mod session;
 pub mod settings;
 pub mod wire;
+
+pub use backend::Postgres;

@@ -1,0 +1,265 @@
+//! A client's conversation: what its messages mean, and what it is told.
+//!
+//! Implements specification S1 (prepared statements, named and unnamed, on whichever server connection), S2 (pipelines
+//! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
+//! and `from_server` judge the two streams, `prepare` has the rules for statements, `adopt` what happens when a server
+//! connection comes, `lost` and `leave` what happens when one of the two goes, `routing` which server may serve.
+//!
+//! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
+//! raised by the server, never made up, so that its transaction always knows of them. No socket, no clock, no `await`.
+
+mod adopt;
+mod from_client;
+mod from_server;
+mod leave;
+mod lost;
+mod prepare;
+pub mod refusals;
+mod routing;
+mod statements;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use weir_core::{
+    backend::{Access, Dialogue, Leave, Onward, Outbox, Step},
+    refusal::{Fault, Refusal},
+    settings::{PoolMode, ReplicaRouting},
+};
+
+use self::statements::ClientStatements;
+use crate::{
+    session::{
+        Overlay, Parameters, Session, SourceState,
+        pending::{ClientChange, Entry, ServerChange, Weight},
+        statement::Statement,
+    },
+    wire::{error_response::ErrorMessage, write},
+};
+
+/// What login knows of a client that it has just let in.
+#[derive(Clone, Debug)]
+pub struct ConversationInit {
+    /// When its server connections go back.
+    pub pool_mode: PoolMode,
+    /// The ParameterStatus values that it was told.
+    pub told: Parameters,
+    /// The settings that it brought along.
+    pub overlay: Overlay,
+    /// Which of its statements may go to replicas.
+    pub replica_routing: ReplicaRouting,
+    /// Its user may only read: its transactions are READ ONLY, and may all go to replicas where routing is on.
+    pub read_only: bool,
+    /// It connected with `replication`.
+    pub replication: bool,
+    /// What its source shares.
+    pub shared: Arc<SourceState>,
+    /// Its place in the directory of clients.
+    pub client_id: u32,
+}
+
+/// One client's conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    /// Never given out twice, unlike ids.
+    serial: u64,
+    pool_mode: PoolMode,
+    routing: ReplicaRouting,
+    permission: Permission,
+    protocol: Protocol,
+    presence: Presence,
+    /// What the client was told about the server.
+    told: Parameters,
+    /// The settings that it brought along.
+    overlay: Overlay,
+    /// Of the settings that a plan depends on (S1.1).
+    fingerprint: u64,
+    shared: Arc<SourceState>,
+    statements: ClientStatements,
+    unnamed: Option<Arc<Statement>>,
+    request: Request,
+    adoption: Adoption,
+    /// What the present server connection was asked for.
+    access: Access,
+    /// The rest of a message whose head was rewritten.
+    body: Body,
+    /// Of the statement bound last.
+    bound: Weight,
+    /// The transaction was rolled back under the client; it is told with its next statement.
+    abandoned: Option<Box<ErrorMessage>>,
+    /// Server connections lost in a row before the request at hand could be sent.
+    lost_in_adoption: u8,
+}
+
+/// What the client's user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Permission {
+    Write,
+    ReadOnly,
+}
+
+/// What the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Ordinary,
+    Replication,
+}
+
+/// Whether the client is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Here,
+    Gone,
+}
+
+/// Where the request at hand stands, as far as it has not reached a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    /// No such request.
+    None,
+    /// It needs a server connection first.
+    Waiting,
+    /// It has had its error; its messages are swallowed, beginning with the next one.
+    Refused,
+    /// It has had its error; its messages are swallowed up to Sync.
+    RefusedToSync,
+}
+
+/// How far the present server connection has become the client's own.
+#[derive(Debug)]
+enum Adoption {
+    /// It is, or there is none.
+    Settled,
+    /// Settings are on their way that the source has not seen before; the request waits. Holds what was set before.
+    Trying(Overlay),
+    /// Settings are on their way that were accepted before; the request follows at once.
+    Known,
+    /// The server refused the client's settings: every request is answered with that.
+    Refused(Box<ErrorMessage>),
+}
+
+/// Bytes of a message whose head was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    None,
+    Forward(u64),
+}
+
+impl Conversation {
+    /// The conversation of a client that has just logged in.
+    pub fn new(init: ConversationInit) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let overlay = match init.read_only {
+            true => init.overlay.with("default_transaction_read_only", "on"),
+            false => init.overlay,
+        };
+        Conversation {
+            serial: NEXT.fetch_add(1, Ordering::Relaxed),
+            pool_mode: init.pool_mode,
+            routing: init.replica_routing,
+            permission: if init.read_only {
+                Permission::ReadOnly
+            } else {
+                Permission::Write
+            },
+            protocol: if init.replication {
+                Protocol::Replication
+            } else {
+                Protocol::Ordinary
+            },
+            presence: Presence::Here,
+            told: init.told,
+            fingerprint: prepare::fingerprint(&overlay),
+            overlay,
+            shared: init.shared,
+            statements: ClientStatements::default(),
+            unnamed: None,
+            request: Request::None,
+            adoption: Adoption::Settled,
+            access: Access::ReadWrite,
+            body: Body::None,
+            bound: Weight::Ordinary,
+            abandoned: None,
+            lost_in_adoption: 0,
+        }
+    }
+
+    /// What the client was told about the server so far.
+    pub fn told(&self) -> &Parameters {
+        &self.told
+    }
+
+    /// Undoes what a message that will not be carried out was taken to have changed.
+    fn undo(&mut self, entry: Entry, session: &mut Session) {
+        match entry.on_server {
+            ServerChange::None => {}
+            ServerChange::Prepared(statement) => {
+                session.prepared.remove(statement.id());
+            }
+            // Still there, and maybe stale: closed again before it is prepared again.
+            ServerChange::Closed(statement) => session.to_close.push(statement),
+            ServerChange::Unnamed(before) => session.unnamed = before,
+        }
+        match entry.at_client {
+            ClientChange::None => {}
+            ClientChange::Named(name) => {
+                self.statements.remove(&name);
+            }
+            ClientChange::Dropped(name, statement) => self.statements.insert(name, statement),
+            ClientChange::Unnamed(before) => self.unnamed = before,
+        }
+    }
+}
+
+impl Dialogue for Conversation {
+    type Session = Session;
+
+    fn from_client(&mut self, bytes: &[u8], session: Option<&mut Session>, out: &mut Outbox) -> Result<Step, Fault> {
+        self.judge_client(bytes, session, out)
+    }
+
+    fn from_server(&mut self, bytes: &[u8], session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
+        self.judge_server(bytes, session, out)
+    }
+
+    fn adopt(&mut self, session: &mut Session, out: &mut Outbox) {
+        self.take_over(session, out);
+    }
+
+    fn release(&mut self, session: &mut Session) {
+        self.give_back(session);
+    }
+
+    fn refuse(&mut self, why: &Refusal, out: &mut Outbox) -> Onward {
+        let ends_the_client = matches!(
+            why,
+            Refusal::ShuttingDown
+                | Refusal::Terminated
+                | Refusal::ClientIdle(_)
+                | Refusal::ProtocolViolation(_)
+                | Refusal::Authentication { .. }
+                | Refusal::LoginLimit(_)
+        );
+        if ends_the_client || self.request != Request::Waiting {
+            write::error_response(&mut out.to_client, &refusals::fatal(why));
+            return Onward::Finish;
+        }
+        write::error_response(&mut out.to_client, &refusals::describe(why));
+        self.request = Request::Refused;
+        Onward::Continue
+    }
+
+    fn server_lost(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Onward {
+        self.on_server_lost(session, mid_message, out)
+    }
+
+    fn abandon_transaction(&mut self, session: &mut Session, why: &Refusal, out: &mut Outbox) {
+        self.roll_back_for(session, why, out);
+    }
+
+    fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {
+        self.on_leave(session, mid_message, out)
+    }
+}

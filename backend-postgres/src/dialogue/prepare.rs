@@ -1,0 +1,538 @@
+//! Prepared statements, named and unnamed, that exist on whichever server connection the client has at the moment
+//! (specification S1, quoted below by rule).
+//!
+//! The client's names live in its own map, server connections know a statement by the gateway's name; what a server
+//! connection lacks is prepared there just ahead of its use. Where the outcome of an earlier, unfinished group decides
+//! what a message means, the message waits for it: guessing is how poolers come to bind the wrong statement.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
+
+use bytes::{BufMut, BytesMut};
+use weir_core::{
+    backend::{Outbox, Step},
+    refusal::Fault,
+};
+
+use super::{Body, Conversation, refusals};
+use crate::{
+    limits,
+    session::{
+        Group, Overlay, Session,
+        classify::{self, Shape},
+        pending::{ClientChange, Disposition, Entry, Expects, ServerChange, Subject, Weight},
+        statement::{PASSING_NAME, Statement, StatementId, UNKNOWN_NAME},
+    },
+    wire::{Head, bind::Bind, client, effective_name, parse::Parse, ready_for_query::TransactionStatus, write},
+};
+
+/// Of the settings that a cached plan depends on: sharing it across them would mean planning it anew at each turn (S1.1).
+pub(super) fn fingerprint(overlay: &Overlay) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for name in ["search_path", "role", "session_authorization"] {
+        overlay.get(name).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+impl Conversation {
+    pub(super) fn parse(
+        &mut self,
+        head: Head,
+        bytes: &[u8],
+        session: &mut Session,
+        out: &mut Outbox,
+    ) -> Result<Step, Fault> {
+        if head.total() > limits::MAX_PEEK as u64 {
+            return self.parse_streamed(head, bytes, session, out);
+        }
+        let Some(message) = head.message(bytes) else {
+            return Ok(Step::Need(head.total() as usize));
+        };
+        let parse = Parse::read(message).filter(Parse::is_well_formed);
+        let Some(parse) = parse else {
+            return Ok(pass_malformed(head, session));
+        };
+        self.tidy(session, &mut out.to_server);
+        match effective_name(parse.name) {
+            b"" => Ok(self.parse_unnamed(head, parse, session, out)),
+            name => Ok(self.parse_named(head, name, parse, session, out)),
+        }
+    }
+
+    /// The server's own unnamed statement becomes the client's: a group that uses it at once costs nothing extra.
+    fn parse_unnamed(&mut self, head: Head, parse: Parse<'_>, session: &mut Session, out: &mut Outbox) -> Step {
+        let class = classify::classify(parse.text());
+        let mut entry = Entry::new(Expects::Parse, Disposition::Forward, session.group_number);
+        let mut rewritten = None;
+        if let Shape::Deallocate(name) = &class.shape
+            && self.statements.find(effective_name(name)).is_some()
+        {
+            let name = effective_name(name);
+            if session.pending.is_name_uncertain(name, session.group_number) {
+                return Step::Hold;
+            }
+            if let Some((_, statement)) = self.statements.remove(name) {
+                rewritten = Some(deallocate_text(&statement, session, &mut out.to_server));
+            }
+        }
+        let statement = match &rewritten {
+            None => Statement::kept(parse.body, class),
+            Some(text) => Statement::kept(&[text, &b"\0\0\0"[..]].concat(), class),
+        };
+        let statement = Arc::new(statement);
+        entry.on_server = ServerChange::Unnamed(session.unnamed.replace(statement.id()));
+        entry.at_client = ClientChange::Unnamed(self.unnamed.replace(statement.clone()));
+        session.push(entry);
+        if rewritten.is_none() {
+            return Step::Forward(head.total());
+        }
+        write::parse(&mut out.to_server, b"", statement.body().unwrap_or_default());
+        Step::Skip(head.total())
+    }
+
+    fn parse_named(
+        &mut self,
+        head: Head,
+        name: &[u8],
+        parse: Parse<'_>,
+        session: &mut Session,
+        out: &mut Outbox,
+    ) -> Step {
+        let group = session.group_number;
+        if session.pending.is_name_uncertain(name, group) {
+            return Step::Hold;
+        }
+        if let Some((name, taken)) = self.statements.find(name) {
+            let (name, taken) = (name.clone(), taken.clone());
+            return self.parse_taken(head, name, &taken, parse, session, out);
+        }
+        if let Err((limit, value)) = self.statements.check_room(parse.body.len() + name.len()) {
+            provoke(refusals::too_many_statements(limit, value), session, &mut out.to_server);
+            return Step::Skip(head.total());
+        }
+        let statement = self.shared.intern(self.fingerprint, parse.body);
+        if session.pending.is_statement_uncertain(statement.id(), group) {
+            return Step::Hold;
+        }
+        let name: Arc<[u8]> = name.into();
+        let mut entry = Entry::new(Expects::Parse, Disposition::Forward, group);
+        entry.subject = Subject::Statement(name.clone(), None);
+        entry.at_client = ClientChange::Named(name.clone());
+        self.statements.insert(name, statement.clone());
+        if !session.prepared.uses(statement.id()) {
+            entry.on_server = ServerChange::Prepared(statement.clone());
+            write::parse(&mut out.to_server, statement.server_name(), parse.body);
+            session.prepared.insert(statement);
+            session.push(entry);
+        } else if may_be_failed(session) {
+            // Only the server knows whether this would be 25P02 (S1.5): let it try, and forget.
+            close_passing(session, &mut out.to_server);
+            write::parse(&mut out.to_server, PASSING_NAME, parse.body);
+            session.push(entry);
+            close_passing(session, &mut out.to_server);
+        } else {
+            entry.disposition = Disposition::Fake;
+            fake(entry, session, out);
+        }
+        Step::Skip(head.total())
+    }
+
+    /// The client prepares a name twice: the server says so, because it gets the statement's one name twice (S1.7).
+    fn parse_taken(
+        &mut self,
+        head: Head,
+        name: Arc<[u8]>,
+        taken: &Arc<Statement>,
+        parse: Parse<'_>,
+        session: &mut Session,
+        out: &mut Outbox,
+    ) -> Step {
+        if !self.ensure_prepared(taken, &name, session, &mut out.to_server) {
+            return Step::Hold;
+        }
+        let mut entry = Entry::new(Expects::Parse, Disposition::Forward, session.group_number);
+        entry.subject = Subject::Statement(name, None);
+        session.push(entry);
+        write::parse(&mut out.to_server, taken.server_name(), parse.body);
+        Step::Skip(head.total())
+    }
+
+    /// A text too long to keep: it lives on this server connection, which its client keeps.
+    fn parse_streamed(
+        &mut self,
+        head: Head,
+        bytes: &[u8],
+        session: &mut Session,
+        out: &mut Outbox,
+    ) -> Result<Step, Fault> {
+        let Some(parse) = Parse::read(bytes) else {
+            return need_name(head, bytes);
+        };
+        let (name, prefix) = (effective_name(parse.name), bytes.len() - parse.body.len());
+        if session.pending.is_name_uncertain(name, session.group_number) {
+            return Ok(Step::Hold);
+        }
+        let statement = Arc::new(Statement::streamed(classify::too_long_to_read()));
+        let mut entry = Entry::new(Expects::Parse, Disposition::Forward, session.group_number);
+        if name.is_empty() {
+            entry.on_server = ServerChange::Unnamed(session.unnamed.replace(statement.id()));
+            entry.at_client = ClientChange::Unnamed(self.unnamed.replace(statement));
+            session.push(entry);
+            return Ok(Step::Forward(head.total()));
+        }
+        let mut server_name = statement.server_name().to_vec();
+        if let Some((name, taken)) = self.statements.find(name) {
+            let (name, taken) = (name.clone(), taken.clone());
+            if !self.ensure_prepared(&taken, &name, session, &mut out.to_server) {
+                return Ok(Step::Hold);
+            }
+            entry.subject = Subject::Statement(name, None);
+            server_name = taken.server_name().to_vec();
+        } else if let Err((limit, value)) = self.statements.check_room(name.len()) {
+            provoke(refusals::too_many_statements(limit, value), session, &mut out.to_server);
+            return Ok(Step::Skip(head.total()));
+        } else {
+            let name: Arc<[u8]> = name.into();
+            entry.subject = Subject::Statement(name.clone(), None);
+            entry.at_client = ClientChange::Named(name.clone());
+            self.statements.insert(name, statement);
+        }
+        session.push(entry);
+        let rest = head.total() - prefix as u64;
+        out.to_server.put_u8(client::PARSE);
+        out.to_server.put_u32((rest as usize + server_name.len() + 5) as u32);
+        write::string(&mut out.to_server, &server_name);
+        self.body = if rest > 0 { Body::Forward(rest) } else { Body::None };
+        Ok(Step::Skip(prefix as u64))
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        head: Head,
+        bytes: &[u8],
+        session: &mut Session,
+        out: &mut Outbox,
+    ) -> Result<Step, Fault> {
+        let bind = match Bind::read(head_of(head, bytes)) {
+            Some(bind) => bind,
+            None if bytes.len() as u64 >= head.total() => return Ok(pass_malformed_bind(head, session)),
+            None => return need_name(head, bytes),
+        };
+        self.tidy(session, &mut out.to_server);
+        let mut entry = Entry::new(Expects::Bind, Disposition::Forward, session.group_number);
+        match self.locate(effective_name(bind.statement), &mut entry, session, &mut out.to_server) {
+            Located::Uncertain => Ok(Step::Hold),
+            Located::Unnamed => {
+                session.push(entry);
+                Ok(Step::Forward(head.total()))
+            }
+            Located::Named(server_name) => {
+                session.push(entry);
+                Ok(self.rewrite_bind(head, bytes, bind, server_name.as_bytes(), &mut out.to_server))
+            }
+        }
+    }
+
+    pub(super) fn describe_statement(
+        &mut self,
+        head: Head,
+        name: &[u8],
+        session: &mut Session,
+        out: &mut Outbox,
+    ) -> Result<Step, Fault> {
+        self.tidy(session, &mut out.to_server);
+        let bound = self.bound;
+        let mut entry = Entry::new(Expects::DescribeStatement, Disposition::Forward, session.group_number);
+        let located = self.locate(effective_name(name), &mut entry, session, &mut out.to_server);
+        self.bound = bound;
+        match located {
+            Located::Uncertain => return Ok(Step::Hold),
+            Located::Unnamed => {
+                session.push(entry);
+                return Ok(Step::Forward(head.total()));
+            }
+            Located::Named(server_name) => {
+                session.push(entry);
+                write::describe_statement(&mut out.to_server, server_name.as_bytes());
+            }
+        }
+        Ok(Step::Skip(head.total()))
+    }
+
+    /// Close of a statement: gone for the client, kept for others (S1.5).
+    pub(super) fn close_statement(&mut self, head: Head, name: &[u8], session: &mut Session, out: &mut Outbox) -> Step {
+        let (name, group) = (effective_name(name), session.group_number);
+        let is_uncertain = match name {
+            b"" => session.pending.is_unnamed_uncertain(group),
+            name => session.pending.is_name_uncertain(name, group),
+        };
+        if is_uncertain {
+            return Step::Hold;
+        }
+        let mut entry = Entry::new(Expects::Close, Disposition::Fake, group);
+        let streamed = match name {
+            b"" => {
+                let unnamed = self.unnamed.take();
+                let streamed = unnamed.as_ref().is_some_and(|unnamed| unnamed.body().is_none());
+                if unnamed.is_some() {
+                    entry.at_client = ClientChange::Unnamed(unnamed);
+                }
+                streamed.then_some(Vec::new())
+            }
+            name => self.statements.remove(name).and_then(|(name, statement)| {
+                let streamed = statement.body().is_none().then(|| statement.server_name().to_vec());
+                entry.at_client = ClientChange::Dropped(name, statement);
+                streamed
+            }),
+        };
+        match streamed {
+            None => fake(entry, session, out),
+            Some(server_name) => {
+                if server_name.is_empty() {
+                    entry.on_server = ServerChange::Unnamed(session.unnamed.take());
+                }
+                entry.disposition = Disposition::Forward;
+                session.push(entry);
+                write::close_statement(&mut out.to_server, &server_name);
+            }
+        }
+        Step::Skip(head.total())
+    }
+
+    /// Makes sure that the server has what the client means by `name`, and notes in `entry` what an error would be about.
+    fn locate(&mut self, name: &[u8], entry: &mut Entry, session: &mut Session, out: &mut BytesMut) -> Located {
+        if name.is_empty() {
+            return self.locate_unnamed(session, out);
+        }
+        if session.pending.is_name_uncertain(name, session.group_number) {
+            return Located::Uncertain;
+        }
+        let Some((name, statement)) = self.statements.find(name) else {
+            // The server says that there is no such statement, and its transaction knows (S1.7).
+            self.bound = Weight::Ordinary;
+            entry.subject = Subject::Statement(name.into(), None);
+            return Located::Named(ServerName::Unknown);
+        };
+        let (name, statement) = (name.clone(), statement.clone());
+        if !self.ensure_prepared(&statement, &name, session, out) {
+            return Located::Uncertain;
+        }
+        session.touched |= statement.class().touches;
+        self.bound = Weight::of(&statement.class().shape);
+        entry.subject = Subject::Statement(name, Some(statement.id()));
+        Located::Named(ServerName::Of(statement))
+    }
+
+    fn locate_unnamed(&mut self, session: &mut Session, out: &mut BytesMut) -> Located {
+        if session.pending.is_unnamed_uncertain(session.group_number) {
+            return Located::Uncertain;
+        }
+        let Some(unnamed) = &self.unnamed else {
+            self.bound = Weight::Ordinary;
+            // Whatever the server's unnamed statement is, it is not this client's. Without it the server says so (S1.7).
+            let mut entry = Entry::new(Expects::Close, Disposition::Injected, session.group_number);
+            entry.on_server = ServerChange::Unnamed(session.unnamed.take());
+            session.push(entry);
+            write::close_statement(out, b"");
+            return Located::Unnamed;
+        };
+        session.touched |= unnamed.class().touches;
+        self.bound = Weight::of(&unnamed.class().shape);
+        if session.unnamed != Some(unnamed.id())
+            && let Some(body) = unnamed.body()
+        {
+            let mut entry = Entry::new(Expects::Parse, Disposition::Injected, session.group_number);
+            entry.on_server = ServerChange::Unnamed(session.unnamed.replace(unnamed.id()));
+            session.push(entry);
+            write::parse(out, b"", body);
+        }
+        Located::Unnamed
+    }
+
+    /// Prepares a statement on the server if it is not there. False if that cannot be known yet.
+    fn ensure_prepared(
+        &mut self,
+        statement: &Arc<Statement>,
+        name: &Arc<[u8]>,
+        session: &mut Session,
+        out: &mut BytesMut,
+    ) -> bool {
+        let Some(body) = statement.body() else { return true };
+        if session
+            .pending
+            .is_statement_uncertain(statement.id(), session.group_number)
+        {
+            return false;
+        }
+        if session.prepared.uses(statement.id()) {
+            return true;
+        }
+        let mut entry = Entry::new(Expects::Parse, Disposition::Injected, session.group_number);
+        entry.subject = Subject::Statement(name.clone(), None);
+        entry.on_server = ServerChange::Prepared(statement.clone());
+        session.prepared.insert(statement.clone());
+        session.push(entry);
+        write::parse(out, statement.server_name(), body);
+        true
+    }
+
+    /// Closes what is stale, and what is beyond the number of statements to keep: the least recently used, at the
+    /// beginning of a group and outside of transactions (S1.4), unless far too many have piled up.
+    fn tidy(&mut self, session: &mut Session, out: &mut BytesMut) {
+        let at_rest =
+            session.group == Group::Closed && session.pending.is_empty() && session.status == TransactionStatus::Idle;
+        let allowed = if at_rest { 0 } else { limits::PREPARED_OVERSHOOT };
+        while session.prepared.surplus() > allowed
+            && let Some(oldest) = session.prepared.pop_oldest()
+        {
+            session.to_close.push(oldest);
+        }
+        for statement in std::mem::take(&mut session.to_close) {
+            write::close_statement(out, statement.server_name());
+            let mut entry = Entry::new(Expects::Close, Disposition::Injected, session.group_number);
+            entry.on_server = ServerChange::Closed(statement);
+            session.push(entry);
+        }
+    }
+
+    /// Writes a Bind with another statement name; its parameters stream if they have not all arrived.
+    fn rewrite_bind(&mut self, head: Head, bytes: &[u8], bind: Bind<'_>, name: &[u8], out: &mut BytesMut) -> Step {
+        let rest = head.total() - bind.prefix as u64;
+        out.put_u8(client::BIND);
+        out.put_u32((4 + bind.portal.len() + name.len() + 2 + rest as usize) as u32);
+        write::string(out, bind.portal);
+        write::string(out, name);
+        match head.message(bytes) {
+            Some(message) if message.len() <= limits::MAX_COPIED => {
+                out.put_slice(&message[bind.prefix..]);
+                Step::Skip(head.total())
+            }
+            _ if rest == 0 => Step::Skip(head.total()),
+            _ => {
+                self.body = Body::Forward(rest);
+                Step::Skip(bind.prefix as u64)
+            }
+        }
+    }
+}
+
+/// Where a statement is.
+enum Located {
+    /// Depends on how an earlier group ends.
+    Uncertain,
+    /// It is the server's unnamed statement, or surely not there.
+    Unnamed,
+    /// Under this name, or surely not there.
+    Named(ServerName),
+}
+
+enum ServerName {
+    Of(Arc<Statement>),
+    Unknown,
+}
+
+impl ServerName {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            ServerName::Of(statement) => statement.server_name(),
+            ServerName::Unknown => UNKNOWN_NAME,
+        }
+    }
+}
+
+/// Answers in the server's place, when the turn comes (S1.6).
+fn fake(entry: Entry, session: &mut Session, out: &mut Outbox) {
+    if session.pending.is_empty() {
+        answer_fake(entry.expects, &mut out.to_client);
+    } else {
+        session.push(entry);
+    }
+}
+
+/// The answer to a message that was never sent.
+pub(super) fn answer_fake(expects: Expects, out: &mut BytesMut) {
+    match expects {
+        Expects::Parse => write::parse_complete(out),
+        _ => write::close_complete(out),
+    }
+}
+
+/// Makes the server fail, so that its transaction knows; the client gets our words for it (S2.8).
+fn provoke(error: crate::wire::error_response::ErrorMessage, session: &mut Session, out: &mut BytesMut) {
+    let mut entry = Entry::new(Expects::Bind, Disposition::Forward, session.group_number);
+    entry.subject = Subject::Substitute(Box::new(error));
+    session.push(entry);
+    write::bind_text(out, UNKNOWN_NAME, &[]);
+}
+
+/// The text of a `DEALLOCATE` that succeeds exactly where the client's would: of an empty statement that is prepared for
+/// the purpose, because the client's own may not be here, and others use it.
+pub(super) fn deallocate_text(statement: &Statement, session: &mut Session, out: &mut BytesMut) -> Vec<u8> {
+    let name = match statement.body() {
+        None => statement.server_name(),
+        Some(_) => {
+            close_passing(session, out);
+            session.expect(Expects::Parse, Disposition::Injected);
+            write::parse_text(out, PASSING_NAME, b"");
+            PASSING_NAME
+        }
+    };
+    [b"DEALLOCATE \"", name, b"\""].concat()
+}
+
+/// Closes the statement that lives for one message; that it does not exist is no error.
+fn close_passing(session: &mut Session, out: &mut BytesMut) {
+    write::close_statement(out, PASSING_NAME);
+    session.expect(Expects::Close, Disposition::Injected);
+}
+
+/// Whether a message might meet a failed transaction: as far as the answers so far go, or as unfinished groups may end.
+fn may_be_failed(session: &Session) -> bool {
+    session.status == TransactionStatus::Failed || session.pending.has_boundary()
+}
+
+/// The server refuses it by itself; but under no name that means anything.
+fn pass_malformed(head: Head, session: &mut Session) -> Step {
+    let mut entry = Entry::new(Expects::Parse, Disposition::Forward, session.group_number);
+    entry.on_server = ServerChange::Unnamed(session.unnamed.take());
+    session.push(entry);
+    Step::Forward(head.total())
+}
+
+fn pass_malformed_bind(head: Head, session: &mut Session) -> Step {
+    session.expect(Expects::Bind, Disposition::Forward);
+    Step::Forward(head.total())
+}
+
+/// The message at the front, as far as it has arrived.
+fn head_of(head: Head, bytes: &[u8]) -> &[u8] {
+    let end = usize::try_from(head.total()).map_or(bytes.len(), |total| total.min(bytes.len()));
+    &bytes[..end]
+}
+
+/// More of a message, to find the end of its names.
+fn need_name(head: Head, bytes: &[u8]) -> Result<Step, Fault> {
+    if bytes.len() >= limits::MAX_PEEK {
+        return Err(Fault::Client("a name beyond every bound"));
+    }
+    let whole = usize::try_from(head.total()).unwrap_or(usize::MAX);
+    Ok(Step::Need((bytes.len() + NAME_STEP).min(whole).min(limits::MAX_PEEK)))
+}
+
+/// How many more bytes to ask for while the end of a name is not there: a name is rarely longer.
+const NAME_STEP: usize = 64;
+
+/// The unnamed statement, if it is this one, is stale.
+pub(super) fn forget_stale(session: &mut Session, id: Option<StatementId>) {
+    match id {
+        None => session.unnamed = None,
+        Some(id) => {
+            if let Some(statement) = session.prepared.remove(id) {
+                session.to_close.push(statement);
+            }
+        }
+    }
+}

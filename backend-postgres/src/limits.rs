@@ -1,0 +1,66 @@
+//! Every bound of the PostgreSQL dialogue, with its reason. Nothing that a peer can grow lacks one.
+
+/// Longest message of the types that PostgreSQL itself keeps small (Close, Describe, Execute, Flush, Sync, CopyDone,
+/// CopyFail, Terminate): its `PQ_SMALL_MESSAGE_LIMIT`, length field included.
+pub const MAX_SMALL_MESSAGE: u32 = 10_000;
+
+/// Longest message of all the others: PostgreSQL's `PQ_LARGE_MESSAGE_LIMIT` (`MaxAllocSize - 1`), length field included.
+pub const MAX_LARGE_MESSAGE: u32 = 0x3fff_fffe;
+
+/// Longest message that a server may send. The protocol knows no other bound; bodies stream, so it costs nothing.
+pub const MAX_SERVER_MESSAGE: u32 = i32::MAX as u32;
+
+/// A message that we look into as a whole is at most this long; a longer one is streamed, and judged by its head.
+/// The core never shows more.
+pub const MAX_PEEK: usize = weir_core::limits::MAX_PEEK;
+
+/// A Bind up to this length is copied when its statement's name is replaced; a longer one streams behind its new names.
+pub const MAX_COPIED: usize = 4 * 1024;
+
+/// An error or a notice is looked into up to here: SQLSTATE, routine and a statement's name stand well before.
+pub const MAX_ERROR_PEEK: usize = 64 * 1024;
+
+/// A command tag is a few words; a longer one is passed on unread.
+pub const MAX_TAG_PEEK: usize = 1024;
+
+/// A setting that the server reports (ParameterStatus). `search_path` is the longest in practice.
+pub const MAX_PARAMETER_PEEK: usize = 64 * 1024;
+
+/// Settings that a server may report; PostgreSQL 18 reports 16. Further ones are passed on but not remembered.
+pub const MAX_PARAMETERS: usize = 128;
+
+/// Settings that one client may bring along in its StartupMessage. The packet itself is at most 10,000 bytes.
+pub const MAX_OVERLAY_SETTINGS: usize = 200;
+
+/// Answers outstanding on one server connection. Beyond it the client is not read until the server has caught up:
+/// enough for a driver's pipeline, and about 100 KiB of memory.
+pub const MAX_PENDING: usize = 1024;
+
+/// Named prepared statements of one client. Drivers keep 100 to 256; a client that needs more has a leak.
+pub const MAX_CLIENT_STATEMENTS: usize = 5_000;
+
+/// Bytes of the texts and names of one client's named prepared statements.
+pub const MAX_CLIENT_STATEMENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of statement texts that one source shares between its clients. Beyond it each client keeps its own copy,
+/// which its own bound covers.
+pub const MAX_INTERNED_BYTES: usize = 256 * 1024 * 1024;
+
+/// Prepared statements beyond the configured number that may pile up on a server connection while a transaction is
+/// open, because none may be closed under it; then the oldest ones are closed after all.
+pub const PREPARED_OVERSHOOT: usize = 1_000;
+
+/// `(name, value)` pairs of settings that one source has accepted before. Past it, a new pair simply costs a round trip.
+pub const MAX_ACCEPTED_SETTINGS: usize = 10_000;
+
+/// Names of statements and portals: PostgreSQL's `NAMEDATALEN` less its terminator. It compares no more than that.
+pub const MAX_NAME: usize = 63;
+
+/// Bytes of half a message that may wait on a connection that nobody holds. Notices are short.
+pub const MAX_IDLE_BYTES: usize = 16 * 1024;
+
+/// Server connections lost while they were being prepared for one request, before its client is told.
+pub const MAX_LOST_IN_ADOPTION: u8 = 3;
+
+/// Bytes of SQL that are put into parentheses or statements deep; only keeps a counter from overflowing.
+pub const MAX_NESTING: u32 = 100_000;

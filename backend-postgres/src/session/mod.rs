@@ -1,0 +1,330 @@
+//! What is known of a server connection; travels with it from client to client.
+//!
+//! Invariants: the state follows what the server answered, never what was sent ([`TransactionDetection::state`]); once
+//! broken, always broken; nothing is outstanding while nobody holds the connection. Must not know sockets or time.
+
+pub mod classify;
+mod functions;
+pub mod overlay;
+pub mod parameters;
+pub(crate) mod pending;
+mod prepared;
+mod reset;
+pub mod source_state;
+pub mod statement;
+pub mod touched;
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use weir_core::{
+    backend::{PinReason, SessionState, TransactionDetection},
+    refusal::{Fault, Rejection},
+};
+
+pub use self::{
+    overlay::{Overlay, Setting},
+    parameters::Parameters,
+    source_state::SourceState,
+};
+use self::{
+    pending::{Disposition, Entry, Expects, Pending, ServerChange},
+    prepared::PreparedStatements,
+    statement::{Statement, StatementId},
+    touched::Touches,
+};
+use crate::{
+    limits,
+    wire::{Head, error_response::ErrorFields, parameter_status, ready_for_query::TransactionStatus, server, write},
+};
+
+/// What login knows of a server connection that it has just opened.
+#[derive(Clone, Debug)]
+pub struct SessionInit {
+    /// What the server reported.
+    pub parameters: Parameters,
+    /// Prepared statements to keep; the least recently used one is closed beyond that.
+    pub max_prepared_statements: u32,
+    /// What the source shares.
+    pub shared: Arc<SourceState>,
+    /// Whether it was opened with `replication`.
+    pub replication: bool,
+}
+
+/// A server connection, as the protocol sees it.
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) pending: Pending,
+    /// From the last ReadyForQuery.
+    pub(crate) status: TransactionStatus,
+    pub(crate) group: Group,
+    /// Counts groups sent.
+    pub(crate) group_number: u32,
+    pub(crate) copy: CopyState,
+    pub(crate) answering: Answering,
+    pub(crate) flush: Flush,
+    pub(crate) prepared: PreparedStatements,
+    /// What the server's unnamed statement is, if known.
+    pub(crate) unnamed: Option<StatementId>,
+    /// Statements that must be closed before they may be prepared again.
+    pub(crate) to_close: Vec<Arc<Statement>>,
+    pub(crate) parameters: Parameters,
+    /// The client settings that are really set here.
+    pub(crate) overlay: Overlay,
+    pub(crate) overlay_kept: OverlayKept,
+    /// What its present client may have changed.
+    pub(crate) touched: Touches,
+    /// What earlier clients changed and has not been put back yet.
+    pub(crate) due: Touches,
+    /// Who held it last.
+    pub(crate) holder: Option<u64>,
+    pub(crate) pin: Option<PinReason>,
+    pub(crate) condition: Condition,
+    /// What the server said before it ended the connection.
+    pub(crate) last_words: Option<Box<Rejection>>,
+    kind: Kind,
+    completed: u64,
+    /// Half a message that arrived while nobody held the connection.
+    idle_rest: BytesMut,
+}
+
+/// Where the sending side stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Between groups.
+    Closed,
+    /// Extended messages were sent, and no Sync yet: an implicit transaction may be open (S3.1).
+    Open,
+    /// The same, and the server skips everything up to a Sync that the client has not sent yet (S2.2).
+    Skipping,
+}
+
+/// Whether data streams, as the server announced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyState {
+    None,
+    /// The client sends.
+    In,
+    /// The client has sent the end of its data.
+    InEnded,
+    /// The server sends.
+    Out,
+}
+
+/// Whether the group at the front has had its error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answering {
+    Normally,
+    AfterError,
+}
+
+/// Whether the settings of the overlay are still set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OverlayKept {
+    Surely,
+    /// A RESET or DISCARD ALL was carried out.
+    Maybe,
+}
+
+/// Whether the server was asked to send what it has, because too much is outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    NotAsked,
+    Asked,
+}
+
+/// Whether the connection can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Sound,
+    Broken(&'static str),
+}
+
+/// What the connection was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Ordinary,
+    Replication,
+}
+
+impl Session {
+    /// A connection that has just been opened: outside of a transaction, nothing outstanding, nothing touched.
+    pub fn new(init: SessionInit) -> Self {
+        Session {
+            pending: Pending::default(),
+            status: TransactionStatus::Idle,
+            group: Group::Closed,
+            group_number: 0,
+            copy: CopyState::None,
+            answering: Answering::Normally,
+            flush: Flush::NotAsked,
+            prepared: PreparedStatements::new(init.max_prepared_statements),
+            unnamed: None,
+            to_close: Vec::new(),
+            parameters: init.shared.share_parameters(init.parameters),
+            overlay: Overlay::default(),
+            overlay_kept: OverlayKept::Surely,
+            touched: Touches::NONE,
+            due: Touches::NONE,
+            holder: None,
+            pin: None,
+            condition: Condition::Sound,
+            last_words: None,
+            kind: if init.replication {
+                Kind::Replication
+            } else {
+                Kind::Ordinary
+            },
+            completed: 0,
+            idle_rest: BytesMut::new(),
+        }
+    }
+
+    /// What the server has reported of itself so far.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// What the server said when it ended the connection.
+    pub fn last_words(&self) -> Option<&Rejection> {
+        self.last_words.as_deref()
+    }
+
+    /// Takes note of a violation: the connection is never idle again.
+    pub(crate) fn fail(&mut self, what: &'static str) -> Fault {
+        if self.condition == Condition::Sound {
+            self.condition = Condition::Broken(what);
+        }
+        Fault::Server(what)
+    }
+
+    /// The server ends the connection, and says why.
+    pub(crate) fn ended(&mut self, fields: ErrorFields<'_>) {
+        self.last_words = Some(Box::new(fields.to_rejection()));
+        self.condition = Condition::Broken("the server ended the connection");
+    }
+
+    /// Pushes an entry for a message that belongs to the present group.
+    pub(crate) fn expect(&mut self, expects: Expects, disposition: Disposition) {
+        self.push(Entry::new(expects, disposition, self.group_number));
+    }
+
+    /// Pushes an entry, and notes what sending its message means for the group.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        match (entry.expects, entry.disposition) {
+            (Expects::CopyEnd, _) | (_, Disposition::Fake) => {}
+            (expects, _) if expects.is_boundary() => {
+                self.group = Group::Closed;
+                self.group_number = self.group_number.wrapping_add(1);
+            }
+            _ => self.group = Group::Open,
+        }
+        self.pending.push(entry);
+    }
+
+    /// A request of the gateway's own, as a simple query.
+    pub(crate) fn ask(&mut self, text: &[u8], purpose: pending::Purpose, out: &mut BytesMut) {
+        // A simple query destroys the unnamed statement.
+        self.unnamed = None;
+        self.expect(Expects::Query, Disposition::Own(purpose));
+        write::query(out, text);
+    }
+
+    /// ReadyForQuery has answered the front.
+    pub(crate) fn completed_one(&mut self, status: TransactionStatus) {
+        self.status = status;
+        self.copy = CopyState::None;
+        self.answering = Answering::Normally;
+        self.completed = self.completed.wrapping_add(1);
+    }
+
+    /// Every prepared statement is gone (`DISCARD ALL`, `DEALLOCATE ALL`), but for those on their way behind it.
+    pub(crate) fn forget_prepared(&mut self) {
+        self.prepared.clear();
+        self.to_close.clear();
+        for entry in self.pending.iter() {
+            if let ServerChange::Prepared(statement) = &entry.on_server {
+                self.prepared.insert(statement.clone());
+            }
+        }
+    }
+
+    /// Takes note of a report; says whether it was news.
+    pub(crate) fn reported(&mut self, body: &[u8]) -> bool {
+        parameter_status::read(body).is_some_and(|(name, value)| self.parameters.set(name, value))
+    }
+
+    /// Judges one whole message that arrives while nobody holds the connection.
+    fn judge_idle(&mut self, head: Head, body: &[u8]) -> Result<(), Fault> {
+        match head.kind {
+            server::NOTICE_RESPONSE | server::NOTIFICATION_RESPONSE => Ok(()),
+            server::PARAMETER_STATUS => {
+                self.reported(body);
+                Ok(())
+            }
+            server::ERROR_RESPONSE => {
+                let fields = ErrorFields::read(body);
+                if fields.ends_the_connection() {
+                    self.ended(fields);
+                    return Err(Fault::Server("the server ended the connection"));
+                }
+                Err(self.fail("an error on an idle connection"))
+            }
+            _ => Err(self.fail("an answer that nobody asked for")),
+        }
+    }
+}
+
+impl TransactionDetection for Session {
+    fn state(&self) -> SessionState {
+        if let Condition::Broken(why) = self.condition {
+            return SessionState::Broken(why);
+        }
+        if self.kind == Kind::Replication {
+            return SessionState::Pinned(PinReason::Replication);
+        }
+        if !self.pending.is_empty() || self.group != Group::Closed || self.copy != CopyState::None {
+            return SessionState::Busy;
+        }
+        match (self.status, self.pin) {
+            (TransactionStatus::InTransaction, _) => SessionState::InTransaction { failed: false },
+            (TransactionStatus::Failed, _) => SessionState::InTransaction { failed: true },
+            (TransactionStatus::Idle, Some(reason)) => SessionState::Pinned(reason),
+            (TransactionStatus::Idle, None) => SessionState::Idle,
+        }
+    }
+
+    fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let mut input = std::mem::take(&mut self.idle_rest);
+        input.extend_from_slice(bytes);
+        while let Some(head) = Head::read(&input) {
+            head.check_server().map_err(|_| self.fail("invalid message length"))?;
+            if head.total() > limits::MAX_IDLE_BYTES as u64 {
+                return Err(self.fail("too long a message on an idle connection"));
+            }
+            let Some(message) = head.message(&input) else { break };
+            self.judge_idle(head, head.body(message))?;
+            let _ = input.split_to(head.total() as usize);
+        }
+        if !input.is_empty() {
+            self.idle_rest = input;
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Whether a message has arrived in part while nobody held the connection: its rest would be taken for a head.
+    pub(crate) fn is_mid_message(&self) -> bool {
+        !self.idle_rest.is_empty()
+    }
+
+    /// Whether it was opened for replication.
+    pub(crate) fn is_replication(&self) -> bool {
+        self.kind == Kind::Replication
+    }
+}

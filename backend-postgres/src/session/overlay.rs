@@ -1,0 +1,127 @@
+//! The settings that a client brings along (StartupMessage and its `options`), which its server connections must have.
+//!
+//! Invariants: a name occurs once, compared without case as PostgreSQL does; values are compared byte by byte, because
+//! schema "A" is not schema "a"; the order is the one of application: `client_encoding` first, `role` last, since the
+//! settings before it may need privileges that the role lacks (specification S7.4).
+
+use std::sync::Arc;
+
+use crate::limits;
+
+/// Ordered `(name, value)` pairs. Cloning costs a reference count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overlay(Option<Arc<[Setting]>>);
+
+/// One setting and its value, as `set_config` takes them: raw, without any quoting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// As the client wrote it.
+    pub name: Box<str>,
+    /// As the client wrote it.
+    pub value: Box<str>,
+}
+
+impl Overlay {
+    /// From pairs in the order in which the client gave them; the last value of a name wins. What exceeds
+    /// [`limits::MAX_OVERLAY_SETTINGS`] is left out (a startup packet hardly holds so many).
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut settings: Vec<Setting> = Vec::new();
+        for (name, value) in pairs {
+            let (name, value) = (name.as_ref(), value.as_ref());
+            match settings
+                .iter()
+                .position(|setting| setting.name.eq_ignore_ascii_case(name))
+            {
+                Some(known) => settings[known].value = value.into(),
+                None if settings.len() < limits::MAX_OVERLAY_SETTINGS => {
+                    settings.push(Setting {
+                        name: name.into(),
+                        value: value.into(),
+                    });
+                }
+                None => {}
+            }
+        }
+        settings.sort_by_key(|setting| rank(&setting.name));
+        Overlay((!settings.is_empty()).then(|| settings.into()))
+    }
+
+    /// The same with one more setting, which wins over an earlier value.
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mine = self.iter().map(|setting| (&*setting.name, &*setting.value));
+        Overlay::from_pairs(mine.chain([(name, value)]))
+    }
+
+    /// The settings in the order of application.
+    pub fn iter(&self) -> std::slice::Iter<'_, Setting> {
+        self.0.as_deref().unwrap_or_default().iter()
+    }
+
+    /// The value of `name`, compared without case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|setting| setting.name.eq_ignore_ascii_case(name))
+            .map(|setting| &*setting.value)
+    }
+
+    /// Nothing to set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Equal, found out by comparing pointers where possible.
+    pub fn is_same(&self, other: &Overlay) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs) || mine == theirs,
+            _ => false,
+        }
+    }
+}
+
+/// `client_encoding` first, `session_authorization` and then `role` last.
+fn rank(name: &str) -> u8 {
+    match () {
+        () if name.eq_ignore_ascii_case("client_encoding") => 0,
+        () if name.eq_ignore_ascii_case("session_authorization") => 2,
+        () if name.eq_ignore_ascii_case("role") => 3,
+        () => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoding_first_role_last_names_once_s7_4() {
+        let overlay = Overlay::from_pairs([
+            ("role", "r"),
+            ("DateStyle", "ISO"),
+            ("client_encoding", "UTF8"),
+            ("datestyle", "SQL"),
+        ]);
+        let names: Vec<_> = overlay
+            .iter()
+            .map(|setting| (&*setting.name, &*setting.value))
+            .collect();
+        assert_eq!(
+            names,
+            [("client_encoding", "UTF8"), ("DateStyle", "SQL"), ("role", "r")]
+        );
+    }
+
+    #[test]
+    fn values_keep_their_case() {
+        let upper = Overlay::from_pairs([("search_path", "A")]);
+        let lower = Overlay::from_pairs([("search_path", "a")]);
+        assert!(!upper.is_same(&lower));
+        assert!(upper.is_same(&Overlay::from_pairs([("search_path", "A")])));
+    }
+
+    #[test]
+    fn one_more_wins() {
+        let overlay = Overlay::from_pairs([("a.b", "1")]).with("A.B", "2");
+        assert_eq!(overlay.get("a.b"), Some("2"));
+    }
+}

@@ -1,0 +1,69 @@
+//! Kinds of session state that outlive a transaction, as a small set.
+
+use std::ops::{BitOr, BitOrAssign};
+
+/// What may have been changed on a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Touches(u16);
+
+impl Touches {
+    /// Nothing.
+    pub const NONE: Touches = Touches(0);
+    /// Settings, role, session authorization.
+    pub const SETTINGS: Touches = Touches(1);
+    /// A time limit among the settings: it could end the very statement that puts it back, so it is not left for later.
+    pub const TIMEOUTS: Touches = Touches(1 << 1);
+    /// Cursors WITH HOLD.
+    pub const CURSORS: Touches = Touches(1 << 2);
+    /// LISTEN.
+    pub const LISTEN: Touches = Touches(1 << 3);
+    /// Session advisory locks.
+    pub const LOCKS: Touches = Touches(1 << 4);
+    /// Temporary tables and the like.
+    pub const TEMPORARY: Touches = Touches(1 << 5);
+    /// What `currval` and `lastval` say.
+    pub const SEQUENCES: Touches = Touches(1 << 6);
+    /// SQL-level PREPARE.
+    pub const SQL_PREPARED: Touches = Touches(1 << 7);
+    /// Something that cannot be seen from outside: a function, a DO block, a text too long to read.
+    pub const UNKNOWN: Touches = Touches(1 << 8);
+    /// Something that no command undoes: LOAD, setseed, a replication origin.
+    pub const IRREVERSIBLE: Touches = Touches(1 << 9);
+
+    /// Everything that a command can undo.
+    pub const ALL: Touches = Touches((1 << 9) - 1);
+    /// What must not outlive its transaction, because others wait for it or would notice it, or because a reset that is
+    /// put off might not succeed.
+    pub const URGENT: Touches = Touches(
+        Self::TIMEOUTS.0 | Self::LISTEN.0 | Self::LOCKS.0 | Self::TEMPORARY.0 | Self::UNKNOWN.0 | Self::IRREVERSIBLE.0,
+    );
+
+    /// Whether nothing was touched.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether any of `others` was touched.
+    pub fn any(self, others: Touches) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// Without `others`.
+    pub fn without(self, others: Touches) -> Touches {
+        Touches(self.0 & !others.0)
+    }
+}
+
+impl BitOr for Touches {
+    type Output = Touches;
+
+    fn bitor(self, other: Touches) -> Touches {
+        Touches(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Touches {
+    fn bitor_assign(&mut self, other: Touches) {
+        self.0 |= other.0;
+    }
+}

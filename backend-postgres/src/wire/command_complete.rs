@@ -1,0 +1,26 @@
+//! CommandComplete: what a statement turned out to be.
+
+/// The tags that change what the server still knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// `DEALLOCATE ALL`: every prepared statement is gone.
+    DeallocateAll,
+    /// `DISCARD ALL`: the same, and all other session state.
+    DiscardAll,
+    /// `RESET` of one setting, or of all.
+    Reset,
+    /// Anything else.
+    Other,
+}
+
+impl Tag {
+    /// Reads the body of a CommandComplete.
+    pub fn read(body: &[u8]) -> Tag {
+        match body {
+            b"DEALLOCATE ALL\0" => Tag::DeallocateAll,
+            b"DISCARD ALL\0" => Tag::DiscardAll,
+            b"RESET\0" => Tag::Reset,
+            _ => Tag::Other,
+        }
+    }
+}
