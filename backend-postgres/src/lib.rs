@@ -6,10 +6,8 @@
 mod backend;
 pub mod control;
 pub mod dialogue;
-pub mod dialogue;
 pub mod limits;
 pub mod login;
-pub mod session;
 pub mod session;
 pub mod settings;
 pub mod wire;

@@ -150,12 +150,25 @@ pub struct Route<B: Backend> {
     /// Which part of it.
     pub target: Target,
     count: ClientCount,
+    held: Vec<Box<dyn Send + Sync>>,
 }
 
 impl<B: Backend> Route<B> {
     /// A client's way to a source, and its place among the source's clients.
     pub fn new(source: Arc<Source<B>>, target: Target, count: ClientCount) -> Self {
-        Route { source, target, count }
+        Route {
+            source,
+            target,
+            count,
+            held: Vec::new(),
+        }
+    }
+
+    /// Keeps a further place, such as one among a user's clients, for as long as the client lives.
+    #[must_use]
+    pub fn holding(mut self, place: impl Send + Sync + 'static) -> Self {
+        self.held.push(Box::new(place));
+        self
     }
 
     /// The pool to ask for what comes next.

@@ -22,10 +22,10 @@ pub enum TlsOffer {
 }
 
 /// A handshake under way.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake(Stage);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Nothing was asked yet: the only time for direct TLS.
     Fresh(TlsOffer),
@@ -100,7 +100,7 @@ impl Handshake {
     }
 
     /// Judges what has arrived so far. Give it everything that was not taken.
-    pub fn judge(self, bytes: &[u8]) -> Verdict {
+    pub fn judge(&self, bytes: &[u8]) -> Verdict {
         if bytes.first() == Some(&startup::TLS_HANDSHAKE) {
             return match self.0 {
                 Stage::Fresh(TlsOffer::Available) => Verdict::SecureDirectly(Handshake(Stage::Secured)),
@@ -127,7 +127,7 @@ impl Handshake {
         }
     }
 
-    fn ssl_request(self, taken: usize) -> Verdict {
+    fn ssl_request(&self, taken: usize) -> Verdict {
         let (offer, gss_refused) = match self.0 {
             Stage::Fresh(offer) => (offer, false),
             Stage::Clear {
@@ -153,7 +153,7 @@ impl Handshake {
         }
     }
 
-    fn gss_request(self, taken: usize) -> Verdict {
+    fn gss_request(&self, taken: usize) -> Verdict {
         let (offer, ssl_refused) = match self.0 {
             Stage::Fresh(offer) => (offer, false),
             Stage::Clear {

@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::verifier::{Verifier, hmac};
+use super::verifier::{Verifier, keyed_hash};
 
 /// Without channel binding.
 pub const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
@@ -120,7 +120,7 @@ impl AwaitFinal {
         let proof: [u8; 32] = STANDARD.decode(proof).ok().and_then(|proof| proof.try_into().ok()).ok_or(MALFORMED)?;
 
         let signed = format!("{},{unsigned}", self.signed);
-        let signature = hmac(self.verifier.stored_key.expose(), &[signed.as_bytes()]);
+        let signature = keyed_hash(self.verifier.stored_key.expose(), &[signed.as_bytes()]);
         let mut client_key = proof;
         client_key.iter_mut().zip(signature).for_each(|(key, byte)| *key ^= byte);
         let stored_key: [u8; 32] = Sha256::digest(client_key).into();
@@ -129,7 +129,7 @@ impl AwaitFinal {
         // All three are looked at before any of them decides, so that the time tells nothing.
         let same_nonce = nonce.as_bytes().ct_eq(self.nonce.as_bytes());
         let same_channel = channel.as_bytes().ct_eq(self.channel.as_bytes());
-        let server = hmac(self.verifier.server_key.expose(), &[signed.as_bytes()]);
+        let server = keyed_hash(self.verifier.server_key.expose(), &[signed.as_bytes()]);
         if !bool::from(same_nonce) {
             return Err(ScramFault::Refused("a nonce that is not the one of this exchange"));
         }

@@ -7,4 +7,5 @@ mod exchange;
 mod verifier;
 
 pub use exchange::{AwaitFinal, Binding, Proven, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramFault, begin};
+pub(crate) use verifier::keyed_hash;
 pub use verifier::{Verifier, VerifierFault};

@@ -85,19 +85,19 @@ impl Verifier {
         let prepared = stringprep::saslprep(password).map_or_else(|_| password.to_owned(), std::borrow::Cow::into_owned);
         let prepared = Secret::new(prepared);
         let salted = Secret::new(hi(prepared.expose().as_bytes(), &salt, iterations));
-        let client_key = Secret::new(hmac(salted.expose(), &[b"Client Key"]));
+        let client_key = Secret::new(keyed_hash(salted.expose(), &[b"Client Key"]));
         Verifier {
             iterations,
             salt,
             stored_key: Secret::new(Sha256::digest(client_key.expose()).into()),
-            server_key: Secret::new(hmac(salted.expose(), &[b"Server Key"])),
+            server_key: Secret::new(keyed_hash(salted.expose(), &[b"Server Key"])),
         }
     }
 
     /// The verifier of a user that does not exist: always the same for the same name, like a real one, and never
     /// satisfied (S10 rule 3).
     pub fn mock(process_secret: &Secret<[u8; 32]>, user: &str) -> Verifier {
-        let part = |label: &[u8]| hmac(process_secret.expose(), &[label, user.as_bytes()]);
+        let part = |label: &[u8]| keyed_hash(process_secret.expose(), &[label, user.as_bytes()]);
         Verifier {
             iterations: limits::SCRAM_ITERATIONS,
             salt: part(b"salt:")[..limits::SCRAM_SALT].to_vec(),
@@ -125,7 +125,7 @@ fn hi(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
 }
 
 /// HMAC-SHA-256 over the parts, one behind the other.
-pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn keyed_hash(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = keyed(key);
     parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()

@@ -45,6 +45,27 @@ pub(super) async fn check(opened: &mut LoggedIn, wanted: Wanted, host: &Host) ->
     Err(OpenError::Unreachable(format!("{host} is not what target_session_attrs={name} asks for")))
 }
 
+/// The same for the control plane, by asking the server. A standby that is only preferred is not insisted on.
+pub(super) async fn check_typed(
+    client: &tokio_postgres::Client,
+    attributes: TargetSessionAttrs,
+    host: &Host,
+) -> Result<(), OpenError> {
+    let (question, unwanted, name) = match attributes {
+        TargetSessionAttrs::Any | TargetSessionAttrs::PreferStandby => return Ok(()),
+        TargetSessionAttrs::Primary | TargetSessionAttrs::ReadWrite => (RECOVERY, true, "primary"),
+        TargetSessionAttrs::Standby | TargetSessionAttrs::ReadOnly => (RECOVERY, false, "standby"),
+    };
+    let row = client.query_one(question, &[]).await;
+    let standby: bool = row.and_then(|row| row.try_get(0)).map_err(|error| OpenError::Unreachable(error.to_string()))?;
+    if standby == unwanted {
+        return Err(OpenError::Unreachable(format!("{host} is no {name}, which target_session_attrs asks for")));
+    }
+    Ok(())
+}
+
+const RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
+
 async fn is_read_only(opened: &mut LoggedIn) -> Result<bool, OpenError> {
     // Reported since PostgreSQL 14.
     match (reported(opened, "default_transaction_read_only"), reported(opened, "in_hot_standby")) {
@@ -56,7 +77,7 @@ async fn is_read_only(opened: &mut LoggedIn) -> Result<bool, OpenError> {
 async fn is_standby(opened: &mut LoggedIn) -> Result<bool, OpenError> {
     match reported(opened, "in_hot_standby") {
         Some(standby) => Ok(standby),
-        None => ask(&mut opened.stream, "SELECT pg_catalog.pg_is_in_recovery()").await,
+        None => ask(&mut opened.stream, RECOVERY).await,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The login itself: tokio-postgres's code over a stream under observation.
 
+use std::borrow::{Borrow, BorrowMut};
+
 use tokio::sync::oneshot;
 use tokio_postgres::{
-    Config, NoTls,
+    Client, Config, NoTls,
     config::{ChannelBinding, SslMode, SslNegotiation},
 };
 use weir_config::PostgresEndpoint;
@@ -13,11 +15,10 @@ use weir_core::{
 
 use super::{
     recorder::{PasswordPolicy, Record, Recorder, Veto},
-    tee::{AlreadySecured, Tee},
+    tee::{After, AlreadySecured, Tee},
 };
 
-/// Logs in. Off the reactor, because SCRAM costs milliseconds of hashing in between: the login runs on a thread of the
-/// blocking pool, and ends there soon after this future is dropped.
+/// Logs in; the stream comes back at rest, with nothing read ahead.
 pub(super) async fn log_in(
     mut stream: Stream,
     endpoint: &PostgresEndpoint,
@@ -27,43 +28,107 @@ pub(super) async fn log_in(
 ) -> Result<(Stream, Record), OpenError> {
     let config = config(endpoint, &stream);
     let startup = startup.to_vec();
-    let (alive, dropped) = oneshot::channel::<()>();
-    let runtime = tokio::runtime::Handle::current();
-    let login = tokio::task::spawn_blocking(move || {
-        runtime.block_on(async move {
-            let mut recorder = Recorder::new(policy);
-            let result = tokio::select! {
-                result = converse(&mut stream, &config, startup, &mut recorder) => Some(result),
-                _ = dropped => None,
-            };
-            (stream, recorder.into_record(), result)
-        })
-    });
-    let (stream, record, result) =
-        login.await.map_err(|_| OpenError::Unreachable("the login was broken off".to_owned()))?;
-    drop(alive);
-    match result {
-        Some(Ok(())) => Ok((stream, record)),
-        Some(Err(error)) => Err(explain(&record, &error, endpoint, host)),
-        None => Err(OpenError::Unreachable("the login was broken off".to_owned())),
+    let login = async move {
+        let mut recorder = Recorder::new(policy);
+        let encrypted = stream.is_encrypted();
+        let binding = binding(&stream);
+        let tee = Tee::new(&mut stream, &mut recorder, startup, binding, After::Nothing);
+        // Client and connection are let go at once; all that matters is that the server said ReadyForQuery.
+        let result = if encrypted {
+            config.connect_raw(tee, AlreadySecured).await.map(drop)
+        } else {
+            config.connect_raw(tee, NoTls).await.map(drop)
+        };
+        (stream, recorder.into_record(), result)
+    };
+    match hashing(login).await? {
+        (stream, record, Ok(())) => Ok((stream, record)),
+        (_, record, Err(error)) => Err(explain(&record, &error, endpoint, host)),
     }
 }
 
-async fn converse(
-    stream: &mut Stream,
-    config: &Config,
-    startup: Vec<u8>,
-    recorder: &mut Recorder,
-) -> Result<(), tokio_postgres::Error> {
-    let binding = stream.peer_certificate().and_then(|certificate| certificate_binding_hash(certificate));
-    let encrypted = stream.is_encrypted();
-    let tee = Tee::new(stream, recorder, startup, binding);
-    // Client and connection are let go at once; all that matters is that the server said ReadyForQuery.
-    if encrypted {
-        config.connect_raw(tee, AlreadySecured).await.map(drop)
-    } else {
-        config.connect_raw(tee, NoTls).await.map(drop)
+/// Logs in for the control plane: tokio-postgres keeps the stream. The connection is driven in the background and ends
+/// when the client is dropped.
+pub(super) async fn log_in_typed(
+    stream: Stream,
+    endpoint: &PostgresEndpoint,
+    startup: &[u8],
+    policy: PasswordPolicy,
+    host: &str,
+) -> Result<Client, OpenError> {
+    let config = config(endpoint, &stream);
+    let startup = startup.to_vec();
+    let driver = tokio::runtime::Handle::current();
+    let login = async move {
+        let (home, mut record) = oneshot::channel();
+        let (encrypted, binding) = (stream.is_encrypted(), binding(&stream));
+        let recorder = Lent { recorder: Recorder::new(policy), home: Some(home) };
+        let tee = Tee::new(stream, recorder, startup, binding, After::Everything);
+        let result = if encrypted {
+            config.connect_raw(tee, AlreadySecured).await.map(|(client, connection)| {
+                driver.spawn(connection);
+                client
+            })
+        } else {
+            config.connect_raw(tee, NoTls).await.map(|(client, connection)| {
+                driver.spawn(connection);
+                client
+            })
+        };
+        // When the login failed, the tee is gone and has sent its record home.
+        (record.try_recv().unwrap_or_default(), result)
+    };
+    let (record, result) = hashing(login).await?;
+    result.map_err(|error| explain(&record, &error, endpoint, host))
+}
+
+/// Runs a login where hashing does no harm: SCRAM costs milliseconds of it in between, so the login runs on a thread of
+/// the blocking pool, and ends there soon after this future is dropped.
+async fn hashing<T: Send + 'static>(login: impl Future<Output = T> + Send + 'static) -> Result<T, OpenError> {
+    let (alive, dropped) = oneshot::channel::<()>();
+    let runtime = tokio::runtime::Handle::current();
+    let task = tokio::task::spawn_blocking(move || {
+        runtime.block_on(async move {
+            tokio::select! {
+                done = login => Some(done),
+                _ = dropped => None,
+            }
+        })
+    });
+    let done = task.await;
+    drop(alive);
+    done.ok().flatten().ok_or_else(|| OpenError::Unreachable("the login was broken off".to_owned()))
+}
+
+/// A recorder that was given away, and sends home what it learned when it is dropped.
+struct Lent {
+    recorder: Recorder,
+    home: Option<oneshot::Sender<Record>>,
+}
+
+impl Borrow<Recorder> for Lent {
+    fn borrow(&self) -> &Recorder {
+        &self.recorder
     }
+}
+
+impl BorrowMut<Recorder> for Lent {
+    fn borrow_mut(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            // Nobody waits for it after a login that succeeded.
+            let _ = home.send(self.recorder.take_record());
+        }
+    }
+}
+
+fn binding(stream: &Stream) -> Option<Vec<u8>> {
+    stream.peer_certificate().and_then(|certificate| certificate_binding_hash(certificate))
 }
 
 fn config(endpoint: &PostgresEndpoint, stream: &Stream) -> Config {
@@ -153,11 +218,14 @@ mod tests {
             let mut seen = vec![0; 64];
             let read = theirs.read(&mut seen).await.unwrap();
             seen.truncate(read);
-            theirs.write_all(&[&[b'R', 0, 0, 0, 12][..], &code.to_be_bytes(), b"salt"].concat()).await.unwrap();
+            let salt = if code == 5 { &b"salt"[..] } else { b"" };
+            let length = 8 + salt.len() as u32;
+            theirs.write_all(&[b"R", &length.to_be_bytes()[..], &code.to_be_bytes(), salt].concat()).await.unwrap();
             theirs.read_to_end(&mut seen).await.unwrap();
             seen
         });
-        let login = log_in(Stream::Plain(Socket::Unix(ours)), &endpoint(), b"our startup packet", policy, "db:5432");
+        let (endpoint, stream) = (endpoint(), Stream::Plain(Socket::Unix(ours)));
+        let login = log_in(stream, &endpoint, b"our startup packet", policy, "db:5432");
         // A server that is obeyed says nothing more; it hears the end of the stream when we give up.
         let result = tokio::time::timeout(std::time::Duration::from_millis(500), login).await;
         (result.ok().and_then(Result::err), server.await.unwrap())

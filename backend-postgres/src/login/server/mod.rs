@@ -14,13 +14,17 @@ mod tee;
 use std::{io, sync::Arc};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use weir_config::{Host, HostName, LoadBalanceHosts, PostgresConnection, PostgresEndpoint, ResolveError, SslMode};
+use weir_config::{Host, HostName, LoadBalanceHosts, PostgresConnection, PostgresEndpoint, ResolveError, SslMode, SslNegotiation};
 use weir_core::{
     net::{RemoteAddress, Stream, Target, dial, redial, tls::ClientTls},
     refusal::OpenError,
 };
 
-use self::{material::Materials, recorder::ServerKey, secure::Line};
+use self::{
+    material::Materials,
+    recorder::{PasswordPolicy, ServerKey},
+    secure::Line,
+};
 use crate::{
     settings::Profile,
     wire::startup,
@@ -72,6 +76,14 @@ struct Attempt<'a> {
     startup: &'a [u8],
 }
 
+/// A server that was reached over a line that is as secure as it gets.
+struct Reached {
+    stream: Stream,
+    address: RemoteAddress,
+    security: Security,
+    policy: PasswordPolicy,
+}
+
 impl Opener {
     /// `parameters`: further startup parameters; those of the address win.
     pub fn new(connection: PostgresConnection, parameters: Vec<(String, String)>) -> Self {
@@ -115,7 +127,7 @@ impl Opener {
                     host,
                     startup: &startup,
                 };
-                let result = match self.try_host(&attempt).await {
+                let result = match self.try_lines::<Raw>(&attempt).await {
                     Ok(mut opened) => attributes::check(&mut opened, wanted, host).await.map(|()| opened),
                     Err(error) => Err(error),
                 };
@@ -128,7 +140,36 @@ impl Opener {
         Err(most_telling(failures))
     }
 
-    async fn try_host(&self, attempt: &Attempt<'_>) -> Result<LoggedIn, OpenError> {
+    /// Opens one connection for the control plane (`auth_query`, probes): the same rules for TLS and passwords, none of
+    /// the source's own startup parameters, `parameters` instead. The first host that answers will do, unless
+    /// `target_session_attrs` wants another. The caller bounds the time.
+    ///
+    /// # Errors
+    /// As [`Opener::open`].
+    pub async fn open_typed(&self, parameters: &[(&str, &str)]) -> Result<tokio_postgres::Client, OpenError> {
+        let endpoint = self.resolve().await?;
+        let fixed = [("user", endpoint.user.as_str()), ("database", endpoint.database.as_str())];
+        let startup = packet(fixed.into_iter().chain(parameters.iter().copied()))?;
+        let mut failures = Vec::new();
+        for host in &in_order(&endpoint) {
+            let attempt = Attempt {
+                endpoint: &endpoint,
+                host,
+                startup: &startup,
+            };
+            match self.try_lines::<Typed>(&attempt).await {
+                Ok(client) => match attributes::check_typed(&client, endpoint.target_session_attrs, host).await {
+                    Ok(()) => return Ok(client),
+                    Err(error) => failures.push(error),
+                },
+                Err(error) => failures.push(error),
+            }
+        }
+        Err(most_telling(failures))
+    }
+
+    /// Tries the kinds of line that the host's `sslmode` allows, in libpq's order.
+    async fn try_lines<L: LogIn>(&self, attempt: &Attempt<'_>) -> Result<L::Result, OpenError> {
         let mode = match attempt.host.name {
             // As libpq: sslmode is of no meaning for Unix sockets.
             HostName::Unix(_) => SslMode::Disable,
@@ -136,44 +177,42 @@ impl Opener {
         };
         let mut first_refusal = None;
         for line in secure::lines(mode) {
-            match self.try_line(attempt, *line).await {
+            let result = match self.reach(attempt, *line).await {
+                Ok(reached) => L::log_in(reached, attempt).await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(opened) => return Ok(opened),
                 // "no pg_hba.conf entry": the other kind of line may do.
                 Err(OpenError::Rejected(rejection)) if rejection.code == "28000" && first_refusal.is_none() => {
                     first_refusal = Some(OpenError::Rejected(rejection));
                 }
                 Err(error) => return Err(first_refusal.unwrap_or(error)),
-                Ok(opened) => return Ok(opened),
             }
         }
         Err(first_refusal.unwrap_or_else(|| OpenError::Misconfigured("no way to connect".to_owned())))
     }
 
-    async fn try_line(&self, attempt: &Attempt<'_>, line: Line) -> Result<LoggedIn, OpenError> {
-        let Attempt { endpoint, host, startup } = *attempt;
+    async fn reach(&self, attempt: &Attempt<'_>, line: Line) -> Result<Reached, OpenError> {
+        let Attempt { endpoint, host, .. } = *attempt;
         let security = match line {
             Line::Clear => Security::Clear,
             Line::Tls | Line::TlsIfPossible => {
                 let tls = self.materials.tls(endpoint).await?;
                 match endpoint.ssl_negotiation {
-                    weir_config::SslNegotiation::Postgres => Security::Asked(tls),
-                    weir_config::SslNegotiation::Direct => Security::Direct(tls),
+                    SslNegotiation::Postgres => Security::Asked(tls),
+                    SslNegotiation::Direct => Security::Direct(tls),
                 }
             }
         };
         let (socket, address) = dial(&[target(host)]).await.map_err(unreachable)?;
-        let host_name = host_name(host);
-        let (stream, security) = secure::secure(socket, &host_name, security, line).await?;
+        let (stream, security) = secure::secure(socket, &host_name(host), security, line).await?;
         let policy = secure::password_policy(&stream, endpoint);
-        let (stream, record) = login::log_in(stream, endpoint, startup, policy, &host.to_string()).await?;
-        Ok(LoggedIn {
+        Ok(Reached {
             stream,
-            cancel_key: record.key.map(|key| CancelKey {
-                address,
-                host: host_name,
-                security,
-                key,
-            }),
-            parameters: record.parameters,
+            address,
+            security,
+            policy,
         })
     }
 
@@ -193,16 +232,62 @@ impl Opener {
         if !all_options.is_empty() {
             parameters.push(("options", &all_options));
         }
-        startup::startup_message(startup::Protocol::V3_0, parameters).map_err(|unsendable| {
-            OpenError::Misconfigured(match unsendable {
-                startup::Unsendable::ZeroByte => "a user, database or startup parameter contains a zero byte".to_owned(),
-                startup::Unsendable::TooLong => format!(
-                    "user, database and startup parameters take more than {} bytes together",
-                    startup::MAX_STARTUP_PACKET
-                ),
-            })
+        packet(parameters)
+    }
+}
+
+/// What is logged in for.
+trait LogIn {
+    type Result;
+
+    fn log_in(reached: Reached, attempt: &Attempt<'_>) -> impl Future<Output = Result<Self::Result, OpenError>> + Send;
+}
+
+/// The data path: the stream is ours afterwards.
+struct Raw;
+
+/// The control plane: the stream is tokio-postgres's.
+struct Typed;
+
+impl LogIn for Raw {
+    type Result = LoggedIn;
+
+    async fn log_in(reached: Reached, attempt: &Attempt<'_>) -> Result<LoggedIn, OpenError> {
+        let Attempt { endpoint, host, startup } = *attempt;
+        let (stream, record) =
+            login::log_in(reached.stream, endpoint, startup, reached.policy, &host.to_string()).await?;
+        Ok(LoggedIn {
+            stream,
+            cancel_key: record.key.map(|key| CancelKey {
+                address: reached.address,
+                host: host_name(host),
+                security: reached.security,
+                key,
+            }),
+            parameters: record.parameters,
         })
     }
+}
+
+impl LogIn for Typed {
+    type Result = tokio_postgres::Client;
+
+    async fn log_in(reached: Reached, attempt: &Attempt<'_>) -> Result<tokio_postgres::Client, OpenError> {
+        let Attempt { endpoint, host, startup } = *attempt;
+        login::log_in_typed(reached.stream, endpoint, startup, reached.policy, &host.to_string()).await
+    }
+}
+
+fn packet<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Vec<u8>, OpenError> {
+    startup::startup_message(startup::Protocol::V3_0, parameters).map_err(|unsendable| {
+        OpenError::Misconfigured(match unsendable {
+            startup::Unsendable::ZeroByte => "a user, database or startup parameter contains a zero byte".to_owned(),
+            startup::Unsendable::TooLong => format!(
+                "user, database and startup parameters take more than {} bytes together",
+                startup::MAX_STARTUP_PACKET
+            ),
+        })
+    })
 }
 
 /// Asks the server to cancel what runs on the connection of `key`, and waits until it has taken note: the server closes

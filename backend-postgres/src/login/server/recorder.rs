@@ -106,6 +106,11 @@ impl Recorder {
         self.record
     }
 
+    /// What was learned; the recorder forgets it.
+    pub fn take_record(&mut self) -> Record {
+        std::mem::take(&mut self.record)
+    }
+
     /// Notes that the line broke.
     pub fn broken(&mut self, error: &std::io::Error) {
         self.record.broken = Some(error.kind());

@@ -5,6 +5,7 @@
 //! tokio-postgres, which can carry four parameters only, is replaced by the gateway's own.
 
 use std::{
+    borrow::BorrowMut,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -19,13 +20,24 @@ use super::recorder::{Recorder, Verdict};
 /// Bytes of a body that are asked for at a time.
 const CHUNK: usize = 4096;
 
-/// A borrowed stream under observation.
-pub(super) struct Tee<'a, S> {
-    stream: &'a mut S,
-    recorder: &'a mut Recorder,
+/// A stream under observation. For the data path both stream and recorder are borrowed, and come back when
+/// tokio-postgres lets go of them; the control plane gives them away for good.
+pub(super) struct Tee<S, R> {
+    stream: S,
+    recorder: R,
+    after: After,
     binding: Option<Vec<u8>>,
     reading: Reading,
     outgoing: Outgoing,
+}
+
+/// What tokio-postgres may read behind the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nothing: the stream is ours.
+    Nothing,
+    /// Everything: it is tokio-postgres's.
+    Everything,
 }
 
 enum Reading {
@@ -33,6 +45,7 @@ enum Reading {
     Body { header: [u8; 5], length: usize, body: Vec<u8> },
     Delivering { bytes: Vec<u8>, at: usize },
     Over,
+    Through,
 }
 
 enum Outgoing {
@@ -49,12 +62,13 @@ const AT_BORDER: Reading = Reading::Header {
     have: 0,
 };
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder>> Tee<S, R> {
     /// `binding`: the `tls-server-end-point` hash of the TLS session below, if there is one.
-    pub(super) fn new(stream: &'a mut S, recorder: &'a mut Recorder, startup: Vec<u8>, binding: Option<Vec<u8>>) -> Self {
+    pub(super) fn new(stream: S, recorder: R, startup: Vec<u8>, binding: Option<Vec<u8>>, after: After) -> Self {
         Tee {
             stream,
             recorder,
+            after,
             binding,
             reading: AT_BORDER,
             outgoing: Outgoing::Startup(startup),
@@ -66,7 +80,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
         self.reading = match &mut self.reading {
             Reading::Header { header, have } => {
                 let mut buffer = ReadBuf::new(&mut header[*have..]);
-                ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut buffer)).inspect_err(|e| self.recorder.broken(e))?;
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).inspect_err(|error| self.recorder.borrow_mut().broken(error))?;
                 let read = buffer.filled().len();
                 if read == 0 {
                     return Poll::Ready(Err(self.ended()));
@@ -76,7 +90,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
                     return Poll::Ready(Ok(()));
                 }
                 let header = *header;
-                let length = self.recorder.header(header).map_err(|_| vetoed())?;
+                let length = self.recorder.borrow_mut().header(header).map_err(|_| vetoed())?;
                 let body = Vec::with_capacity(length.min(CHUNK));
                 if length == 0 { self.judge(header, body)? } else { Reading::Body { header, length, body } }
             }
@@ -84,10 +98,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
                 let have = body.len();
                 body.resize(have + (*length - have).min(CHUNK), 0);
                 let mut buffer = ReadBuf::new(&mut body[have..]);
-                let read = Pin::new(&mut *self.stream).poll_read(cx, &mut buffer);
+                let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
                 let filled = buffer.filled().len();
                 body.truncate(have + filled);
-                ready!(read).inspect_err(|e| self.recorder.broken(e))?;
+                ready!(read).inspect_err(|error| self.recorder.borrow_mut().broken(error))?;
                 if filled == 0 {
                     return Poll::Ready(Err(self.ended()));
                 }
@@ -97,9 +111,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
                 let (header, body) = (*header, std::mem::take(body));
                 self.judge(header, body)?
             }
-            Reading::Delivering { .. } if self.recorder.is_over() => Reading::Over,
-            Reading::Delivering { .. } => AT_BORDER,
-            Reading::Over => return Poll::Ready(Err(io::Error::other("the login is over"))),
+            Reading::Delivering { .. } if !self.recorder.borrow().is_over() => AT_BORDER,
+            Reading::Delivering { .. } => match self.after {
+                After::Nothing => Reading::Over,
+                After::Everything => Reading::Through,
+            },
+            Reading::Over | Reading::Through => return Poll::Ready(Err(io::Error::other("the login is over"))),
         };
         Poll::Ready(Ok(()))
     }
@@ -109,7 +126,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
             bytes: [&header[..], &body].concat(),
             at: 0,
         };
-        match self.recorder.judge(header[0], &body) {
+        match self.recorder.borrow_mut().judge(header[0], &body) {
             Verdict::Deliver | Verdict::Ready => Ok(whole(body)),
             Verdict::Replace(bytes) => Ok(Reading::Delivering {
                 bytes: bytes.to_vec(),
@@ -125,7 +142,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
 
     fn ended(&mut self) -> io::Error {
         let error = io::Error::from(io::ErrorKind::UnexpectedEof);
-        self.recorder.broken(&error);
+        self.recorder.borrow_mut().broken(&error);
         error
     }
 
@@ -135,7 +152,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Tee<'a, S> {
                 self.outgoing = Outgoing::Through;
                 break;
             }
-            match ready!(Pin::new(&mut *self.stream).poll_write(cx, &packet[*at..]))? {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &packet[*at..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => *at += written,
             }
@@ -149,7 +166,7 @@ fn vetoed() -> io::Error {
     io::Error::other("vetoed")
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tee<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder> + Unpin> AsyncRead for Tee<S, R> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -161,12 +178,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tee<'_, S> {
                 *at += count;
                 return Poll::Ready(Ok(()));
             }
+            if let Reading::Through = this.reading {
+                return Pin::new(&mut this.stream).poll_read(cx, buf);
+            }
             ready!(this.advance(cx))?;
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tee<'_, S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder> + Unpin> AsyncWrite for Tee<S, R> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if let Outgoing::Startup(packet) = &mut this.outgoing {
@@ -180,32 +200,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tee<'_, S> {
             return Poll::Ready(Ok(buf.len()));
         }
         ready!(this.poll_startup(cx))?;
-        Pin::new(&mut *this.stream).poll_write(cx, buf)
+        Pin::new(&mut this.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_startup(cx))?;
-        Pin::new(&mut *this.stream).poll_flush(cx)
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
-    /// The stream goes on after the login; closing it is not tokio-postgres's business.
+    /// A borrowed stream goes on after the login; closing it is not tokio-postgres's business.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
-    }
-}
-
-impl<S> Drop for Tee<'_, S> {
-    fn drop(&mut self) {
-        // SCRAM messages are of no use to anybody, but a key may have been in a buffer.
-        match &mut self.reading {
-            Reading::Body { body: bytes, .. } | Reading::Delivering { bytes, .. } => bytes.zeroize(),
-            Reading::Header { .. } | Reading::Over => {}
+        match self.after {
+            After::Nothing => self.poll_flush(cx),
+            After::Everything => Pin::new(&mut self.get_mut().stream).poll_shutdown(cx),
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tee<'_, S> {
+impl<S, R> Drop for Tee<S, R> {
+    fn drop(&mut self) {
+        // SCRAM messages are of no use to anybody, but a key may have been in a buffer.
+        match &mut self.reading {
+            Reading::Body { body: bytes, .. } | Reading::Delivering { bytes, .. } => bytes.zeroize(),
+            Reading::Header { .. } | Reading::Over | Reading::Through => {}
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder> + Unpin> TlsStream for Tee<S, R> {
     fn channel_binding(&self) -> ChannelBinding {
         match &self.binding {
             Some(hash) => ChannelBinding::tls_server_end_point(hash.clone()),
@@ -217,12 +240,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tee<'_, S> {
 /// Tells tokio-postgres that the stream is inside TLS already.
 pub(super) struct AlreadySecured;
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin> TlsConnect<Tee<'a, S>> for AlreadySecured {
-    type Stream = Tee<'a, S>;
+impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder> + Unpin> TlsConnect<Tee<S, R>> for AlreadySecured {
+    type Stream = Tee<S, R>;
     type Error = io::Error;
-    type Future = std::future::Ready<io::Result<Tee<'a, S>>>;
+    type Future = std::future::Ready<io::Result<Tee<S, R>>>;
 
-    fn connect(self, stream: Tee<'a, S>) -> Self::Future {
+    fn connect(self, stream: Tee<S, R>) -> Self::Future {
         std::future::ready(Ok(stream))
     }
 }

@@ -1,0 +1,110 @@
+//! One endpoint of a PostgreSQL source: opens server connections to it, cancels what runs on them, remembers what its
+//! servers say of themselves.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use weir_config::PostgresConnection;
+use weir_core::{
+    backend::{Backend, Opened},
+    net::Stream,
+    refusal::OpenError,
+};
+
+use crate::{
+    dialogue::Conversation,
+    login::server::{self, CancelKey, Opener},
+    session::{Parameters, Session, SessionInit, SourceState},
+    settings::{Profile, Replication},
+};
+
+/// The PostgreSQL family; one value for the primary, each replica and each member of a connection set.
+#[derive(Debug)]
+pub struct Postgres {
+    opener: Opener,
+    /// Shown in the database instead of each client's own.
+    application_name: Option<String>,
+    /// What its servers report of a fresh session, as last seen.
+    welcome: ArcSwapOption<Parameters>,
+    shared: Arc<SourceState>,
+}
+
+impl Postgres {
+    /// `parameters`: startup parameters of the source; those in the address win. `application_name`: shown in the
+    /// database instead of each client's own.
+    pub fn new(
+        connection: PostgresConnection,
+        parameters: Vec<(String, String)>,
+        application_name: Option<String>,
+        shared: Arc<SourceState>,
+    ) -> Self {
+        Postgres {
+            opener: Opener::new(connection, parameters),
+            application_name,
+            welcome: ArcSwapOption::empty(),
+            shared,
+        }
+    }
+
+    /// What a fresh session here looks like; `None` before the first connection. With it a client can be let in without
+    /// a server connection (specification S10 rule 1).
+    pub fn welcome(&self) -> Option<Arc<Parameters>> {
+        self.welcome.load_full()
+    }
+
+    /// The name that every session here has in `pg_stat_activity`, if the source sets one.
+    pub fn application_name(&self) -> Option<&str> {
+        self.application_name.as_deref()
+    }
+
+    /// What the clients and server connections of the source share.
+    pub fn shared(&self) -> &Arc<SourceState> {
+        &self.shared
+    }
+
+    /// How connections are opened; for the control plane.
+    pub fn opener(&self) -> &Opener {
+        &self.opener
+    }
+
+    fn learn(&self, reported: &Parameters) {
+        let news = self.welcome.load().as_deref() != Some(reported);
+        if news {
+            self.welcome.store(Some(Arc::new(reported.clone())));
+        }
+    }
+}
+
+impl Backend for Postgres {
+    const KIND: &'static str = "postgres";
+    type ClientIo = Stream;
+    type ServerIo = Stream;
+    type Session = Session;
+    type Dialogue = Conversation;
+    type Profile = Profile;
+    type CancelKey = CancelKey;
+
+    async fn open(&self, profile: &Profile) -> Result<Opened<Self>, OpenError> {
+        let opened = self.opener.open(*profile).await?;
+        let parameters = Parameters::from_pairs(opened.parameters);
+        let replication = profile.replication != Replication::No;
+        if !replication {
+            self.learn(&parameters);
+        }
+        let session = Session::new(SessionInit {
+            parameters,
+            max_prepared_statements: self.opener.connection().pool.max_prepared_statements,
+            shared: self.shared.clone(),
+            replication,
+        });
+        Ok(Opened {
+            io: opened.stream,
+            session,
+            cancel_key: opened.cancel_key,
+        })
+    }
+
+    async fn cancel(&self, key: &CancelKey) -> Result<(), OpenError> {
+        server::cancel(key).await
+    }
+}

@@ -1,0 +1,184 @@
+//! From a startup packet to a client that is told "ready": authentication, places, the welcome.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use weir_core::{
+    backend::Access,
+    clock,
+    front::{Client, Identity, Registration, Terms},
+    net::Peer,
+    registry::{Route, Source},
+};
+
+use super::{
+    Ended, FrontendSettings,
+    authenticate::{Authenticated, authenticate},
+    reception::Line,
+};
+use crate::{
+    backend::Postgres,
+    dialogue::{Conversation, ConversationInit},
+    login::{credentials::Grant, handshake::Login, welcome, words::Fatal},
+    session::{Overlay, Parameters},
+    settings::{Profile, Replication},
+    wire::{authentication, ready_for_query::TransactionStatus, write},
+};
+
+/// A client that was let in and told so.
+pub(super) struct Admitted {
+    dialogue: Conversation,
+    route: Route<Postgres>,
+    profile: Profile,
+    terms: Terms,
+    registration: Registration,
+    identity: Identity,
+}
+
+impl Admitted {
+    /// Joins it with its line.
+    pub(super) fn seat(self, line: Line) -> Client<Postgres> {
+        Client {
+            io: line.stream,
+            read_ahead: line.buffer,
+            dialogue: self.dialogue,
+            route: self.route,
+            profile: self.profile,
+            terms: self.terms,
+            registration: self.registration,
+            identity: self.identity,
+        }
+    }
+}
+
+/// Everything between the startup packet and the first request.
+pub(super) async fn admit(
+    settings: &FrontendSettings,
+    line: &mut Line,
+    login: Login,
+    peer: Peer,
+) -> Result<Admitted, Ended> {
+    let mut out = BytesMut::new();
+    let who = authenticate(settings, line, &login, peer, &mut out).await?;
+    authentication::authentication_ok(&mut out);
+    let user: Arc<str> = login.user.as_str().into();
+    let (route, source) = route(settings, &login, &who, &user)?;
+    let registration = settings
+        .clients
+        .register(login.protocol.cancel_secret_len())
+        .map_err(|_| Fatal::new("53300", "sorry, too many clients already"))
+        .map_err(|fatal| Ended::told(fatal, "no id is free"))?;
+
+    let profile = Profile {
+        replication: login.replication,
+    };
+    let overlay = overlay(&route, &login);
+    let fresh = fresh_session(&route, profile, &who.grant, line).await?;
+    let told = welcome::told(&fresh, &effective(&overlay, &who.grant));
+    for (name, value) in told.iter() {
+        write::parameter_status(&mut out, name, value);
+    }
+    authentication::backend_key_data(registration.id(), registration.secret(), &mut out);
+    write::ready_for_query(&mut out, TransactionStatus::Idle);
+    line.write(&out).await?;
+
+    let terms = terms(&route, &source, &who.grant);
+    let dialogue = Conversation::new(ConversationInit {
+        pool_mode: terms.pool_mode,
+        told,
+        overlay,
+        replica_routing: source.replica_routing,
+        read_only: who.grant.read_only,
+        replication: login.replication != Replication::No,
+        shared: pool_of(&route).backend().shared().clone(),
+        client_id: registration.id(),
+    });
+    Ok(Admitted {
+        dialogue,
+        profile,
+        terms,
+        registration,
+        identity: Identity {
+            listener: settings.listener.clone(),
+            user,
+            source: source.name.clone(),
+            peer,
+            encrypted: line.stream.is_encrypted(),
+        },
+        route,
+    })
+}
+
+/// Finds the source, and takes the places that the client needs. Told only to who has authenticated itself.
+fn route(
+    settings: &FrontendSettings,
+    login: &Login,
+    who: &Authenticated,
+    user: &Arc<str>,
+) -> Result<(Route<Postgres>, Arc<Source<Postgres>>), Ended> {
+    let (source, target) = settings.registry.find(&login.database)?;
+    if !who.grant.covers(&source.name) {
+        let fatal = Fatal::new("42501", format!("permission denied for database \"{}\"", login.database))
+            .detail(format!("User \"{user}\" may not use source \"{}\".", source.name))
+            .hint("The sources that a user may use are listed under users[].sources in gateway.yaml.");
+        return Err(Ended::told(fatal, format!("user \"{user}\" may not use source \"{}\"", source.name)));
+    }
+    let count = source.admit()?;
+    let place = settings.user_counts.admit(user, who.grant.max_client_connections)?;
+    Ok((Route::new(source.clone(), target, count).holding(place), source))
+}
+
+/// The settings that the client brings along.
+fn overlay(route: &Route<Postgres>, login: &Login) -> Overlay {
+    let named_by_source = pool_of(route).backend().application_name().is_some();
+    let settings = login.settings.iter().filter(|(name, _)| !(named_by_source && name.eq_ignore_ascii_case("application_name")));
+    Overlay::from_pairs(settings.map(|(name, value)| (name.as_str(), value.as_str())))
+}
+
+/// With what its user adds to it.
+fn effective(overlay: &Overlay, grant: &Grant) -> Overlay {
+    match grant.read_only {
+        true => overlay.with("default_transaction_read_only", "on"),
+        false => overlay.clone(),
+    }
+}
+
+/// What a fresh session of the source looks like: known from earlier connections, or from one that is opened now.
+async fn fresh_session(
+    route: &Route<Postgres>,
+    profile: Profile,
+    grant: &Grant,
+    line: &Line,
+) -> Result<Parameters, Ended> {
+    let pool = pool_of(route);
+    if let Some(known) = pool.backend().welcome() {
+        return Ok((*known).clone());
+    }
+    // The login's own deadline is not stretched by a long pool_timeout.
+    let left = line.gate.deadline().saturating_duration_since(clock::now());
+    let patience = match grant.pool_timeout.unwrap_or(pool.settings().pool_timeout) {
+        Some(timeout) => timeout.min(left),
+        None => left,
+    };
+    let lease = pool.acquire(profile, Some(patience)).await?;
+    let parameters = lease.session.parameters().clone();
+    lease.finish();
+    Ok(parameters)
+}
+
+fn pool_of(route: &Route<Postgres>) -> &Arc<weir_core::pool::Pool<Postgres>> {
+    route.pool(Access::ReadWrite)
+}
+
+fn terms(route: &Route<Postgres>, source: &Source<Postgres>, grant: &Grant) -> Terms {
+    let mut timeouts = source.timeouts.clone();
+    if let Some(query) = grant.query_timeout {
+        timeouts.query = query;
+    }
+    Terms {
+        pool_mode: grant.pool_mode.unwrap_or(pool_of(route).settings().pool_mode),
+        timeouts,
+        pool_timeout: grant.pool_timeout,
+        origins: source.origins.clone(),
+    }
+}

@@ -1,0 +1,183 @@
+//! Greeting a client: from its first byte to ReadyForQuery.
+//!
+//! The shell around the pure parts: reads, writes, keeps the deadline, asks who may log in. Invariants: whatever goes
+//! wrong is told in the protocol's own words, and nothing but "password authentication failed" to whoever has not proved
+//! who it is; everything after authentication needs an [`authenticate::Authenticated`], which only a proof makes.
+
+mod admit;
+mod authenticate;
+mod reception;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tracing::{debug, info};
+use weir_config::ListenerTlsMode;
+use weir_core::{
+    backend::Frontend,
+    front::{Clients, GateClosed, Greeting, LoginGate},
+    net::{
+        Peer, Socket,
+        tls::{Reloadable, ServerTls},
+    },
+    refusal::Refusal,
+    registry::Registry,
+};
+
+use super::{
+    credentials::{Credentials, UserCounts, Verifiers},
+    words::Fatal,
+};
+use crate::{backend::Postgres, dialogue::refusals};
+
+/// What one listener needs to greet its clients.
+#[derive(Clone)]
+pub struct FrontendSettings {
+    /// The listener's name, for logs.
+    pub listener: Arc<str>,
+    /// TLS, where the listener has a certificate.
+    pub tls: Option<FrontendTls>,
+    /// Whether clients on this machine need no password.
+    pub trust: Trust,
+    /// Where users are looked up.
+    pub credentials: Arc<dyn Credentials>,
+    /// For exchanges with users that do not exist.
+    pub verifiers: Arc<Verifiers>,
+    /// Clients of each user.
+    pub user_counts: Arc<UserCounts>,
+    /// The sources.
+    pub registry: Arc<Registry<Postgres>>,
+    /// The directory of clients, for cancel keys.
+    pub clients: Arc<Clients>,
+}
+
+/// TLS for clients.
+#[derive(Clone)]
+pub struct FrontendTls {
+    /// Certificate and key as they are now.
+    pub material: Arc<Reloadable<ServerTls>>,
+    /// What is asked of clients.
+    pub mode: ListenerTlsMode,
+}
+
+/// Who needs no proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Nobody.
+    Nobody,
+    /// Whoever connects from this machine, and is a user: `trust_loopback`.
+    Loopback,
+    /// Whoever connects from this machine, under any name: there are no users to be.
+    LoopbackAsAnybody,
+}
+
+/// The PostgreSQL side of one listener.
+pub struct PostgresFrontend {
+    settings: ArcSwap<FrontendSettings>,
+}
+
+impl PostgresFrontend {
+    /// Greets as `settings` say.
+    pub fn new(settings: FrontendSettings) -> Arc<Self> {
+        Arc::new(PostgresFrontend {
+            settings: ArcSwap::from_pointee(settings),
+        })
+    }
+
+    /// Other settings, from the next connection on.
+    pub fn replace(&self, settings: FrontendSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+}
+
+impl Frontend for PostgresFrontend {
+    type Backend = Postgres;
+
+    async fn greet(&self, socket: Socket, gate: LoginGate) -> Greeting<Postgres> {
+        let settings = self.settings.load_full();
+        let Ok(peer) = socket.peer() else { return Greeting::Nothing };
+        match reception::receive(&settings, socket, gate).await {
+            Ok(reception::Received::Cancel { id, secret, stream }) => Greeting::Cancel {
+                id,
+                secret,
+                socket: Box::new(stream),
+            },
+            Ok(reception::Received::Login { mut line, login }) => {
+                match admit::admit(&settings, &mut line, *login, peer).await {
+                    Ok(admitted) => Greeting::Client(Box::new(admitted.seat(line))),
+                    Err(ended) => {
+                        ended.conclude(&settings, peer, &mut line).await;
+                        Greeting::Nothing
+                    }
+                }
+            }
+            Err((ended, Some(mut line))) => {
+                ended.conclude(&settings, peer, &mut line).await;
+                Greeting::Nothing
+            }
+            Err((ended, None)) => {
+                ended.note(&settings, peer);
+                Greeting::Nothing
+            }
+        }
+    }
+}
+
+/// Why a greeting does not end with a client.
+#[derive(Debug)]
+enum Ended {
+    /// The client is told, and the log in its own words.
+    Told { fatal: Box<Fatal>, reason: String },
+    /// Not worth a word to anybody: the peer went away, or never spoke this protocol.
+    Silent(String),
+}
+
+impl Ended {
+    fn told(fatal: Fatal, reason: impl Into<String>) -> Self {
+        Ended::Told {
+            fatal: Box::new(fatal),
+            reason: reason.into(),
+        }
+    }
+
+    fn note(&self, settings: &FrontendSettings, peer: Peer) {
+        match self {
+            Ended::Told { fatal, reason } => {
+                info!(listener = &*settings.listener, %peer, sqlstate = fatal.code, reason, "login refused");
+            }
+            Ended::Silent(reason) => {
+                debug!(listener = &*settings.listener, %peer, reason, "connection closed before login");
+            }
+        }
+    }
+
+    async fn conclude(&self, settings: &FrontendSettings, peer: Peer, line: &mut reception::Line) {
+        self.note(settings, peer);
+        if let Ended::Told { fatal, .. } = self {
+            line.close_with(fatal).await;
+        }
+    }
+}
+
+impl From<Refusal> for Ended {
+    fn from(why: Refusal) -> Self {
+        let fatal = Fatal::from(refusals::fatal(&why));
+        let reason = match &fatal.detail {
+            Some(detail) => format!("{}: {detail}", fatal.message),
+            None => fatal.message.clone(),
+        };
+        Ended::told(fatal, reason)
+    }
+}
+
+impl From<GateClosed> for Ended {
+    fn from(closed: GateClosed) -> Self {
+        Ended::from(Refusal::from(closed))
+    }
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(error: std::io::Error) -> Self {
+        Ended::Silent(error.to_string())
+    }
+}

@@ -1,0 +1,201 @@
+//! The first packets: from a socket to a line, in clear or inside TLS, with a startup packet that makes sense.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use weir_config::ListenerTlsMode;
+use weir_core::{
+    front::LoginGate,
+    net::{
+        Peer, Socket, Stream,
+        tls::{self, NothingBuffered, ServerTls},
+    },
+    refusal::Refusal,
+};
+
+use super::{Ended, FrontendSettings};
+use crate::login::{
+    handshake::{Handshake, Login, TlsOffer, Verdict},
+    limits,
+    scram::Binding,
+    words::Fatal,
+};
+
+/// What a peer wants.
+pub(super) enum Received {
+    Cancel { id: u32, secret: Vec<u8>, stream: Stream },
+    Login { line: Line, login: Box<Login> },
+}
+
+/// A peer that is not logged in yet: its stream, what it sent ahead, and what it may still send.
+pub(super) struct Line {
+    pub(super) stream: Stream,
+    pub(super) buffer: BytesMut,
+    pub(super) gate: LoginGate,
+    /// What its authentication can be bound to.
+    pub(super) binding: Binding,
+}
+
+/// Time and bytes given to a peer to read its refusal before the socket is closed under it: closing with unread bytes
+/// resets the connection, and the refusal would be lost.
+const FAREWELL: (Duration, usize) = (Duration::from_millis(250), 64 * 1024);
+
+type Failure = (Ended, Option<Line>);
+
+/// Takes the first packets of a connection.
+pub(super) async fn receive(settings: &FrontendSettings, socket: Socket, gate: LoginGate) -> Result<Received, Failure> {
+    // TLS is not spoken on Unix sockets, as in PostgreSQL.
+    let tls = settings.tls.as_ref().filter(|_| socket.tcp().is_some()).map(|tls| tls.material.current());
+    let offer = if tls.is_some() { TlsOffer::Available } else { TlsOffer::Unavailable };
+    let mut handshake = Handshake::new(offer);
+    // Only looked at: direct TLS must find its first byte in the socket.
+    let first = gate.within(socket.peek_first_byte()).await;
+    let mut line = Line {
+        stream: Stream::Plain(socket),
+        buffer: BytesMut::new(),
+        gate,
+        binding: Binding::None,
+    };
+    let mut peeked = match first {
+        Ok(Ok(first)) => first,
+        Ok(Err(error)) => return Err((error.into(), None)),
+        Err(closed) => return Err((closed.into(), Some(line))),
+    };
+    loop {
+        let verdict = match peeked.take() {
+            Some(crate::wire::startup::TLS_HANDSHAKE) => handshake.judge(&[crate::wire::startup::TLS_HANDSHAKE]),
+            _ => handshake.judge(&line.buffer),
+        };
+        let step = match verdict {
+            Verdict::Need(_) => line.read_more().await,
+            Verdict::SayNo { taken, next } => {
+                line.buffer.advance(taken);
+                handshake = next;
+                line.write(b"N").await
+            }
+            Verdict::Secure { taken, next } => {
+                line.buffer.advance(taken);
+                handshake = next;
+                line = secure(line, tls.as_deref(), Start::Asked).await.map_err(|ended| (ended, None))?;
+                Ok(())
+            }
+            Verdict::SecureDirectly(next) => {
+                handshake = next;
+                line = secure(line, tls.as_deref(), Start::Direct).await.map_err(|ended| (ended, None))?;
+                Ok(())
+            }
+            Verdict::Cancel { id, secret } => {
+                return Ok(Received::Cancel {
+                    id,
+                    secret,
+                    stream: line.stream,
+                });
+            }
+            Verdict::Login { taken, login } => {
+                line.buffer.advance(taken);
+                return match check(settings, &line) {
+                    Ok(()) => Ok(Received::Login { line, login }),
+                    Err(ended) => Err((ended, Some(line))),
+                };
+            }
+            Verdict::Refuse(fatal) => {
+                let reason = fatal.message.clone();
+                Err(Ended::told(fatal, reason))
+            }
+            Verdict::Close(reason) => Err(Ended::Silent(reason.to_owned())),
+        };
+        if let Err(ended) = step {
+            return Err((ended, Some(line)));
+        }
+    }
+}
+
+/// What is asked of everybody, before anything about users is.
+fn check(settings: &FrontendSettings, line: &Line) -> Result<(), Ended> {
+    if let Some(why) = line.gate.refusal() {
+        return Err(why.clone().into());
+    }
+    let insists = settings.tls.as_ref().is_some_and(|tls| tls.mode != ListenerTlsMode::Optional);
+    let local_socket = matches!(line.stream.socket().peer(), Ok(Peer::Unix));
+    if insists && !local_socket && !line.stream.is_encrypted() {
+        let detail = format!("listener \"{}\" has an sslmode of require or stricter", settings.listener);
+        let fatal = Fatal::from(crate::dialogue::refusals::fatal(&Refusal::TlsRequired)).detail(detail);
+        return Err(Ended::told(fatal, "the connection is not encrypted, and the listener asks for it"));
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Asked,
+    Direct,
+}
+
+async fn secure(mut line: Line, tls: Option<&ServerTls>, start: Start) -> Result<Line, Ended> {
+    // The handshake offers it only where there is material.
+    let tls = tls.ok_or_else(|| Ended::Silent("no certificate".to_owned()))?;
+    let proof = NothingBuffered::check(&line.buffer).map_err(|error| Ended::Silent(error.to_string()))?;
+    if start == Start::Asked {
+        line.write(b"S").await?;
+    }
+    let Stream::Plain(socket) = line.stream else {
+        return Err(Ended::Silent("TLS inside TLS".to_owned()));
+    };
+    let secured = line.gate.within(tls::accept(socket, tls, proof)).await;
+    let stream = secured.map_err(|_| Ended::Silent("the TLS handshake took too long".to_owned()))??;
+    if start == Start::Direct && stream.alpn() != Some(b"postgresql") {
+        return Err(Ended::Silent("direct TLS without the ALPN protocol \"postgresql\"".to_owned()));
+    }
+    let binding = tls.channel_binding_hash().map_or(Binding::None, |hash| Binding::ServerEndPoint(hash.to_vec()));
+    Ok(Line { stream, binding, ..line })
+}
+
+impl Line {
+    /// Reads what has arrived, within the bounds of a login.
+    pub(super) async fn read_more(&mut self) -> Result<(), Ended> {
+        let Line { stream, buffer, gate, .. } = self;
+        buffer.reserve(limits::GREETING_READ);
+        let mut chunk = [0; limits::GREETING_READ];
+        let read = gate.within(stream.read(&mut chunk)).await??;
+        if read == 0 {
+            return Err(Ended::Silent("the peer went away".to_owned()));
+        }
+        gate.count(read)?;
+        buffer.extend_from_slice(&chunk[..read]);
+        Ok(())
+    }
+
+    /// Writes everything.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        let stream = &mut self.stream;
+        let write = async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        };
+        self.gate.within(write).await.map_err(|_| Ended::Silent("the peer does not read".to_owned()))??;
+        Ok(())
+    }
+
+    /// Says the last words and closes, so that they arrive.
+    pub(super) async fn close_with(&mut self, fatal: &Fatal) {
+        let mut words = BytesMut::new();
+        fatal.write(&mut words);
+        let (patience, most) = FAREWELL;
+        let farewell = async {
+            self.stream.write_all(&words).await?;
+            self.stream.shutdown().await?;
+            let mut chunk = [0; limits::GREETING_READ];
+            let mut dropped = 0;
+            while dropped < most {
+                match self.stream.read(&mut chunk).await? {
+                    0 => break,
+                    read => dropped += read,
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        // A peer that does not listen has nothing to complain about.
+        let _ = tokio::time::timeout(patience, farewell).await;
+    }
+}
