@@ -120,3 +120,49 @@ impl Storm {
         Some(std::mem::take(&mut self.unreported))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_storm_is_one_line_and_a_count() {
+        let mut journal = Journal::default();
+        let mut lines = Vec::new();
+        for connection in 0..20 {
+            journal.lost(connection, "closed by the database", Duration::ZERO, &mut lines);
+        }
+        let warned = lines.iter().filter(|line| matches!(line, Line::Lost { .. })).count();
+        assert_eq!((warned, lines.len()), (1, 20));
+        lines.clear();
+        journal.lost(20, "closed by the database", LOG_INTERVAL, &mut lines);
+        assert!(matches!(lines[..], [Line::Lost { unreported: 19, .. }]));
+    }
+
+    #[test]
+    fn failed_opens_are_counted_until_one_succeeds() {
+        let mut journal = Journal::default();
+        let mut lines = Vec::new();
+        let error = OpenError::Unreachable("connection refused".to_owned());
+        for second in 0..10 {
+            journal.open_failed(&error, Duration::from_secs(second), &mut lines);
+        }
+        assert!(matches!(
+            lines[..],
+            [
+                Line::OpenFailed { unreported: 0, .. },
+                Line::OpenFailed { unreported: 4, .. }
+            ]
+        ));
+        lines.clear();
+        journal.opened(1, &mut lines);
+        assert!(matches!(
+            lines[..],
+            [Line::Recovered { failures: 10 }, Line::Opened { connection: 1 }]
+        ));
+        journal.open_failed(&error, Duration::from_secs(10), &mut lines);
+        assert_eq!(lines.len(), 3, "a new event is told at once");
+    }
+}

@@ -56,7 +56,7 @@ impl<B: Backend> Lease<B> {
     /// `Idle` (or `Pinned`, by what the reset undoes). A reset that needs the database's answer goes on in a task of its
     /// own; the next client waits for it, the caller does not.
     pub fn finish(mut self) {
-        let depth = match self.pool.settings().server_reset {
+        let depth = match self.pool.settings.load().server_reset {
             ServerReset::Auto => ResetDepth::WhatChanged,
             ServerReset::Always => ResetDepth::Everything,
             ServerReset::Never => ResetDepth::Nothing,

@@ -95,3 +95,34 @@ impl<P: Clone + Eq + Hash> Profiles<P> {
         self.known.get(id.0 as usize).and_then(Option::as_ref)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_uses_is_forgotten_and_what_is_used_keeps_its_number() {
+        let mut profiles = Profiles::new();
+        let kept = profiles.add("kept".to_owned());
+        for number in 0..10_000 {
+            if profiles.is_crowded() {
+                let free = profiles.sweep(|id| id == kept);
+                assert!(!free.is_empty() && !free.contains(&kept));
+            }
+            let id = profiles.add(number.to_string());
+            profiles.set_error(id, Some(OpenError::Unreachable("gone".to_owned())));
+        }
+        assert!(
+            profiles.known.len() <= 2 * SPARE_PROFILES,
+            "{} known",
+            profiles.known.len()
+        );
+        assert_eq!(profiles.find(&"kept".to_owned()), Some(kept));
+        assert_eq!(profiles.profile(kept).map(String::as_str), Some("kept"));
+        assert_eq!(
+            profiles.error(kept),
+            None,
+            "an error stayed behind under a number used again"
+        );
+    }
+}

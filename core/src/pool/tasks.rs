@@ -110,7 +110,8 @@ async fn exchange<B: Backend>(lease: &mut Lease<B>, out: BytesMut) -> Result<(),
 }
 
 /// Closes a connection: says that nothing more will come and waits, bounded, for the database to close its end. Only
-/// then does the place count as free, so that the database never sees more connections than the limit.
+/// then does the place count as free, so that the database never sees more connections than the limit. (PostgreSQL leaves
+/// its end to the exit of the backend process, after the backend has left `pg_stat_activity`.)
 pub(super) fn close<B: Backend>(
     pool: &Pool<B>,
     slot: SlotId,
