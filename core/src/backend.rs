@@ -230,7 +230,8 @@ pub enum Step {
     Skip(u64),
     /// Cannot decide before this many bytes are there. More than were given, at most [`crate::limits::MAX_PEEK`].
     Need(usize),
-    /// A server connection is needed first; ask again when there is one.
+    /// A server connection is needed first; ask again when there is one. A dialogue that holds one which is `Idle` may
+    /// ask for another (a replica does not take writes): the one at hand goes back.
     Lease(Access),
     /// Cannot go on before the server has answered what is outstanding; ask again after the next `from_server`.
     Hold,

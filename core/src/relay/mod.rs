@@ -359,7 +359,8 @@ impl<B: Backend> Life<B> {
                 Ok(())
             }
             Verdict::Lease(access) => {
-                debug_assert!(self.attached.is_none(), "a lease was asked for while one is held");
+                // Another one than the one at hand, which is at rest: a write after a read on a replica.
+                self.give_back();
                 let pool = self.route.pool(access);
                 match pool.try_acquire(&self.profile) {
                     Some(lease) => {
@@ -398,15 +399,23 @@ impl<B: Backend> Life<B> {
             && self.to_client.body() == Body::None
             && self.to_server.body() == Body::None
             && self.to_server.is_flushed();
-        if at_rest && let Some(Attached { mut lease, .. }) = self.attached.take() {
+        if at_rest {
+            self.give_back();
+        }
+        at_rest
+    }
+
+    /// Gives the server connection back, which is at rest.
+    fn give_back(&mut self) {
+        if let Some(Attached { mut lease, .. }) = self.attached.take() {
             self.dialogue.release(&mut lease.session);
-            if self.cancel.take_doubt() {
+            if self.cancel.take_doubt() || !self.cancel.is_over() {
+                self.cancel.forget();
                 lease.discard("a cancel request for it did not come back");
             } else {
                 lease.finish();
             }
         }
-        at_rest
     }
 
     /// Waits in the queue for a server connection. Meanwhile the client may go away, cancel, or be told to end.
