@@ -30,7 +30,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// `parameters`: startup parameters of the source; those in the address win. `application_name`: shown in the
+    /// `parameters`: startup parameters of the source; they win over those in the address. `application_name`: shown in the
     /// database instead of each client's own.
     pub fn new(
         connection: PostgresConnection,

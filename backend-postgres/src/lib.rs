@@ -4,12 +4,17 @@
 //! [`settings`] what configures them. Knows nothing of YAML, pools or relays but their types.
 
 mod backend;
+mod compose;
 pub mod control;
 pub mod dialogue;
 pub mod limits;
 pub mod login;
+pub mod probe;
 pub mod session;
 pub mod settings;
 pub mod wire;
 
 pub use backend::Postgres;
+pub use compose::{UsersDeclared, credentials, server_tls, source};
+pub use login::greet::{FrontendSettings, FrontendTls, PostgresFrontend, Trust};
+pub use probe::{Probe, probe};

@@ -194,8 +194,8 @@ async fn startup_parameters_arrive() {
     );
     let mut opened = opener.open(Profile::default()).await.expect("a login");
     for (name, value) in [
-        ("application_name", "from the address"),
-        ("geqo", "off"),
+        ("application_name", "from the source"),
+        ("geqo", "on"),
         ("work_mem", "123kB"),
         ("TimeZone", "Europe/Berlin"),
         ("DateStyle", "German, DMY"),

@@ -34,7 +34,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Opener {
     connection: PostgresConnection,
-    /// Sent in every startup packet, behind what the address says.
+    /// Sent in every startup packet.
     parameters: Vec<(String, String)>,
     materials: Materials,
 }
@@ -85,7 +85,7 @@ struct Reached {
 }
 
 impl Opener {
-    /// `parameters`: further startup parameters; those of the address win.
+    /// `parameters`: further startup parameters; they win over those of the address.
     pub fn new(connection: PostgresConnection, parameters: Vec<(String, String)>) -> Self {
         Opener {
             connection,
@@ -220,15 +220,15 @@ impl Opener {
         let mut parameters = vec![("user", endpoint.user.as_str()), ("database", endpoint.database.as_str())];
         parameters.extend(profile.replication.parameter().map(|value| ("replication", value)));
         let set_by_address = endpoint.application_name.as_deref().map(|name| ("application_name", name));
-        let others = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in set_by_address.into_iter().chain(others) {
-            if name == "options" || parameters.iter().any(|(known, _)| *known == name) {
-                continue;
+        let ours = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in ours.chain(set_by_address) {
+            if name != "options" && !parameters.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                parameters.push((name, value));
             }
-            parameters.push((name, value));
         }
         let ours = self.parameters.iter().find(|(name, _)| name == "options").map(|(_, value)| value.as_str());
-        let all_options = [ours, endpoint.options.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        // Of two settings of the same name, the later one counts.
+        let all_options = [endpoint.options.as_deref(), ours].into_iter().flatten().collect::<Vec<_>>().join(" ");
         if !all_options.is_empty() {
             parameters.push(("options", &all_options));
         }

@@ -1,0 +1,175 @@
+//! From typed metadata to what serves: a source with its pools, and the places where its users are looked up.
+
+use std::sync::Arc;
+
+use weir_config::{
+    AddressSource, IsolationLevel, ListenerTls, ListenerTlsMode, Metadata, PostgresConnection, PostgresSource,
+    SecretSource, Source as Declared, User,
+};
+use weir_core::{
+    net::tls::{ClientCertificates, Pem, ServerTls, ServerTlsSettings, TlsVersions},
+    pool::Pool,
+    registry::{Source, SourceParts},
+};
+
+use crate::{
+    Postgres, Trust,
+    login::{
+        credentials::{AuthQuery, Chain, Credentials, Users, Verifiers},
+        server::Opener,
+    },
+    session::SourceState,
+};
+
+/// The source as declared, with a pool for the primary, each replica, and each member of the connection set. Opens
+/// nothing. `declared` is the whole source, `definition` its part for this family.
+pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Postgres>> {
+    let name: Arc<str> = declared.name.as_str().into();
+    let pool = |connection: &PostgresConnection, role: &'static str| {
+        // Not shared between endpoints: what one server accepts, another may not.
+        let endpoint = Postgres::new(
+            connection.clone(),
+            startup_parameters(declared, connection),
+            declared.application_name.clone(),
+            SourceState::new(),
+        );
+        Pool::new(name.clone(), role, Arc::new(endpoint), connection.pool.clone())
+    };
+    Source::new(SourceParts {
+        name: name.clone(),
+        database_names: declared.database_names.clone(),
+        primary: pool(&definition.primary, "primary"),
+        replicas: definition.read_replicas.iter().map(|replica| pool(replica, "replica")).collect(),
+        named: definition
+            .connection_set
+            .iter()
+            .map(|(member, connection)| (member.clone(), pool(connection, "connection_set")))
+            .collect(),
+        replica_routing: declared.replica_routing,
+        timeouts: declared.timeouts.clone(),
+        max_client_connections: declared.max_client_connections,
+        origins: declared.origins.clone(),
+    })
+}
+
+/// Where the users of all sources are looked up: in `gateway.yaml` first, then in the database of the source that the
+/// client asks for, if it has an `auth_query`. Also whether there is any user to be found at all.
+pub fn credentials(metadata: &Metadata, verifiers: &Arc<Verifiers>) -> (Arc<dyn Credentials>, UsersDeclared) {
+    let users = users(&metadata.users, verifiers);
+    let mut places: Vec<Arc<dyn Credentials>> = vec![users];
+    places.extend(metadata.sources.iter().filter_map(|source| {
+        let weir_config::Definition::Postgres(definition) = &source.definition else { return None };
+        auth_query(source, definition, verifiers).map(|place| Arc::new(place) as Arc<dyn Credentials>)
+    }));
+    let declared = match metadata.users.is_empty() && places.len() == 1 {
+        true => UsersDeclared::None,
+        false => UsersDeclared::Some,
+    };
+    (Arc::new(Chain(places)), declared)
+}
+
+/// Whether somebody could log in with a password or certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsersDeclared {
+    /// There are users, or an `auth_query`.
+    Some,
+    /// Nobody: only trust can let anybody in.
+    None,
+}
+
+/// TLS of a listener, from its material as it is now: at the start, and again to follow renewed certificates. Blocks:
+/// reads files and opens keys.
+///
+/// # Errors
+/// Which setting cannot be used, and why.
+pub fn server_tls(settings: &ListenerTls) -> Result<ServerTls, String> {
+    let pem = |name: &str, source: &SecretSource| {
+        let text = source.resolve().map_err(|error| format!("{name}: {error}"))?;
+        Ok::<_, String>(Pem::new(name, text.expose().as_bytes()))
+    };
+    let passphrase = settings.key_password.as_ref().map(SecretSource::resolve).transpose();
+    let client_certificates = match (settings.mode, &settings.client_root_certificate) {
+        (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, Some(roots)) => {
+            ClientCertificates::Required(pem("sslrootcert", roots)?)
+        }
+        (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, None) => {
+            return Err("sslmode verify-ca and verify-full of a listener need sslrootcert".to_owned());
+        }
+        _ => ClientCertificates::Ignored,
+    };
+    ServerTls::new(&ServerTlsSettings {
+        certificate: pem("sslcert", &settings.certificate)?,
+        key: pem("sslkey", &settings.key)?,
+        passphrase: passphrase.map_err(|error| format!("sslpassword: {error}"))?,
+        client_certificates,
+        alpn: vec![b"postgresql".to_vec()],
+        versions: TlsVersions::All,
+    })
+    .map_err(|error| error.to_string())
+}
+
+impl Trust {
+    /// What a listener's `trust_loopback` means, given who is declared.
+    pub fn of(trust_loopback: bool, declared: UsersDeclared) -> Self {
+        match (trust_loopback, declared) {
+            (false, _) => Trust::Nobody,
+            (true, UsersDeclared::Some) => Trust::Loopback,
+            (true, UsersDeclared::None) => Trust::LoopbackAsAnybody,
+        }
+    }
+}
+
+fn users(declared: &[User], verifiers: &Arc<Verifiers>) -> Arc<Users> {
+    let users = Arc::new(Users::new(declared, verifiers.clone()));
+    // The first login of each user need not pay for it.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let users = users.clone();
+        runtime.spawn_blocking(move || users.prepare());
+    }
+    users
+}
+
+fn auth_query(declared: &Declared, definition: &PostgresSource, verifiers: &Arc<Verifiers>) -> Option<AuthQuery> {
+    let settings = definition.auth_query.as_ref()?;
+    let connection = match &settings.connection {
+        None => definition.primary.clone(),
+        Some(address) => with_address(&definition.primary, address),
+    };
+    Some(AuthQuery::new(
+        declared.name.as_str().into(),
+        declared.database_names.clone(),
+        settings.query.clone(),
+        Opener::new(connection, Vec::new()),
+        verifiers.clone(),
+    ))
+}
+
+/// Another address, with the TLS settings of the primary (`ssl_configuration` is about the database, not the role).
+fn with_address(primary: &PostgresConnection, address: &AddressSource) -> PostgresConnection {
+    PostgresConnection {
+        label: format!("{} (auth_query)", primary.label),
+        address: address.clone(),
+        ..primary.clone()
+    }
+}
+
+/// What the source wants set in each of its sessions.
+fn startup_parameters(declared: &Declared, connection: &PostgresConnection) -> Vec<(String, String)> {
+    let mut parameters: Vec<(String, String)> =
+        declared.startup_parameters.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut add = |name: &str, value: &str| {
+        if !parameters.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            parameters.push((name.to_owned(), value.to_owned()));
+        }
+    };
+    if let Some(name) = &declared.application_name {
+        add("application_name", name);
+    }
+    // Hasura begins its transactions with this level; applications begin their own, so it becomes their default.
+    match connection.isolation_level {
+        None | Some(IsolationLevel::ReadCommitted) => {}
+        Some(IsolationLevel::RepeatableRead) => add("default_transaction_isolation", "repeatable read"),
+        Some(IsolationLevel::Serializable) => add("default_transaction_isolation", "serializable"),
+    }
+    parameters
+}
