@@ -8,12 +8,15 @@
 mod cancel;
 mod demo;
 mod drivers;
+mod faults;
 mod golden;
 mod harness;
 mod leaks;
+mod libpq;
 mod memory;
 mod oracle;
 mod pgbench;
 mod pool;
+mod secrets;
 mod security;
 mod startup;

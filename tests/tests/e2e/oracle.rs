@@ -3,15 +3,19 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 use weir_tests::{
-    cluster::{Cluster, ROLE, ROLE_PASSWORD},
+    cluster::{CHIEF, Cluster, ROLE, ROLE_PASSWORD},
+    fault_proxy::{FaultProxy, Faults, Toxic},
+    gateway::Gateway,
+    metadata::Metadata,
     oracle::{Oracle, Verdict},
-    site::{Plan, Site, is_direct, new_name},
-    wire,
+    site::{Plan, Site, database_url, is_direct, new_name},
+    wire::{self, RawClient},
 };
 
 async fn interrogate(plan: Plan, clients: u32, seconds: u64) -> (Verdict, u32) {
@@ -27,8 +31,10 @@ async fn interrogate(plan: Plan, clients: u32, seconds: u64) -> (Verdict, u32) {
         rude: 1,
         leaving: 1,
         patience: Duration::from_secs(20),
+        tolerated: &[],
     };
     let verdict = oracle.run().await;
+    verdict.expect_written(&site.admin().await).await;
     // The watcher's own connection to the database is made past the gateway and gone by now.
     let most = sampler.stop().await;
     if !is_direct() {
@@ -72,6 +78,108 @@ async fn everybody_gets_their_own_answer_from_version_18() {
     interrogate(plan, 50, 5).await.0.expect_clean();
 }
 
+/// Through networks that deliver byte by byte, on either side of the gateway, with and without TLS there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_gets_their_own_answer_byte_by_byte() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan {
+        heavy: true,
+        ..Plan::default()
+    })
+    .await;
+    Oracle::prepare(&site.admin().await).await;
+    let sliced = || Faults {
+        upstream: Toxic::Slice(1),
+        downstream: Toxic::Slice(1),
+        ..Faults::default()
+    };
+    for sslmode in ["disable", "require"] {
+        let behind = FaultProxy::start(site.cluster.address(), sliced()).await;
+        let url = format!(
+            "postgres://{ROLE}:{ROLE_PASSWORD}@{}/{}?sslmode={sslmode}",
+            behind.address, site.database
+        );
+        let metadata = Metadata::new()
+            .postgres(&site.database, url.into(), json!({ "max_connections": 2 }))
+            .loopback()
+            .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }));
+        let gateway = Gateway::start(&metadata);
+        let before = FaultProxy::start(gateway.address("pg"), sliced()).await;
+        let oracle = Oracle {
+            address: before.address,
+            database: site.database.clone(),
+            clients: 6,
+            duration: Duration::from_secs(4),
+            rude: 1,
+            leaving: 1,
+            patience: Duration::from_secs(20),
+            tolerated: &[],
+        };
+        let verdict = oracle.run().await;
+        eprintln!("oracle byte by byte, {sslmode}: {} right", verdict.right);
+        verdict.expect_clean();
+    }
+}
+
+/// Two users on two databases through one gateway: everybody is where they asked to be (ISO2 in short).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sources_do_not_mix() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan {
+        connections: 2,
+        ..Plan::default()
+    })
+    .await;
+    let other = new_name("other");
+    site.cluster.create_database(&other).await;
+    let url = |role: &str, database: &str| database_url(site.cluster, role, database, "sslmode=disable");
+    let mut metadata = Metadata::new().loopback();
+    for (name, role, database) in [
+        ("a", ROLE, &site.database),
+        ("b", CHIEF, &site.database),
+        ("c", ROLE, &other),
+    ] {
+        metadata = metadata.postgres(name, url(role, database).into(), json!({ "max_connections": 2 }));
+    }
+    metadata = metadata
+        .user(json!({ "name": "everywhere", "password": "secret", "sources": "*" }))
+        .user(json!({ "name": "only_a", "password": "secret", "sources": ["a"] }));
+    let gateway = Gateway::start(&metadata);
+    let address = gateway.address("pg");
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..12 {
+        let places = [
+            ("a", ROLE, site.database.clone()),
+            ("b", CHIEF, site.database.clone()),
+            ("c", ROLE, other.clone()),
+        ];
+        let (name, role, database) = places[number % 3].clone();
+        tasks.spawn(async move {
+            let mut client = RawClient::log_in(address, "everywhere", "secret", name).await.unwrap();
+            for _ in 0..100 {
+                let found = client.rows("select current_user || ' in ' || current_database()").await;
+                assert_eq!(found, [format!("{role} in {database}")]);
+            }
+        });
+    }
+    tasks.join_all().await;
+    // A user sees the sources that were given to it; the others do not exist for it.
+    assert!(RawClient::log_in(address, "only_a", "secret", "a").await.is_ok());
+    let error = RawClient::log_in(address, "only_a", "secret", "b")
+        .await
+        .expect_err("b is not for only_a")
+        .to_string();
+    let unknown = RawClient::log_in(address, "only_a", "secret", "d")
+        .await
+        .expect_err("there is no d")
+        .to_string();
+    assert_eq!(error.replace("\"b\"", "\"?\""), unknown.replace("\"d\"", "\"?\""));
+}
+
 /// The mutant: a pooler whose dropped lease goes back as good. It must not pass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oracle_convicts_a_pooler_that_reuses_what_was_dropped() {
@@ -88,6 +196,7 @@ async fn the_oracle_convicts_a_pooler_that_reuses_what_was_dropped() {
         rude: 5,
         leaving: 10,
         patience: Duration::from_millis(500),
+        tolerated: &[],
     };
     let verdict = oracle.run().await;
     assert!(verdict.right > 0, "the mutant answers at all: {verdict:#?}");

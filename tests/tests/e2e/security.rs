@@ -284,6 +284,44 @@ async fn a_false_server_gets_no_password() {
     }
 }
 
+/// S6: a server that demands 2^31-1 rounds of hashing is refused before the first of them.
+#[tokio::test]
+async fn a_server_may_not_demand_endless_hashing() {
+    if is_direct() {
+        return;
+    }
+    let _turn = turn::light();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 4096];
+                let _ = socket.read(&mut buffer).await;
+                let _ = socket
+                    .write_all(&wire::message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"))
+                    .await;
+                let read = socket.read(&mut buffer).await.unwrap_or(0);
+                let first = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                let nonce = first.split_once(",r=").map_or("", |(_, nonce)| nonce).to_owned();
+                let challenge = format!("r={nonce}server,s=c2FsdHNhbHRzYWx0,i=2147483647");
+                let _ = socket
+                    .write_all(&wire::message(b'R', &[b"\0\0\0\x0b", challenge.as_bytes()].concat()))
+                    .await;
+                let _ = socket.read(&mut buffer).await;
+            });
+        }
+    });
+    let started = clock::now();
+    let told = told_by(address, "sslmode=disable", None).await;
+    assert!(told.starts_with("08") || told.starts_with("28"), "{told}");
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "told after {:?}",
+        started.elapsed()
+    );
+}
+
 /// S2: somebody on the way turns the server's yes to TLS into a no.
 #[tokio::test]
 async fn a_stripping_proxy_gets_nothing() {
