@@ -81,7 +81,7 @@ impl Files {
                 .flatten();
             value
                 .map(|value| from_json(&Place::whole(shown.clone()), value))
-                .ok_or_else(|| Failure::Wrong(error.place, error.message))
+                .ok_or(Failure::Wrong(error.place, error.message))
         })
     }
 
@@ -148,7 +148,11 @@ impl Files {
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>, node: &mut Node, failure: Failure, target: &str, need: Need) {
-                let severity = if need == Need::Tolerated { Severity::Warning } else { Severity::Error };
+        let severity = if need == Need::Tolerated {
+            Severity::Warning
+        } else {
+            Severity::Error
+        };
         match failure {
             Failure::Missing if need == Need::Tolerated => {}
             Failure::Missing => {

@@ -162,14 +162,37 @@ pub(crate) fn boolean(cx: &mut Context<'_>, name: &str, node: &Node) -> Option<b
 
 /// One of a table of words.
 pub(crate) fn word<T: Copy>(cx: &mut Context<'_>, name: &str, node: &Node, words: Words<T>) -> Option<T> {
+    word_or(cx, name, node, words, |unknown| format!("{name}{unknown}"))
+}
+
+/// One of a table of words, with a message of the caller's for another one that is written in the file.
+pub(crate) fn word_or<T: Copy>(
+    cx: &mut Context<'_>,
+    name: &str,
+    node: &Node,
+    words: Words<T>,
+    message: impl FnOnce(words::Unknown) -> String,
+) -> Option<T> {
     let text = text(cx, name, node)?;
     match words::find(words, &text) {
         Ok(meaning) => Some(meaning),
         Err(unknown) => {
-            cx.error(&node.place, format!("{name}{unknown}"));
+            let message = match is_written(node) {
+                true => message(unknown),
+                false => format!(
+                    "{name} comes from an environment variable that holds none of {}",
+                    unknown.expected()
+                ),
+            };
+            cx.error(&node.place, message);
             None
         }
     }
+}
+
+/// Whether the value itself stands in the file, so that a message may quote it.
+pub(crate) fn is_written(node: &Node) -> bool {
+    node.get("from_env").is_none()
 }
 
 /// A whole number within bounds.

@@ -184,7 +184,7 @@ impl Reader<'_, '_, '_> {
                 format!(
                     "source \"{}\" is of kind {}, which the gateway does not serve: skipped",
                     shorten(&name),
-                    shorten(kind)
+                    kind
                 ),
             );
             draft.source = Outcome::Skipped;
@@ -244,7 +244,12 @@ impl Reader<'_, '_, '_> {
                 ];
                 let connectors = other.starts_with("my") || other == "mongo" || other == "sqlite";
                 let Some(nearest) = suggest::nearest(other, known).filter(|_| !connectors) else {
-                    return Some(Kind::Foreign(text));
+                    let shown = if scalars::is_written(node) {
+                        shorten(other)
+                    } else {
+                        "another".to_owned()
+                    };
+                    return Some(Kind::Foreign(shown));
                 };
                 let meant = match nearest {
                     "postgresql" | "alloydb" => "postgres",

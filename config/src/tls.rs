@@ -4,7 +4,6 @@ use crate::{
     context::Context,
     fields::Fields,
     model::{SecretSource, SslMode, TlsSettings},
-    quote::shorten,
     scalars, words,
     yaml::Node,
 };
@@ -45,18 +44,10 @@ pub(crate) fn material(cx: &mut Context<'_>, fields: Fields<'_>) -> Option<TlsSe
 }
 
 fn mode(cx: &mut Context<'_>, node: &Node) -> Option<SslMode> {
-    let text = scalars::text(cx, "sslmode", node)?;
-    match words::find(words::SSL_MODES, &text) {
-        Ok(mode) => Some(mode),
-        Err(unknown) => {
-            let advice = unknown
-                .nearest()
-                .map(|nearest| format!(", did you mean `{nearest}`?"))
-                .unwrap_or_default();
-            cx.error(&node.place, format!("Invalid SSL Mode {}{advice}", shorten(&text)));
-            None
-        }
-    }
+    scalars::word_or(cx, "sslmode", node, words::SSL_MODES, |unknown| {
+        let advice = unknown.nearest().map(|nearest| format!(", did you mean `{nearest}`?"));
+        format!("Invalid SSL Mode {}{}", unknown.text(), advice.unwrap_or_default())
+    })
 }
 
 /// PEM text. `None` when it is wrong, `Some(None)` when it is not there.

@@ -42,6 +42,16 @@ pub(crate) struct Unknown {
 }
 
 impl Unknown {
+    /// What was written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// All words, separated by ` / `.
+    pub(crate) fn expected(&self) -> &str {
+        &self.expected
+    }
+
     /// The word that was probably meant.
     pub(crate) fn nearest(&self) -> Option<&'static str> {
         self.nearest

@@ -1,11 +1,15 @@
 //! `host=localhost port=5432 password='it\'s'`: libpq's keyword/value strings.
 
-use super::{AddressError, parameters::Parameters};
+use super::{
+    AddressError,
+    parameters::{Parameters, is_known},
+};
 
 /// Splits a keyword/value string.
 pub(super) fn parse(text: &str) -> Result<Parameters, AddressError> {
     let mut parameters = Parameters::default();
     let mut rest = text.trim_start();
+    let mut previous = "";
     while !rest.is_empty() {
         let (name, behind) = rest
             .split_once('=')
@@ -17,7 +21,15 @@ pub(super) fn parse(text: &str) -> Result<Parameters, AddressError> {
             ));
         }
         let (value, behind) = value(behind.trim_start())?;
-        parameters.set(name, value)?;
+        let unknown_behind_password = previous == "password" && !is_known(name);
+        parameters.set(name, value).map_err(|error| match unknown_behind_password {
+            // It may be the rest of a password with white space: say nothing of it.
+            true => AddressError::new(
+                "unknown parameter behind \"password\" in the address (a value with white space is quoted by \"'\")",
+            ),
+            false => error,
+        })?;
+        previous = name;
         rest = behind.trim_start();
     }
     Ok(parameters)

@@ -55,6 +55,11 @@ impl Parameters {
     }
 }
 
+/// Whether libpq has a parameter of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    KNOWN.iter().any(|(known, _)| *known == name)
+}
+
 /// Whether a name is one of the gateway's own settings, which people put into URLs because other poolers read them there.
 fn is_ours(name: &str) -> bool {
     matches!(

@@ -32,19 +32,30 @@ pub(super) fn parse(rest: &str) -> Result<Parameters, AddressError> {
         .filter(|query| !query.is_empty())
         .flat_map(|query| query.split('&'))
     {
-        let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| AddressError::new("a parameter of the address has no \"=\""))?;
-        if value.contains('=') {
-            return Err(AddressError::new(
-                "a parameter of the address has more than one \"=\": write %3D for the further ones",
-            ));
-        }
-        let name = decode(name, "a parameter's name")?;
-        let value = decode(value, &format!("the parameter \"{}\"", crate::quote::shorten(&name)))?;
-        parameters.set(&name, value)?;
+        parameter(pair, &mut parameters).map_err(|error| match rest.contains('@') {
+            // What looks like a parameter may then be a part of a password: say nothing of it.
+            true => AddressError::new(
+                "the part of the address behind \"?\" is not understood; if the password has special characters, use connection_parameters, where nothing needs escapes",
+            ),
+            false => error,
+        })?;
     }
     Ok(parameters)
+}
+
+/// `name=value`
+fn parameter(pair: &str, parameters: &mut Parameters) -> Result<(), AddressError> {
+    let (name, value) = pair
+        .split_once('=')
+        .ok_or_else(|| AddressError::new("a parameter of the address has no \"=\""))?;
+    if value.contains('=') {
+        return Err(AddressError::new(
+            "a parameter of the address has more than one \"=\": write %3D for the further ones",
+        ));
+    }
+    let name = decode(name, "a parameter's name")?;
+    let value = decode(value, &format!("the parameter \"{}\"", crate::quote::shorten(&name)))?;
+    parameters.set(&name, value)
 }
 
 /// Takes `user:password@` off the front. The credentials end at the first `@` if no `/` comes before it.

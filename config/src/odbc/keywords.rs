@@ -22,12 +22,14 @@ impl Keywords {
 /// Sorts pairs into the table. ODBC: the first of repeated keywords wins, ADO.NET: the last.
 pub(super) fn collect(pairs: Vec<(&str, String)>, dialect: Dialect) -> Result<Keywords, ConnectionStringError> {
     let mut keywords = Keywords::default();
+    let mut previous = "";
     for (written, value) in pairs {
         let name = normal(written);
         let Some((_, fate)) = KNOWN.iter().find(|(known, _)| *known == name) else {
-            keywords.remarks.push(unknown(written, &name));
+            keywords.remarks.push(unknown(written, &name, previous));
             continue;
         };
+        previous = written;
         match (fate, dialect) {
             (Fate::Used(keyword), Dialect::Odbc) => {
                 keywords.values.entry(*keyword).or_insert(value);
@@ -50,15 +52,31 @@ pub(super) fn collect(pairs: Vec<(&str, String)>, dialect: Dialect) -> Result<Ke
     Ok(keywords)
 }
 
-fn unknown(written: &str, normal: &str) -> String {
-    let advice = match suggest::nearest(normal, KNOWN.iter().map(|(known, _)| *known)) {
-        Some(known) => format!(", did you mean {}?", spelling(known)),
-        None => String::new(),
-    };
-    format!(
-        "unknown keyword \"{}\" in the connection string is ignored{advice}",
-        shorten(written)
-    )
+/// A keyword that is like no known one is not quoted: it may be a part of a password with a `;` in it.
+fn unknown(written: &str, normal: &str, previous: &str) -> String {
+    match suggest::nearest(normal, KNOWN.iter().map(|(known, _)| *known)) {
+        Some(known) => format!(
+            "unknown keyword \"{}\" in the connection string is ignored, did you mean {}?",
+            shorten(written),
+            spelling(known)
+        ),
+        None if previous.is_empty() => {
+            "an unknown keyword at the beginning of the connection string is ignored".to_owned()
+        }
+        None => format!(
+            "an unknown keyword behind {previous} in the connection string is ignored (a value with \";\" has to be written in braces: {{…}})"
+        ),
+    }
+}
+
+/// A keyword for a message: one that is not known may be a part of a password.
+pub(super) fn shown(written: &str) -> &str {
+    let name = normal(written);
+    if KNOWN.iter().any(|(known, _)| *known == name) {
+        written
+    } else {
+        "a keyword"
+    }
 }
 
 /// The usual spelling of a normalised keyword.

@@ -1,6 +1,6 @@
 //! Splits a connection string into keywords and values.
 
-use super::{ConnectionStringError, Dialect};
+use super::{ConnectionStringError, Dialect, keywords::shown};
 
 /// Keywords that only ADO.NET has. A string with one of them and no `Driver` is ADO.NET's.
 const ADO_NET_ONLY: [&str; 7] = [
@@ -68,16 +68,13 @@ fn value<'a>(keyword: &str, text: &'a str, dialect: Dialect) -> Result<(String, 
         }
     };
     let (value, behind) = quoted(&text[1..], close).ok_or_else(|| {
-        ConnectionStringError::new(format!(
-            "the value of {} is not closed by \"{close}\"",
-            crate::quote::shorten(keyword)
-        ))
+        ConnectionStringError::new(format!("the value of {} is not closed by \"{close}\"", shown(keyword)))
     })?;
     let behind = behind.trim_start();
     if !behind.is_empty() && !behind.starts_with(';') {
         return Err(ConnectionStringError::new(format!(
             "unexpected text behind the closing \"{close}\" of {} (a \"{close}\" inside is written twice)",
-            crate::quote::shorten(keyword)
+            shown(keyword)
         )));
     }
     Ok((value, behind))

@@ -252,14 +252,9 @@ impl Reader<'_, '_> {
 }
 
 fn isolation_level(cx: &mut Context<'_>, node: &Node) -> Option<crate::model::IsolationLevel> {
-    let text = scalars::text(cx, "isolation_level", node)?;
-    match words::find(words::ISOLATION_LEVELS, &text) {
-        Ok(level) => Some(level),
-        Err(unknown) => {
-            cx.error(&node.place, format!("isolation_level: {}", unknown.only_expecting()));
-            None
-        }
-    }
+    scalars::word_or(cx, "isolation_level", node, words::ISOLATION_LEVELS, |unknown| {
+        format!("isolation_level: {}", unknown.only_expecting())
+    })
 }
 
 /// `connection_template` is checked and not followed.

@@ -74,7 +74,11 @@ pub fn connection(info: &str, further: &str) -> String {
 /// A source `s` with a fixed URL and these pool settings, one per line. The first stands in line 8, column 9.
 pub fn pool(settings: &str) -> String {
     let indented: String = settings.lines().map(|line| format!("        {line}\n")).collect();
-    let pool = if settings.is_empty() { String::new() } else { format!("      pool_settings:\n{indented}") };
+    let pool = if settings.is_empty() {
+        String::new()
+    } else {
+        format!("      pool_settings:\n{indented}")
+    };
     format!(
         "- name: s\n  kind: postgres\n  configuration:\n    connection_info:\n      # a comment\n      database_url: postgres://u@h/d\n{pool}"
     )

@@ -1,5 +1,5 @@
 //! The loader from outside: files and environment in, settings and problems out.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod addresses;
 mod common;

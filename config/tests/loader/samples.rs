@@ -12,19 +12,32 @@ const KEY: &str = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----";
 #[test]
 fn minimal() {
     let env = [("ORDERS_DATABASE_URL", "postgres://orders:pw@db.internal/orders")];
-    for path in ["1-minimal", "1-minimal/metadata", "1-minimal/metadata/databases/databases.yaml"] {
+    for path in [
+        "1-minimal",
+        "1-minimal/metadata",
+        "1-minimal/metadata/databases/databases.yaml",
+    ] {
         let loaded = load(&sample(path), &env, true);
         assert_eq!(problems(&loaded), "", "{path}");
         let orders = postgres(&loaded, "orders");
         assert_eq!(orders.primary.pool.max_connections, 40);
-        assert_eq!(orders.primary.pool.origins.of("max_connections"), "databases/databases.yaml:11:26");
+        assert_eq!(
+            orders.primary.pool.origins.of("max_connections"),
+            "databases/databases.yaml:11:26"
+        );
         assert_eq!(orders.primary.isolation_level, Some(IsolationLevel::ReadCommitted));
         assert!(orders.primary.use_prepared_statements);
         assert_eq!(orders.primary.label, "ORDERS_DATABASE_URL");
-        assert_eq!(endpoint(&loaded, "orders").to_string(), "postgres://orders@db.internal:5432/orders");
+        assert_eq!(
+            endpoint(&loaded, "orders").to_string(),
+            "postgres://orders@db.internal:5432/orders"
+        );
     }
     let loaded = load(&sample("1-minimal"), &[("OTHER", "x"); 1], false);
-    assert_eq!(problems(&loaded), "databases/databases.yaml:6:9: error: environment variable 'ORDERS_DATABASE_URL' not set\n");
+    assert_eq!(
+        problems(&loaded),
+        "databases/databases.yaml:6:9: error: environment variable 'ORDERS_DATABASE_URL' not set\n"
+    );
     assert_eq!(
         loaded.metadata.inconsistent,
         [InconsistentSource {
@@ -56,7 +69,10 @@ fn postgres_full() {
     let ledger = postgres(&loaded, "ledger");
     let pool = &ledger.primary.pool;
     assert_eq!((pool.max_connections, pool.retries), (90, 3));
-    assert_eq!(pool.origins.of("max_connections"), "databases/databases.yaml:12:32 (total_max_connections: 90)");
+    assert_eq!(
+        pool.origins.of("max_connections"),
+        "databases/databases.yaml:12:32 (total_max_connections: 90)"
+    );
     assert_eq!(pool.pool_timeout, Some(Duration::from_secs(20)));
     assert_eq!(pool.connection_lifetime, Some(Duration::from_secs(1800)));
     assert_eq!(ledger.primary.tls.as_ref().unwrap().mode, SslMode::VerifyFull);
@@ -64,9 +80,19 @@ fn postgres_full() {
     assert_eq!(ledger.read_replicas[1].pool, Default::default());
     let b = ledger.read_replicas[1].resolve().unwrap();
     assert_eq!(b.password.unwrap().expose(), "p@ss/word%");
-    assert_eq!(b.hosts, [Host { name: HostName::Tcp("ledger-replica-b.internal".to_owned()), port: 6543, address: None }]);
+    assert_eq!(
+        b.hosts,
+        [Host {
+            name: HostName::Tcp("ledger-replica-b.internal".to_owned()),
+            port: 6543,
+            address: None
+        }]
+    );
     let (name, shard) = &ledger.connection_set[0];
-    assert_eq!((name.as_str(), shard.pool.max_connections, shard.pool.connect_timeout), ("eu_shard", 10, Duration::from_secs(7)));
+    assert_eq!(
+        (name.as_str(), shard.pool.max_connections, shard.pool.connect_timeout),
+        ("eu_shard", 10, Duration::from_secs(7))
+    );
     assert_eq!(ledger.extensions_schema, "extensions");
     assert_eq!(
         source(&loaded, "ledger").health_check,
@@ -82,7 +108,10 @@ fn postgres_full() {
 
 #[test]
 fn sql_server() {
-    let env = [("ERP_ODBC", "Driver={ODBC Driver 17 for SQL Server};Server=tcp:erp,1433;Database=erp;Uid=sa;Pwd=x")];
+    let env = [(
+        "ERP_ODBC",
+        "Driver={ODBC Driver 17 for SQL Server};Server=tcp:erp,1433;Database=erp;Uid=sa;Pwd=x",
+    )];
     let loaded = load(&sample("3-mssql"), &env, true);
     assert_eq!(problems(&loaded), "");
     let erp = mssql(&loaded, "erp");
@@ -91,14 +120,25 @@ fn sql_server() {
     let replica = erp.read_replicas[0].resolve().unwrap();
     assert_eq!(
         replica.authentication,
-        MssqlAuthentication::Password { user: "reporting".to_owned(), password: "a;b}c".to_owned().into() }
+        MssqlAuthentication::Password {
+            user: "reporting".to_owned(),
+            password: "a;b}c".to_owned().into()
+        }
     );
-    assert_eq!((replica.encrypt, replica.application_intent), (Encrypt::Mandatory, ApplicationIntent::ReadOnly));
+    assert_eq!(
+        (replica.encrypt, replica.application_intent),
+        (Encrypt::Mandatory, ApplicationIntent::ReadOnly)
+    );
     let hr = mssql(&loaded, "legacy_hr");
     assert_eq!(hr.primary.pooling, Pooling::PerUse);
     assert_eq!(hr.primary.pool.idle_timeout, Some(Duration::from_secs(180)));
     assert_eq!(hr.primary.resolve().unwrap().encrypt, Encrypt::Optional);
-    let listeners: Vec<_> = loaded.metadata.listeners.iter().map(|listener| (listener.kind, listener.port)).collect();
+    let listeners: Vec<_> = loaded
+        .metadata
+        .listeners
+        .iter()
+        .map(|listener| (listener.kind, listener.port))
+        .collect();
     assert_eq!(listeners, [(ListenerKind::Mssql, 14330)]);
 }
 
@@ -112,7 +152,12 @@ fn mixed() {
     ];
     let loaded = load(&sample("4-mixed"), &env, true);
     assert_eq!(problems(&loaded), "");
-    let kinds: Vec<_> = loaded.metadata.sources.iter().map(|source| (source.name.as_str(), source.kind)).collect();
+    let kinds: Vec<_> = loaded
+        .metadata
+        .sources
+        .iter()
+        .map(|source| (source.name.as_str(), source.kind))
+        .collect();
     assert_eq!(
         kinds,
         [
@@ -125,7 +170,10 @@ fn mixed() {
     );
     let core = endpoint(&loaded, "core");
     assert_eq!(core.password.unwrap().expose(), "secret");
-    assert_eq!((core.ssl_mode, core.application_name.as_deref()), (SslMode::Require, Some("gateway")));
+    assert_eq!(
+        (core.ssl_mode, core.application_name.as_deref()),
+        (SslMode::Require, Some("gateway"))
+    );
     assert_eq!(postgres(&loaded, "analytics").primary.pool.max_connections, 30);
     assert_eq!(endpoint(&loaded, "global").password, None);
 }
@@ -172,19 +220,37 @@ fn gateway_overlay_over_its_sources() {
     assert_eq!(ledger.database_names, ["ledger", "ledger_rw"]);
     assert_eq!(ledger.timeouts.query, Some(Duration::from_secs(60)));
     assert_eq!(ledger.origins.of("query_timeout"), "gateway.yaml:24:18");
-    assert_eq!(ledger.replica_routing, weir_core::settings::ReplicaRouting::ReadOnlyTransactions);
+    assert_eq!(
+        ledger.replica_routing,
+        weir_core::settings::ReplicaRouting::ReadOnlyTransactions
+    );
     let pool = &postgres(&loaded, "ledger").primary.pool;
     assert_eq!((pool.min_connections, pool.max_connections), (2, 7));
     assert_eq!(loaded.metadata.max_client_connections, Some(5000));
-    let users: Vec<_> = loaded.metadata.users.iter().map(|user| (user.name.as_str(), user.sources.clone(), user.read_only)).collect();
+    let users: Vec<_> = loaded
+        .metadata
+        .users
+        .iter()
+        .map(|user| (user.name.as_str(), user.sources.clone(), user.read_only))
+        .collect();
     assert_eq!(
         users,
         [
-            ("app", UserSources::Named(vec!["orders".to_owned(), "ledger".to_owned()]), false),
+            (
+                "app",
+                UserSources::Named(vec!["orders".to_owned(), "ledger".to_owned()]),
+                false
+            ),
             ("etl", UserSources::Named(vec!["ledger".to_owned()]), false),
             ("bi", UserSources::All, true)
         ]
     );
-    assert_eq!(loaded.metadata.listeners[0].tls.as_ref().unwrap().mode, ListenerTlsMode::Required);
-    assert_eq!(loaded.metadata.listeners[1].tls.as_ref().unwrap().mode, ListenerTlsMode::Optional);
+    assert_eq!(
+        loaded.metadata.listeners[0].tls.as_ref().unwrap().mode,
+        ListenerTlsMode::Required
+    );
+    assert_eq!(
+        loaded.metadata.listeners[1].tls.as_ref().unwrap().mode,
+        ListenerTlsMode::Optional
+    );
 }
