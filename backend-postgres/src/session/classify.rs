@@ -1,6 +1,16 @@
 //! What a statement is, and what running it may leave behind on its session, from its text alone.
+//!
+//! Errs on one side only: what cannot be proved harmless counts as [`Touches::UNKNOWN`], which costs a reset and never an
+//! answer. What it cannot see at all: functions that run because of triggers, views, operators or column defaults, and
+//! functions that overload a built-in name; a setting that one of them changes is noticed when the server reports it.
+//! Pure, one pass, no allocation but for the rare [`Shape::Deallocate`].
 
-use super::touched::Touches;
+use super::{
+    functions::{Effect, effect},
+    lexer::{Lexer, Token},
+    touched::Touches,
+};
+use crate::limits;
 
 /// What a text is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +33,7 @@ pub enum Shape {
     Commit,
     /// Cannot write, whatever the data: may run on a replica.
     ReadOnly,
-    /// `DEALLOCATE ALL` or `DISCARD ALL`: every prepared statement disappears.
+    /// `DEALLOCATE ALL` or `DISCARD ALL`, alone or among others: every prepared statement disappears.
     ForgetsStatements,
     /// `DEALLOCATE` of one statement: its name.
     Deallocate(Box<[u8]>),
@@ -37,10 +47,717 @@ pub fn too_long_to_read() -> Class {
     }
 }
 
-/// Reads a text.
-pub fn classify(_text: &[u8]) -> Class {
-    Class {
-        touches: Touches::UNKNOWN,
-        shape: Shape::Other,
+/// Reads a text, which may hold several statements.
+pub fn classify(text: &[u8]) -> Class {
+    let mut reader = Reader::default();
+    for token in Lexer::new(text) {
+        reader.read(token);
+    }
+    reader.finish()
+}
+
+#[derive(Debug, Default)]
+struct Reader<'a> {
+    touches: Touches,
+    /// Shape of the text so far.
+    shape: Shape,
+    /// Statements begun.
+    statements: u32,
+    statement: Statement,
+    last: Last<'a>,
+    /// The name just read, which may turn out to be a function's.
+    name: Option<Name<'a>>,
+    depth: u32,
+    /// `set_config` calls that are open: only the innermost is looked at, others count as session-wide.
+    set_config: Option<SetConfig>,
+}
+
+/// A name, up to its last part.
+#[derive(Clone, Copy, Debug)]
+struct Name<'a> {
+    before: Last<'a>,
+    qualifier: Qualifier,
+    part: Part<'a>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Qualifier {
+    None,
+    PgCatalog,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part<'a> {
+    Word(&'a [u8]),
+    Quoted(&'a [u8]),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Last<'a> {
+    #[default]
+    Start,
+    Name(Part<'a>),
+    String(&'a [u8]),
+    Open,
+    Close,
+    Dot,
+    Cast,
+    Other,
+}
+
+/// What is known of the statement under way.
+#[derive(Debug, Default)]
+struct Statement {
+    verb: Verb,
+    /// Words read since the verb, for statements that are told apart by their first few words.
+    words: u32,
+    scope: Scope,
+    /// Whether a SET names a time limit.
+    limits_time: bool,
+    mode: Mode,
+    /// Whether `name (` behind a closing parenthesis can only be an alias.
+    aliases: Aliases,
+    deallocates: Option<Box<[u8]>>,
+}
+
+/// What a statement does, by its first word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Verb {
+    /// No word yet.
+    #[default]
+    None,
+    Begin,
+    Commit,
+    Copy,
+    Deallocate,
+    Discard,
+    Prepare,
+    Query,
+    Set,
+    Other,
+}
+
+/// How far a SET reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Scope {
+    #[default]
+    Session,
+    Transaction,
+}
+
+/// Whether a statement can write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Unsaid,
+    ReadOnly,
+    Writes,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Aliases {
+    #[default]
+    Certain,
+    /// `DISTINCT ON (...) f(x)` and `OPERATOR(...) f(x)` look the same.
+    Doubtful,
+}
+
+/// An open call of `set_config`.
+#[derive(Clone, Copy, Debug)]
+struct SetConfig {
+    depth: u32,
+    /// Its first argument is a constant that names no time limit.
+    harmless_name: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn read(&mut self, token: Token<'a>) {
+        let part = match token {
+            Token::Word(word) => Some(Part::Word(word)),
+            Token::Quoted(word) => Some(Part::Quoted(word)),
+            _ => None,
+        };
+        if let Some(part) = part {
+            self.read_name(part);
+            return;
+        }
+        let name = self.name.take_if(|_| token != Token::Dot);
+        match token {
+            Token::Open => self.open(name),
+            Token::Close => self.close(),
+            Token::Semicolon if self.depth == 0 => self.end_statement(),
+            Token::String(value) => self.string(value),
+            Token::Unsure => self.touches |= Touches::UNKNOWN,
+            _ => {}
+        }
+        self.last = match token {
+            Token::Open => Last::Open,
+            Token::Close => Last::Close,
+            Token::Dot => Last::Dot,
+            Token::Cast => Last::Cast,
+            Token::String(value) => Last::String(value),
+            Token::Semicolon if self.depth == 0 => Last::Start,
+            _ => Last::Other,
+        };
+    }
+
+    fn read_name(&mut self, part: Part<'a>) {
+        if part.starts_with(b"pg_temp") {
+            self.touches |= Touches::TEMPORARY;
+        }
+        self.name = Some(match (self.last, self.name) {
+            (Last::Dot, Some(name)) => {
+                let in_catalog = name.qualifier == Qualifier::None && name.part.is(b"pg_catalog");
+                let qualifier = if in_catalog {
+                    Qualifier::PgCatalog
+                } else {
+                    Qualifier::Other
+                };
+                Name {
+                    qualifier,
+                    part,
+                    ..name
+                }
+            }
+            _ => Name {
+                before: self.last,
+                qualifier: Qualifier::None,
+                part,
+            },
+        });
+        let mut buffer = [0; MAX_KEYWORD];
+        let keyword = match (part, self.last) {
+            (Part::Word(word), last) if last != Last::Dot => lower(word, &mut buffer),
+            _ => None,
+        };
+        match self.statement.verb {
+            Verb::None => self.begin_statement(keyword.unwrap_or_default()),
+            _ => self.word(part, keyword.unwrap_or_default()),
+        }
+        self.last = Last::Name(part);
+    }
+
+    /// A word behind the verb; `keyword` is empty where it cannot be one.
+    fn word(&mut self, part: Part<'a>, keyword: &[u8]) {
+        self.decisive_word(part, keyword);
+        match keyword {
+            b"insert" | b"merge" | b"default" => self.writes(Touches::SEQUENCES),
+            b"update" | b"delete" | b"into" | b"share" => self.writes(Touches::NONE),
+            b"execute" => self.writes(Touches::UNKNOWN),
+            b"temp" | b"temporary" if BEFORE_TEMPORARY.iter().any(|word| self.last.is(word)) => {
+                self.writes(Touches::TEMPORARY);
+            }
+            b"hold" if self.last.is(b"with") => self.touches |= Touches::CURSORS,
+            b"on" if self.last.is(b"distinct") => self.statement.aliases = Aliases::Doubtful,
+            b"operator" => self.statement.aliases = Aliases::Doubtful,
+            _ => {}
+        }
+    }
+
+    fn writes(&mut self, touches: Touches) {
+        self.touches |= touches;
+        self.statement.mode = Mode::Writes;
+    }
+
+    fn begin_statement(&mut self, word: &[u8]) {
+        self.statements = self.statements.saturating_add(1);
+        let (verb, touches) = match word {
+            b"select" | b"with" | b"values" | b"table" => (Verb::Query, Touches::NONE),
+            b"insert" | b"merge" => (Verb::Other, Touches::SEQUENCES),
+            b"copy" => (Verb::Copy, Touches::SEQUENCES),
+            b"begin" | b"start" => (Verb::Begin, Touches::NONE),
+            b"commit" | b"end" => (Verb::Commit, Touches::NONE),
+            b"set" => (Verb::Set, Touches::NONE),
+            b"reset" => (Verb::Other, Touches::SETTINGS),
+            b"listen" => (Verb::Other, Touches::LISTEN),
+            b"prepare" => (Verb::Prepare, Touches::NONE),
+            b"deallocate" => (Verb::Deallocate, Touches::NONE),
+            b"discard" => (Verb::Discard, Touches::NONE),
+            b"load" => (Verb::Other, Touches::IRREVERSIBLE),
+            _ if HARMLESS_VERBS.contains(&word) => (Verb::Other, Touches::NONE),
+            // DO, CALL, EXECUTE, and what nobody knows yet.
+            _ => (Verb::Other, Touches::UNKNOWN),
+        };
+        self.touches |= touches;
+        self.statement.verb = verb;
+    }
+
+    /// The words behind the verb that decide what it does.
+    fn decisive_word(&mut self, part: Part<'a>, keyword: &[u8]) {
+        self.statement.words = self.statement.words.saturating_add(1);
+        let first = self.statement.words == 1;
+        match (self.statement.verb, keyword) {
+            (Verb::Set, b"local" | b"transaction" | b"constraints") if first => {
+                self.statement.scope = Scope::Transaction;
+            }
+            (Verb::Set, _) => self.statement.limits_time |= ends_with_timeout(part.bytes()),
+            (Verb::Begin, b"only") if self.last.is(b"read") => self.statement.mode = Mode::ReadOnly,
+            (Verb::Begin, b"write") if self.last.is(b"read") => self.statement.mode = Mode::Writes,
+            (Verb::Prepare, b"transaction") if first => self.statement.verb = Verb::Commit,
+            (Verb::Prepare, _) if first => self.touches |= Touches::SQL_PREPARED,
+            (Verb::Discard, b"all") if first => {
+                self.touches |= Touches::SETTINGS;
+                self.shape = Shape::ForgetsStatements;
+            }
+            (Verb::Deallocate, b"all") => self.shape = Shape::ForgetsStatements,
+            (Verb::Deallocate, _) => self.statement.deallocates = Some(part.identifier()),
+            _ => {}
+        }
+    }
+
+    /// `(` behind a name is a call, unless grammar says otherwise.
+    fn open(&mut self, name: Option<Name<'a>>) {
+        self.depth = (self.depth + 1).min(limits::MAX_NESTING);
+        let Some(name) = name else { return };
+        if self.is_no_call(name) {
+            return;
+        }
+        let mut buffer = [0; MAX_FUNCTION];
+        let function = match name.part {
+            Part::Quoted(word) => Some(word),
+            Part::Word(word) => lower(word, &mut buffer),
+        };
+        let effect = match (name.qualifier, function) {
+            (Qualifier::None | Qualifier::PgCatalog, Some(function)) => effect(function),
+            _ => Effect::Touches(Touches::UNKNOWN),
+        };
+        match effect {
+            Effect::Harmless => {}
+            Effect::Writes => self.statement.mode = Mode::Writes,
+            Effect::Touches(touches) => self.writes(touches),
+            Effect::SetConfig => {
+                if self.set_config.is_some() {
+                    self.touches |= Touches::SETTINGS | Touches::TIMEOUTS;
+                }
+                self.set_config = Some(SetConfig {
+                    depth: self.depth,
+                    harmless_name: false,
+                });
+                self.statement.mode = Mode::Writes;
+            }
+        }
+    }
+
+    fn is_no_call(&self, name: Name<'a>) -> bool {
+        let before = |words: &[&[u8]]| words.iter().any(|word| name.before.is(word));
+        if name.before == Last::Cast || (name.before == Last::Close && self.statement.aliases == Aliases::Certain) {
+            return true;
+        }
+        if before(BEFORE_NO_CALL) {
+            return true;
+        }
+        let (Part::Word(word), Qualifier::None) = (name.part, name.qualifier) else {
+            return false;
+        };
+        let mut buffer = [0; MAX_KEYWORD];
+        let Some(word) = lower(word, &mut buffer) else {
+            return false;
+        };
+        match word {
+            b"key" => before(&[b"primary", b"foreign"]),
+            b"range" | b"list" | b"hash" => before(&[b"by"]),
+            b"conflict" => before(&[b"on"]),
+            b"sets" => before(&[b"grouping"]),
+            b"include" => name.before == Last::Close,
+            b"first" | b"next" => before(&[b"fetch"]),
+            b"materialized" => before(&[b"as", b"not"]),
+            b"filter" | b"over" | b"repeatable" => name.before == Last::Close,
+            b"explain" | b"copy" | b"vacuum" | b"analyze" | b"reindex" | b"cluster" => name.before == Last::Start,
+            _ => SYNTAX.binary_search(&word).is_ok(),
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(call) = self.set_config
+            && call.depth == self.depth
+        {
+            let is_local = self.last.is(b"true");
+            if !is_local {
+                self.touches |= Touches::SETTINGS;
+                if !call.harmless_name {
+                    self.touches |= Touches::TIMEOUTS;
+                }
+            }
+            self.set_config = None;
+        }
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    fn string(&mut self, value: &[u8]) {
+        if let Some(call) = &mut self.set_config
+            && call.depth == self.depth
+            && self.last == Last::Open
+        {
+            call.harmless_name = !ends_with_timeout(value);
+        }
+        if self.statement.verb == Verb::None {
+            self.begin_statement(b"");
+        }
+    }
+
+    fn end_statement(&mut self) {
+        let statement = std::mem::take(&mut self.statement);
+        match statement.verb {
+            Verb::None => {}
+            Verb::Set if statement.scope == Scope::Session => {
+                self.touches |= Touches::SETTINGS;
+                if statement.limits_time {
+                    self.touches |= Touches::TIMEOUTS;
+                }
+            }
+            _ => {}
+        }
+        let shape = match (statement.verb, statement.mode) {
+            (Verb::Begin, Mode::ReadOnly) => Shape::BeginReadOnly,
+            (Verb::Commit, _) => Shape::Commit,
+            (Verb::Query, Mode::Unsaid) if self.touches.is_empty() => Shape::ReadOnly,
+            (Verb::Deallocate, _) => statement.deallocates.map_or(Shape::Other, Shape::Deallocate),
+            _ => Shape::Other,
+        };
+        if statement.verb == Verb::None || self.shape == Shape::ForgetsStatements {
+            return;
+        }
+        self.shape = if self.statements == 1 { shape } else { Shape::Other };
+    }
+
+    fn finish(mut self) -> Class {
+        if self.set_config.is_some() {
+            self.touches |= Touches::SETTINGS | Touches::TIMEOUTS;
+        }
+        self.end_statement();
+        Class {
+            touches: self.touches,
+            shape: self.shape,
+        }
+    }
+}
+
+impl<'a> Part<'a> {
+    fn bytes(self) -> &'a [u8] {
+        match self {
+            Part::Word(bytes) | Part::Quoted(bytes) => bytes,
+        }
+    }
+
+    fn is(self, word: &[u8]) -> bool {
+        match self {
+            Part::Word(bytes) => bytes.eq_ignore_ascii_case(word),
+            Part::Quoted(bytes) => bytes == word,
+        }
+    }
+
+    fn starts_with(self, prefix: &[u8]) -> bool {
+        self.bytes()
+            .get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    }
+
+    /// As PostgreSQL takes it: folded, or without its doubled quotes.
+    fn identifier(self) -> Box<[u8]> {
+        match self {
+            Part::Word(bytes) => bytes.to_ascii_lowercase().into(),
+            Part::Quoted(bytes) => {
+                let mut quotes = 0;
+                let kept = bytes.iter().filter(|byte| {
+                    quotes += usize::from(**byte == b'"');
+                    **byte != b'"' || quotes % 2 == 1
+                });
+                kept.copied().collect()
+            }
+        }
+    }
+}
+
+impl Last<'_> {
+    /// Whether it is this unquoted word.
+    fn is(&self, word: &[u8]) -> bool {
+        matches!(self, Last::Name(part @ Part::Word(_)) if part.is(word))
+    }
+}
+
+/// Bytes of the longest keyword that is looked for.
+const MAX_KEYWORD: usize = 16;
+
+/// Bytes of the longest function name that PostgreSQL tells apart.
+const MAX_FUNCTION: usize = limits::MAX_NAME;
+
+/// The word in lower case, if it fits.
+fn lower<'b>(word: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let lowered = buffer.get_mut(..word.len())?;
+    lowered.copy_from_slice(word);
+    lowered.make_ascii_lowercase();
+    Some(lowered)
+}
+
+/// `statement_timeout` and its like.
+fn ends_with_timeout(name: &[u8]) -> bool {
+    const SUFFIX: &[u8] = b"timeout";
+    let start = name.len().saturating_sub(SUFFIX.len());
+    name[start..].eq_ignore_ascii_case(SUFFIX)
+}
+
+/// Statements that leave nothing behind by themselves; whatever they call is seen as they are read on.
+#[rustfmt::skip]
+const HARMLESS_VERBS: &[&[u8]] = &[
+    b"abort", b"alter", b"analyse", b"analyze", b"checkpoint", b"close", b"cluster", b"comment", b"create", b"declare",
+    b"delete", b"drop", b"explain", b"fetch", b"grant", b"import", b"lock", b"move", b"notify", b"reassign",
+    b"refresh", b"reindex", b"release", b"revoke", b"rollback", b"savepoint", b"security", b"show", b"truncate",
+    b"unlisten", b"update", b"vacuum",
+];
+
+/// Words behind which `name (` is a table, a type, an alias or a definition, but no call.
+#[rustfmt::skip]
+const BEFORE_NO_CALL: &[&[u8]] = &[
+    b"aggregate", b"as", b"copy", b"exists", b"function", b"into", b"procedure", b"recursive", b"references",
+    b"routine", b"table", b"tablesample", b"view", b"with",
+];
+
+/// Words behind which TEMP means a temporary table.
+const BEFORE_TEMPORARY: &[&[u8]] = &[b"create", b"global", b"into", b"local", b"replace"];
+
+/// Words of the grammar that may stand before a parenthesis; sorted.
+#[rustfmt::skip]
+const SYNTAX: &[&[u8]] = &[
+    b"all", b"and", b"any", b"array", b"as", b"asymmetric", b"between", b"bit", b"by", b"case", b"cast", b"char",
+    b"character", b"check", b"coalesce", b"collation", b"cube", b"dec", b"decimal", b"default", b"distinct", b"else",
+    b"except", b"exists", b"extract", b"float", b"from", b"greatest", b"group", b"grouping", b"having", b"ilike",
+    b"in", b"intersect", b"interval", b"is", b"join", b"json_array", b"json_exists", b"json_object", b"json_query",
+    b"json_scalar", b"json_serialize", b"json_table", b"json_value", b"lateral", b"least", b"like", b"limit",
+    b"nchar", b"normalize", b"not", b"nullif", b"numeric", b"offset", b"on", b"only", b"or", b"overlay", b"position",
+    b"precision", b"returning", b"rollup", b"row", b"select", b"similar", b"some", b"substring", b"symmetric",
+    b"then", b"time", b"timestamp", b"to", b"treat", b"trim", b"union", b"unique", b"using", b"values", b"varchar",
+    b"varying", b"when", b"where", b"with", b"xmlconcat", b"xmlelement", b"xmlexists", b"xmlforest", b"xmlparse",
+    b"xmlpi", b"xmlroot", b"xmlserialize", b"xmltable",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touches(text: &str) -> Touches {
+        classify(text.as_bytes()).touches
+    }
+
+    fn shape(text: &str) -> Shape {
+        classify(text.as_bytes()).shape
+    }
+
+    #[test]
+    fn the_words_are_sorted() {
+        assert!(SYNTAX.is_sorted());
+    }
+
+    #[test]
+    fn everyday_statements_leave_nothing_behind() {
+        for text in [
+            "",
+            ";",
+            "  -- nothing\n",
+            "SELECT 1",
+            "select * from t where a = $1 and b in (1, 2, 3) order by c limit 10",
+            "SELECT count(*), max(x), coalesce(y, 0), lower(z) FROM s.t AS u (x, y, z) GROUP BY GROUPING SETS ((a), (b))",
+            "SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a",
+            "WITH x(a, b) AS (SELECT 1, 2) SELECT * FROM x",
+            "WITH RECURSIVE x (n) AS MATERIALIZED (VALUES (1) UNION ALL SELECT n + 1 FROM x) SELECT n FROM x",
+            "SELECT a::vector(3), CAST(b AS numeric(10, 2)), '1'::pg_catalog.varchar(3) FROM t",
+            "SELECT row_number() OVER (PARTITION BY a ORDER BY b), sum(x) FILTER (WHERE y) OVER (w) FROM t",
+            "SELECT * FROM (SELECT 1, 2) t(a, b) JOIN LATERAL (VALUES (1)) AS v(x) ON (true)",
+            "SELECT * FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS t(a, b, n)",
+            "SELECT * FROM t TABLESAMPLE bernoulli (10) REPEATABLE (5) FETCH FIRST (3) ROWS ONLY",
+            "SELECT 'set_config(''a'', ''b'', false)', $$; LISTEN x; $$, \"my_function\" FROM t -- DO it",
+            "UPDATE t SET a = a + 1 WHERE b = ANY ($1) RETURNING a",
+            "DELETE FROM t USING u WHERE t.a = u.a",
+            "BEGIN",
+            "START TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "COMMIT",
+            "END",
+            "ROLLBACK",
+            "ABORT",
+            "SAVEPOINT a",
+            "RELEASE SAVEPOINT a",
+            "ROLLBACK TO SAVEPOINT a",
+            "SET LOCAL search_path = a, b",
+            "SET LOCAL statement_timeout = 1",
+            "SET TRANSACTION READ ONLY",
+            "SET CONSTRAINTS ALL DEFERRED",
+            "SELECT set_config('app.tenant', $1, true)",
+            "select pg_catalog.set_config('statement_timeout', '1', TRUE), now()",
+            "SHOW search_path",
+            "EXPLAIN (ANALYZE, BUFFERS) SELECT 1",
+            "NOTIFY x, 'y'",
+            "SELECT pg_notify('a', 'b')",
+            "DECLARE c CURSOR FOR SELECT 1",
+            "DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1",
+            "FETCH 10 FROM c",
+            "LOCK TABLE t IN SHARE MODE",
+            "TRUNCATE t",
+            "VACUUM (ANALYZE) t",
+            "CREATE TABLE t (a int, b varchar(3))",
+            "CREATE TABLE IF NOT EXISTS s.t (a int PRIMARY KEY, FOREIGN KEY (a) REFERENCES u (b))",
+            "SELECT temp, temporary FROM weather WHERE local = 1",
+            "SELECT pg_advisory_xact_lock(1)",
+            "SELECT pg_try_advisory_xact_lock(1, 2)",
+            "PREPARE TRANSACTION 'x'",
+            "COMMIT PREPARED 'x'",
+            "DEALLOCATE x",
+            "DISCARD PLANS",
+            "UNLISTEN *",
+        ] {
+            assert_eq!(touches(text), Touches::NONE, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_touched_is_seen() {
+        for (text, expected) in [
+            ("SET search_path = a", Touches::SETTINGS),
+            ("SET SESSION search_path = a", Touches::SETTINGS),
+            ("set role r", Touches::SETTINGS),
+            ("SET SESSION AUTHORIZATION r", Touches::SETTINGS),
+            (
+                "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+                Touches::SETTINGS,
+            ),
+            ("SET TIME ZONE 'UTC'", Touches::SETTINGS),
+            ("SET NAMES 'UTF8'", Touches::SETTINGS),
+            ("RESET ALL", Touches::SETTINGS),
+            ("SELECT 1; SET x.y = 1; SELECT 2", Touches::SETTINGS),
+            ("SET statement_timeout = '1s'", Touches::SETTINGS | Touches::TIMEOUTS),
+            (
+                "SET SESSION \"lock_timeout\" TO 1",
+                Touches::SETTINGS | Touches::TIMEOUTS,
+            ),
+            ("SELECT set_config('a.b', 'c', false)", Touches::SETTINGS),
+            ("SELECT set_config('a.b', 'c', $1)", Touches::SETTINGS),
+            (
+                "SELECT set_config($1, 'c', false)",
+                Touches::SETTINGS | Touches::TIMEOUTS,
+            ),
+            (
+                "SELECT set_config('statement_timeout', '1', false)",
+                Touches::SETTINGS | Touches::TIMEOUTS,
+            ),
+            (
+                "SELECT set_config('a', set_config('b', '1', false), true)",
+                Touches::SETTINGS | Touches::TIMEOUTS,
+            ),
+            (
+                "SELECT set_config('a.b', 'c', false",
+                Touches::SETTINGS | Touches::TIMEOUTS,
+            ),
+            ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", Touches::CURSORS),
+            ("LISTEN x", Touches::LISTEN),
+            ("SELECT pg_advisory_lock(1)", Touches::LOCKS),
+            ("SELECT pg_catalog.pg_try_advisory_lock_shared(1, 2)", Touches::LOCKS),
+            ("SELECT pg_catalog . pg_advisory_lock /* x */ (1)", Touches::LOCKS),
+            ("SELECT \"pg_advisory_lock\"(1)", Touches::LOCKS),
+            ("CREATE TEMP TABLE t (a int)", Touches::TEMPORARY),
+            ("create local temporary table t (a int)", Touches::TEMPORARY),
+            ("CREATE OR REPLACE TEMP VIEW v AS SELECT 1", Touches::TEMPORARY),
+            ("SELECT 1 INTO TEMP t", Touches::TEMPORARY),
+            ("CREATE TABLE pg_temp.t (a int)", Touches::TEMPORARY),
+            ("SET search_path = pg_temp", Touches::TEMPORARY | Touches::SETTINGS),
+            ("SELECT nextval('s')", Touches::SEQUENCES),
+            (
+                "INSERT INTO t (a, b) VALUES (1, 2) ON CONFLICT (a) DO NOTHING",
+                Touches::SEQUENCES,
+            ),
+            (
+                "WITH x AS (INSERT INTO t VALUES (1) RETURNING a) SELECT * FROM x",
+                Touches::SEQUENCES,
+            ),
+            ("UPDATE t SET a = DEFAULT", Touches::SEQUENCES),
+            ("COPY t (a, b) FROM STDIN", Touches::SEQUENCES),
+            ("PREPARE x AS SELECT 1", Touches::SQL_PREPARED),
+            ("PREPARE x (int) AS SELECT $1", Touches::SQL_PREPARED),
+            ("LOAD 'x'", Touches::IRREVERSIBLE),
+            ("SELECT setseed(0.5)", Touches::IRREVERSIBLE),
+            ("DISCARD ALL", Touches::SETTINGS),
+        ] {
+            let seen = touches(text);
+            assert!(
+                seen == expected || seen == (expected | Touches::UNKNOWN),
+                "{text}: {seen:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_unknown() {
+        for text in [
+            "DO $$ BEGIN PERFORM 1; END $$",
+            "CALL p()",
+            "EXECUTE x(1)",
+            "EXPLAIN ANALYZE EXECUTE x",
+            "SELECT my_function()",
+            "SELECT my_function /* x */ ()",
+            "SELECT public.lower('x')",
+            "SELECT pg_temp.f()",
+            "SELECT DISTINCT ON (a) f(b) FROM t",
+            "SELECT 1 OPERATOR(pg_catalog.+) f(2)",
+            "SELECT * FROM a JOIN b ON f(a.x)",
+            "SELECT filter(x), first(y) FROM t",
+            "SELECT U&\"f\" (1)",
+            "FROBNICATE",
+            "SELECT a.b.f(1)",
+        ] {
+            assert!(touches(text).any(Touches::UNKNOWN), "{text}");
+        }
+        assert!(too_long_to_read().touches.any(Touches::UNKNOWN));
+    }
+
+    #[test]
+    fn shapes() {
+        assert_eq!(shape("COMMIT"), Shape::Commit);
+        assert_eq!(shape(" end ;"), Shape::Commit);
+        assert_eq!(shape("PREPARE TRANSACTION 'x'"), Shape::Commit);
+        assert_eq!(shape("COMMIT; SELECT 1"), Shape::Other);
+        assert_eq!(shape("BEGIN READ ONLY"), Shape::BeginReadOnly);
+        assert_eq!(
+            shape("START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
+            Shape::BeginReadOnly
+        );
+        assert_eq!(shape("BEGIN READ ONLY; SELECT 1"), Shape::Other);
+        assert_eq!(shape("BEGIN READ WRITE"), Shape::Other);
+        assert_eq!(shape("DEALLOCATE ALL"), Shape::ForgetsStatements);
+        assert_eq!(shape("SELECT 1; DISCARD ALL; SELECT 2"), Shape::ForgetsStatements);
+        assert_eq!(shape("DEALLOCATE x"), Shape::Deallocate((*b"x").into()));
+        assert_eq!(
+            shape("deallocate PREPARE \"X\"\"y\";"),
+            Shape::Deallocate((*b"X\"y").into())
+        );
+        assert_eq!(shape("DEALLOCATE a; DEALLOCATE b"), Shape::Other);
+    }
+
+    #[test]
+    fn only_what_cannot_write_goes_to_replicas() {
+        for text in [
+            "SELECT 1",
+            "(SELECT a FROM t) UNION (VALUES (1))",
+            "TABLE t",
+            "WITH x AS (SELECT 1) SELECT * FROM x;",
+        ] {
+            assert_eq!(shape(text), Shape::ReadOnly, "{text}");
+        }
+        for text in [
+            "SELECT 1; SELECT 2",
+            "SELECT * FROM t FOR UPDATE",
+            "SELECT * FROM t FOR NO KEY UPDATE",
+            "SELECT * FROM t FOR KEY SHARE",
+            "SELECT 1 INTO t",
+            "SELECT f()",
+            "SELECT nextval('s')",
+            "SELECT lastval()",
+            "SELECT pg_notify('a', 'b')",
+            "SELECT pg_advisory_xact_lock(1)",
+            "SELECT pg_is_in_recovery()",
+            "WITH x AS (DELETE FROM t RETURNING 1) SELECT * FROM x",
+            "SHOW transaction_read_only",
+            "EXPLAIN SELECT 1",
+            "INSERT INTO t VALUES (1)",
+        ] {
+            assert_ne!(shape(text), Shape::ReadOnly, "{text}");
+        }
     }
 }

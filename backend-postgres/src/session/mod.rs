@@ -5,6 +5,7 @@
 
 pub mod classify;
 mod functions;
+mod lexer;
 pub mod overlay;
 pub mod parameters;
 pub(crate) mod pending;
