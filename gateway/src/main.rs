@@ -1,1 +1,30 @@
-fn main() {}
+//! The binary `weir`: command line, composition of the crates, start and stop. No protocol and no pool logic.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod cli;
+mod logging;
+mod serve;
+mod usable;
+
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+
+/// As clap's own: the command line, or what stands for it in the environment, is wrong.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let Cli { command } = cli::parse();
+    match command {
+        Command::Check(args) => check::run(&args),
+        Command::Serve(args) => match logging::start(args.log_format, args.log_level.as_deref()) {
+            Ok(()) => serve::run(&args),
+            Err(error) => {
+                eprintln!("weir: {error}");
+                ExitCode::from(WRONG_USAGE)
+            }
+        },
+    }
+}

@@ -1,0 +1,143 @@
+//! The certificate of a listener: read at the start, and again when its files have changed.
+//!
+//! Invariant: only material that has been checked is ever presented. A renewed certificate that is wrong (its key
+//! missing, expired) is logged, and the old one stays.
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::{error, info};
+use weir_config::model::{ListenerTls, ListenerTlsMode, SecretSource};
+use weir_core::net::tls::{ClientCertificates, Pem, Reloadable, ServerTls, ServerTlsSettings, TlsVersions};
+use weir_postgres::FrontendTls;
+
+/// How often files are looked at. Certificates are renewed days before they expire, so a minute is soon enough.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What clients of PostgreSQL name when they start with TLS at once.
+const ALPN: &[u8] = b"postgresql";
+
+/// Material and the settings it was made of.
+struct Loaded {
+    settings: ServerTlsSettings,
+    tls: ServerTls,
+}
+
+/// The listener's TLS, followed by a task for as long as the listener lives.
+///
+/// # Errors
+/// Which setting cannot be used, and why.
+pub(super) async fn open(listener: &str, tls: &ListenerTls) -> Result<FrontendTls, String> {
+    let Loaded { settings, tls: first } = load(listener.to_owned(), tls.clone()).await?;
+    let material = Arc::new(Reloadable::new(first));
+    if is_in_files(tls) {
+        tokio::spawn(follow(
+            listener.to_owned(),
+            tls.clone(),
+            settings,
+            Arc::downgrade(&material),
+        ));
+    }
+    Ok(FrontendTls {
+        material,
+        mode: tls.mode,
+    })
+}
+
+async fn follow(
+    listener: String,
+    tls: ListenerTls,
+    mut settings: ServerTlsSettings,
+    material: std::sync::Weak<Reloadable<ServerTls>>,
+) {
+    let mut failed = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let loaded = load(listener.clone(), tls.clone()).await;
+        let Some(material) = material.upgrade() else { return };
+        match loaded {
+            Ok(loaded) if loaded.settings != settings => {
+                settings = loaded.settings;
+                material.replace(loaded.tls);
+                failed = None;
+                info!(listener, "certificate replaced");
+            }
+            Ok(_) => failed = None,
+            // The same failure is told once.
+            Err(reason) if failed.as_ref() == Some(&reason) => {}
+            Err(reason) => {
+                error!(
+                    listener,
+                    reason, "the renewed certificate cannot be used; the old one stays"
+                );
+                failed = Some(reason);
+            }
+        }
+    }
+}
+
+/// Files and key derivation block: off the threads that serve.
+async fn load(listener: String, tls: ListenerTls) -> Result<Loaded, String> {
+    let loaded = tokio::task::spawn_blocking(move || {
+        let settings = settings(&listener, &tls)?;
+        let tls = ServerTls::new(&settings).map_err(|error| error.to_string())?;
+        Ok(Loaded { settings, tls })
+    });
+    loaded
+        .await
+        .unwrap_or_else(|_| Err("reading the certificate broke off".to_owned()))
+}
+
+fn settings(listener: &str, tls: &ListenerTls) -> Result<ServerTlsSettings, String> {
+    let secret = |source: &SecretSource, key: &str| {
+        source
+            .resolve()
+            .map_err(|error| format!("{}: {error}", origin(listener, key)))
+    };
+    let pem = |source: &SecretSource, key: &str| {
+        secret(source, key).map(|text| Pem::new(origin(listener, key), text.expose().as_bytes()))
+    };
+    let root = tls
+        .client_root_certificate
+        .as_ref()
+        .map(|root| pem(root, "sslrootcert"))
+        .transpose()?;
+    Ok(ServerTlsSettings {
+        certificate: pem(&tls.certificate, "sslcert")?,
+        key: pem(&tls.key, "sslkey")?,
+        passphrase: tls
+            .key_password
+            .as_ref()
+            .map(|password| secret(password, "sslpassword"))
+            .transpose()?,
+        client_certificates: client_certificates(tls.mode, root),
+        alpn: vec![ALPN.to_vec()],
+        versions: TlsVersions::All,
+    })
+}
+
+/// A root without a verify mode still lets users log in with a certificate.
+fn client_certificates(mode: ListenerTlsMode, root: Option<Pem>) -> ClientCertificates {
+    match (mode, root) {
+        (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, Some(root)) => {
+            ClientCertificates::Required(root)
+        }
+        (_, Some(root)) => ClientCertificates::Optional(root),
+        (_, None) => ClientCertificates::Ignored,
+    }
+}
+
+fn origin(listener: &str, key: &str) -> String {
+    format!("listener {listener}, ssl_configuration.{key}")
+}
+
+fn is_in_files(tls: &ListenerTls) -> bool {
+    let all = [
+        Some(&tls.certificate),
+        Some(&tls.key),
+        tls.key_password.as_ref(),
+        tls.client_root_certificate.as_ref(),
+    ];
+    all.into_iter()
+        .flatten()
+        .any(|source| matches!(source, SecretSource::File(_)))
+}

@@ -1,0 +1,136 @@
+//! `health_check` of a source: its statement, run at its interval over the control plane, and a log line when the answer
+//! changes. Hasura's words: OK, TIMEOUT, FAILED (the statement failed), ERROR (no connection).
+//!
+//! Only tells; whether a pool is up is the pool's own knowledge.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tracing::{info, warn};
+use weir_config::model::{HealthCheck, PostgresConnection};
+use weir_postgres::{
+    control::{self, ControlPool},
+    login::server::Opener,
+};
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Health {
+    Ok,
+    Timeout(Duration),
+    Failed(String),
+    Error(String),
+}
+
+/// Watches a source until the task is dropped.
+pub(super) async fn watch(source: String, connection: PostgresConnection, check: HealthCheck) {
+    let name = vec![("application_name", "weir health check".to_owned())];
+    let opener = Arc::new(Opener::new(connection, Vec::new()));
+    // A little longer than the check itself, so that it is the check's limit that is reported.
+    let pool = ControlPool::new(opener, name, 1, check.timeout + Duration::from_secs(1));
+    let mut last = None;
+    loop {
+        let health = with_retries(&check, || once(&pool, &check)).await;
+        if changed(last.as_ref(), &health) {
+            tell(&source, &health);
+        }
+        last = Some(health);
+        tokio::time::sleep(check.interval).await;
+    }
+}
+
+/// The first good answer, or the last bad one.
+async fn with_retries<F: Future<Output = Health>>(check: &HealthCheck, once: impl Fn() -> F) -> Health {
+    let mut health = once().await;
+    for _ in 0..check.retries {
+        if health == Health::Ok {
+            break;
+        }
+        tokio::time::sleep(check.retry_interval).await;
+        health = once().await;
+    }
+    health
+}
+
+async fn once(pool: &ControlPool, check: &HealthCheck) -> Health {
+    let asked = async {
+        let client = pool.client().await.map_err(|error| Health::Error(error.to_string()))?;
+        let answer = client.simple_query(&check.sql).await;
+        answer.map_err(|error| Health::Failed(control::open_error(&error).to_string()))
+    };
+    match tokio::time::timeout(check.timeout, asked).await {
+        Ok(Ok(_)) => Health::Ok,
+        Ok(Err(health)) => health,
+        Err(_) => Health::Timeout(check.timeout),
+    }
+}
+
+/// Another status, or the first one if it is bad. Another text of the same status is no news.
+fn changed(last: Option<&Health>, now: &Health) -> bool {
+    match last {
+        Some(last) => std::mem::discriminant(last) != std::mem::discriminant(now),
+        None => *now != Health::Ok,
+    }
+}
+
+fn tell(source: &str, health: &Health) {
+    match health {
+        Health::Ok => info!(source, status = "OK", "health check"),
+        Health::Timeout(limit) => warn!(
+            source,
+            status = "TIMEOUT",
+            timeout = limit.as_secs_f64(),
+            "health check"
+        ),
+        Health::Failed(reason) => warn!(source, status = "FAILED", reason, "health check"),
+        Health::Error(reason) => warn!(source, status = "ERROR", reason, "health check"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn check(retries: u32) -> HealthCheck {
+        HealthCheck {
+            sql: "SELECT 1".to_owned(),
+            interval: Duration::from_secs(15),
+            retries,
+            retry_interval: Duration::from_millis(1),
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_is_unhealthy_only_after_its_retries() {
+        let asked = Cell::new(0);
+        let third_time_lucky = || {
+            asked.set(asked.get() + 1);
+            let health = if asked.get() == 3 {
+                Health::Ok
+            } else {
+                Health::Error("down".to_owned())
+            };
+            std::future::ready(health)
+        };
+        assert_eq!(with_retries(&check(3), third_time_lucky).await, Health::Ok);
+        assert_eq!(asked.get(), 3);
+        asked.set(3);
+        assert_eq!(
+            with_retries(&check(2), third_time_lucky).await,
+            Health::Error("down".to_owned())
+        );
+        assert_eq!(asked.get(), 6);
+    }
+
+    #[test]
+    fn only_changes_are_told() {
+        let down = Health::Error("connection refused".to_owned());
+        assert!(!changed(None, &Health::Ok));
+        assert!(changed(None, &down));
+        assert!(changed(Some(&down), &Health::Ok));
+        assert!(!changed(Some(&down), &Health::Error("no route".to_owned())));
+        assert!(changed(Some(&down), &Health::Timeout(Duration::from_secs(1))));
+    }
+}
