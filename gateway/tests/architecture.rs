@@ -354,14 +354,10 @@ fn rules_of(text: &str) -> BTreeSet<String> {
     rules
 }
 
-/// A known crate, or something of the same file: a submodule, an enum.
+/// A known crate, a submodule of the same file, or a type that is in scope already (`use State::*`).
 fn is_allowed_in_pure_code(first: &str, code: &str) -> bool {
-    let own = [
-        format!("mod {first};"),
-        format!("enum {first} {{"),
-        format!("enum {first}<"),
-    ];
-    PURE_IMPORTS.contains(&first) || first.starts_with('{') || own.iter().any(|own| code.contains(own.as_str()))
+    let is_type = first.starts_with(|c: char| c.is_ascii_uppercase() || c == '{');
+    is_type || PURE_IMPORTS.contains(&first) || code.contains(&format!("mod {first};"))
 }
 
 fn is_pure(path: &Path) -> bool {
