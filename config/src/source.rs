@@ -1,15 +1,16 @@
 //! The list of sources: each is read on its own, and what is wrong with one never touches another.
 
 mod configuration;
+mod effective;
 mod mssql;
 mod overlay;
 mod postgres;
 
 pub(crate) use configuration::database_names;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::path::Path;
 
-use weir_core::settings::{Origins, Timeouts};
+use effective::{Body, Layers};
 
 use crate::{
     context::Context,
@@ -19,7 +20,7 @@ use crate::{
     health_check,
     layer::Layer,
     model::{Definition, InconsistentSource, Source, SourceKind},
-    pool::{Instances, announce},
+    pool::Instances,
     problem::{Place, Subject},
     quote::shorten,
     scalars::{self, Located},
@@ -230,36 +231,18 @@ impl Reader<'_, '_, '_> {
             "citus" => SourceKind::Citus,
             "cockroach" => SourceKind::Cockroach,
             "mssql" => SourceKind::Mssql,
-            // Names of data connectors are the user's own choice, so that only near misses can be called mistakes.
             other => {
-                let known = [
-                    "postgres",
-                    "postgresql",
-                    "citus",
-                    "cockroach",
-                    "cockroachdb",
-                    "mssql",
-                    "alloydb",
-                    "sqlserver",
-                ];
-                let connectors = other.starts_with("my") || other == "mongo" || other == "sqlite";
-                let Some(nearest) = suggest::nearest(other, known).filter(|_| !connectors) else {
-                    let shown = if scalars::is_written(node) {
-                        shorten(other)
-                    } else {
-                        "another".to_owned()
-                    };
-                    return Some(Kind::Foreign(shown));
+                let shown = if scalars::is_written(node) {
+                    shorten(other)
+                } else {
+                    "another".to_owned()
                 };
-                let meant = match nearest {
-                    "postgresql" | "alloydb" => "postgres",
-                    "cockroachdb" => "cockroach",
-                    "sqlserver" => "mssql",
-                    kind => kind,
+                let Some(meant) = misspelt_kind(other) else {
+                    return Some(Kind::Foreign(shown));
                 };
                 self.cx.error(
                     &node.place,
-                    format!("kind: \"{}\" is not known, did you mean `{meant}`?", shorten(other)),
+                    format!("kind: \"{shown}\" is not known, did you mean `{meant}`?"),
                 );
                 return None;
             }
@@ -335,13 +318,14 @@ impl Reader<'_, '_, '_> {
         fields: Fields<'_>,
     ) -> (Option<Vec<Located<String>>>, Option<Source>) {
         let overlay = self.gateway.overlay(name);
-        let own_health_check = fields
+        let overlay_names = overlay.and_then(|overlay| overlay.database_names.clone());
+        let health_check = fields
             .get("health_check")
-            .map(|node| (health_check::read(self.cx, node), &node.place));
+            .and_then(|node| health_check::read(self.cx, node).map(|found| Located::new(found, &node.place)));
         configuration::check_customization(self.cx, fields);
         configuration::check_query_tags(self.cx, fields);
         let Some(configuration) = fields.required(self.cx, "configuration", "the source") else {
-            return (overlay.and_then(|overlay| overlay.database_names.clone()), None);
+            return (overlay_names, None);
         };
         let mut configuration = configuration.clone();
         if let Some(over) = overlay.and_then(|overlay| overlay.configuration) {
@@ -349,153 +333,63 @@ impl Reader<'_, '_, '_> {
         }
         let Some(configuration) = Fields::of(self.cx, &configuration, "configuration", configuration::keys(kind))
         else {
-            return (overlay.and_then(|overlay| overlay.database_names.clone()), None);
+            return (overlay_names, None);
         };
         let inline = configuration::inline(self.cx, configuration);
-        let database_names = overlay
-            .and_then(|overlay| overlay.database_names.clone())
-            .or(inline.database_names);
+        let names = overlay_names.or(inline.database_names);
         let layers = Layers {
             overlay: overlay.map(|overlay| &overlay.layer),
             inline: &inline.layer,
             defaults: &self.gateway.defaults,
         };
-        let definition = match kind {
-            SourceKind::Mssql => mssql::read(self.cx, configuration, &layers, self.instances)
-                .map(|source| Definition::Mssql(Box::new(source))),
-            _ => postgres::read(self.cx, configuration, &layers, self.instances)
-                .map(|source| Definition::Postgres(Box::new(source))),
-        };
-        let mut origins = BTreeMap::new();
-        if let Some(place) = database_names
+        let definition = self.definition(kind, configuration, &layers);
+        let names_place = names
             .as_ref()
             .and_then(|names| names.first())
-            .map(|first| &first.place)
-        {
-            origins.insert("database_names".to_owned(), place.to_string());
-        }
-        let mut effective = Effective {
-            cx: self.cx,
-            layers: &layers,
-            origins,
-        };
-        layers.announce(
-            effective.cx,
-            "health_check",
-            |layer| &layer.health_check,
-            own_health_check.as_ref().map(|(_, place)| *place),
-        );
-        let health_check = match (
-            layers.overlay_or_inline(|layer| &layer.health_check),
-            own_health_check,
-            &layers.defaults.health_check,
-        ) {
-            (Some(found), _, _) => Some(found.value.clone()),
-            (None, Some((own, _)), _) => own,
-            (None, None, default) => default.as_ref().map(|found| found.value.clone()),
-        };
-        let source = definition.map(|definition| Source {
-            name: name.to_owned(),
-            database_names: Vec::new(),
-            kind,
-            definition,
-            timeouts: effective.timeouts(),
-            replica_routing: effective
-                .pick("read_replica_routing", |layer| &layer.read_replica_routing)
-                .unwrap_or_default(),
-            session_state: effective
-                .pick("session_state", |layer| &layer.session_state)
-                .unwrap_or_default(),
-            // That of `defaults` is the limit of the whole process.
-            max_client_connections: layers
-                .overlay_or_inline(|layer| &layer.max_client_connections)
-                .map(|found| {
-                    effective
-                        .origins
-                        .insert("max_client_connections".to_owned(), found.place.to_string());
-                    found.value
-                }),
-            health_check,
-            startup_parameters: effective
-                .pick("startup_parameters", |layer| &layer.startup_parameters)
-                .unwrap_or_default(),
-            application_name: effective.pick("application_name", |layer| &layer.application_name),
-            caching: effective.pick("caching", |layer| &layer.caching).unwrap_or_default(),
-            origins: Origins(Arc::new(effective.origins)),
+            .map(|first| first.place.clone());
+        let source = definition.map(|definition| {
+            let body = Body {
+                name: name.to_owned(),
+                kind,
+                definition,
+                health_check,
+                names_place,
+            };
+            effective::assemble(self.cx, &layers, body)
         });
-        (database_names, source)
-    }
-}
-
-/// The three places of the gateway's own settings, strongest first.
-struct Layers<'l> {
-    overlay: Option<&'l Layer>,
-    inline: &'l Layer,
-    defaults: &'l Layer,
-}
-
-impl Layers<'_> {
-    /// The strongest value.
-    fn first<T>(&self, field: impl Fn(&Layer) -> &Option<Located<T>>) -> Option<&Located<T>> {
-        self.overlay_or_inline(&field).or(field(self.defaults).as_ref())
+        (names, source)
     }
 
-    /// Says so when a value stands in two places that are the source's own; `hasura` is where Hasura's key stands.
-    fn announce<T>(
-        &self,
-        cx: &mut Context<'_>,
-        name: &str,
-        field: impl Fn(&Layer) -> &Option<Located<T>>,
-        hasura: Option<&Place>,
-    ) {
-        let ours = [
-            self.overlay.and_then(|layer| field(layer).as_ref()),
-            field(self.inline).as_ref(),
-        ];
-        let mut places = ours.into_iter().flatten().map(|found| &found.place).chain(hasura);
-        if let (Some(strongest), Some(hidden)) = (places.next(), places.next()) {
-            announce(cx, name, strongest, hidden);
+    fn definition(&mut self, kind: SourceKind, configuration: Fields<'_>, layers: &Layers<'_>) -> Option<Definition> {
+        match kind {
+            SourceKind::Mssql => {
+                let source = mssql::read(self.cx, configuration, layers, self.instances)?;
+                Some(Definition::Mssql(Box::new(source)))
+            }
+            SourceKind::Postgres | SourceKind::Citus | SourceKind::Cockroach => {
+                let source = postgres::read(self.cx, configuration, layers, self.instances)?;
+                Some(Definition::Postgres(Box::new(source)))
+            }
         }
     }
-
-    /// The strongest value that is the source's own.
-    fn overlay_or_inline<T>(&self, field: impl Fn(&Layer) -> &Option<Located<T>>) -> Option<&Located<T>> {
-        self.overlay
-            .and_then(|layer| field(layer).as_ref())
-            .or(field(self.inline).as_ref())
-    }
 }
 
-/// Picks values and remembers where they came from.
-struct Effective<'l, 'a> {
-    cx: &'l mut Context<'a>,
-    layers: &'l Layers<'l>,
-    origins: BTreeMap<String, String>,
-}
-
-impl Effective<'_, '_> {
-    fn pick<T: Clone>(&mut self, name: &str, field: impl Fn(&Layer) -> &Option<Located<T>>) -> Option<T> {
-        let found = self.layers.first(&field)?;
-        self.layers.announce(self.cx, name, &field, None);
-        self.origins.insert(name.to_owned(), found.place.to_string());
-        Some(found.value.clone())
+/// The kind that was probably meant. Names of data connectors are the user's own choice, so that only near misses can be
+/// called mistakes.
+fn misspelt_kind(text: &str) -> Option<&'static str> {
+    const MEANT: [(&str, &str); 8] = [
+        ("postgres", "postgres"),
+        ("postgresql", "postgres"),
+        ("alloydb", "postgres"),
+        ("citus", "citus"),
+        ("cockroach", "cockroach"),
+        ("cockroachdb", "cockroach"),
+        ("mssql", "mssql"),
+        ("sqlserver", "mssql"),
+    ];
+    if text.starts_with("my") || text == "sqlite" {
+        return None;
     }
-
-    fn timeouts(&mut self) -> Timeouts {
-        Timeouts {
-            query: self.pick("query_timeout", |layer| &layer.query_timeout).flatten(),
-            idle_in_transaction: self
-                .pick("idle_in_transaction_timeout", |layer| {
-                    &layer.idle_in_transaction_timeout
-                })
-                .flatten(),
-            transaction: self
-                .pick("transaction_timeout", |layer| &layer.transaction_timeout)
-                .flatten(),
-            client_idle: self
-                .pick("client_idle_timeout", |layer| &layer.client_idle_timeout)
-                .flatten(),
-            ..Timeouts::default()
-        }
-    }
+    let nearest = suggest::nearest(text, MEANT.map(|(word, _)| word))?;
+    MEANT.iter().find(|(word, _)| *word == nearest).map(|(_, kind)| *kind)
 }

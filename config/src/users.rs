@@ -64,29 +64,35 @@ fn one(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<User> {
     let certificate = fields
         .get("certificate")
         .map(|node| certificate(cx, node, name.as_deref().unwrap_or_default()));
-    if password.is_none() && !matches!(certificate, Some(None | Some(Some(_)))) {
+    // A password or certificate that is wrong has been reported as such.
+    if password.is_none() && matches!(certificate, None | Some(Some(None))) {
         cx.error(fields.place(), "the user has neither a password nor a certificate");
     }
-    let user_sources = match fields.get("sources") {
-        Some(node) => user_sources(cx, node, sources),
-        None => {
-            cx.warn(
-                fields.place(),
-                "the user has no sources, so that it can connect to none: list them, or write sources: \"*\"",
-            );
-            Some(UserSources::Named(Vec::new()))
-        }
-    };
+    let allowed = allowed_sources(cx, fields, sources);
     let role = match fields.get("role") {
         Some(node) => scalars::name(cx, "role", node),
         None => Some("user".to_owned()),
     };
-    let read_only = fields
-        .get("read_only")
-        .map(|node| scalars::boolean(cx, "read_only", node).unwrap_or(true));
-    let pool_mode = fields
-        .get("pool_mode")
-        .and_then(|node| scalars::word(cx, "pool_mode", node, words::POOL_MODES));
+    let overrides = overrides(cx, fields);
+    let user = User {
+        name: name?,
+        password: match password {
+            Some(password) => Some(password?),
+            None => None,
+        },
+        certificate: certificate.flatten().flatten(),
+        sources: allowed?,
+        role: role?,
+        ..overrides
+    };
+    if let Some(node) = fields.get("password") {
+        note_verifier(cx, &node.place, &user, sources);
+    }
+    Some(user)
+}
+
+/// A user of whom only the limits and overrides are known. What is wrong is reported, which keeps the user out.
+fn overrides(cx: &mut Context<'_>, fields: Fields<'_>) -> User {
     let pool_timeout = fields.any("pool_timeout").and_then(|node| match node.is_null() {
         true => Some(None),
         false => scalars::seconds(cx, "pool_timeout", node, 0.0).map(Some),
@@ -97,15 +103,18 @@ fn one(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<User> {
             .and_then(|node| scalars::integer(cx, key, node, 1..=u32::MAX))
     };
     let (max_client_connections, max_connections) = (limit("max_client_connections"), limit("max_connections"));
-    let user = User {
-        name: name?,
-        password: match password {
-            Some(password) => Some(password?),
-            None => None,
-        },
-        certificate: certificate.flatten().flatten(),
-        sources: user_sources?,
-        role: role?,
+    let read_only = fields
+        .get("read_only")
+        .and_then(|node| scalars::boolean(cx, "read_only", node));
+    let pool_mode = fields
+        .get("pool_mode")
+        .and_then(|node| scalars::word(cx, "pool_mode", node, words::POOL_MODES));
+    User {
+        name: String::new(),
+        password: None,
+        certificate: None,
+        sources: UserSources::Named(Vec::new()),
+        role: String::new(),
         read_only: read_only.unwrap_or(false),
         pool_mode,
         query_timeout: layer::limit(cx, fields, "query_timeout").map(|found| found.value),
@@ -113,11 +122,7 @@ fn one(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<User> {
         caching: fields.get("caching").and_then(|node| layer::caching(cx, node)),
         max_client_connections,
         max_connections,
-    };
-    if let Some(place) = fields.get("password").map(|node| &node.place) {
-        note_verifier(cx, place, &user, sources);
     }
-    Some(user)
 }
 
 /// A password or verifier; one that is known now is checked now.
@@ -162,17 +167,21 @@ fn certificate(cx: &mut Context<'_>, node: &Node, user: &str) -> Option<Option<S
     }
 }
 
-fn user_sources(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<UserSources> {
-    match &node.value {
-        Value::List(_) => {}
-        _ => {
-            let text = scalars::text(cx, "sources", node)?;
-            if text == "*" {
-                return Some(UserSources::All);
-            }
-            cx.error(&node.place, "sources must be a list of names or \"*\"");
-            return None;
+fn allowed_sources(cx: &mut Context<'_>, fields: Fields<'_>, sources: &Sources) -> Option<UserSources> {
+    let Some(node) = fields.get("sources") else {
+        let advice = "list them, or write sources: \"*\"";
+        cx.warn(
+            fields.place(),
+            format!("the user has no sources, so that it can connect to none: {advice}"),
+        );
+        return Some(UserSources::Named(Vec::new()));
+    };
+    if !matches!(node.value, Value::List(_)) {
+        if scalars::text(cx, "sources", node)? == "*" {
+            return Some(UserSources::All);
         }
+        cx.error(&node.place, "sources must be a list of names or \"*\"");
+        return None;
     }
     let names = scalars::names(cx, "sources", node)?;
     let mut known = Vec::new();

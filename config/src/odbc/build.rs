@@ -30,7 +30,7 @@ pub(super) fn build(mut keywords: Keywords, dialect: Dialect) -> Result<Parsed, 
             "ClientKey is given without ClientCertificate",
         ));
     }
-    let endpoint = MssqlEndpoint {
+    let mut endpoint = MssqlEndpoint {
         host,
         port,
         instance,
@@ -43,45 +43,52 @@ pub(super) fn build(mut keywords: Keywords, dialect: Dialect) -> Result<Parsed, 
         client_certificate: certificate.map(|certificate| (certificate, key)),
         application_name: keywords.take(Keyword::ApplicationName),
         workstation_id: keywords.take(Keyword::Workstation),
-        application_intent: word(&mut keywords, Keyword::ApplicationIntent, "ApplicationIntent", INTENTS)?
-            .unwrap_or_default(),
+        application_intent: ApplicationIntent::default(),
         multi_subnet_failover: yes(&mut keywords, Keyword::MultiSubnetFailover, "MultiSubnetFailover")?,
         mars: yes(&mut keywords, Keyword::Mars, "MARS_Connection")?,
-        connect_retry_count: number(&mut keywords, Keyword::ConnectRetryCount, "ConnectRetryCount", 0, 255)?
-            .map(|count| u8::try_from(count).unwrap_or(u8::MAX)),
-        connect_retry_interval: seconds(
-            &mut keywords,
-            Keyword::ConnectRetryInterval,
-            "ConnectRetryInterval",
-            1,
-            60,
-        )?,
-        keep_alive: seconds(&mut keywords, Keyword::KeepAlive, "KeepAlive", 1, 86_400)?,
-        keep_alive_interval: seconds(
-            &mut keywords,
-            Keyword::KeepAliveInterval,
-            "KeepAliveInterval",
-            1,
-            86_400,
-        )?,
-        ip_address_preference: word(
-            &mut keywords,
-            Keyword::IpAddressPreference,
-            "IpAddressPreference",
-            PREFERENCES,
-        )?
-        .unwrap_or_default(),
+        connect_retry_count: None,
+        connect_retry_interval: None,
+        keep_alive: None,
+        keep_alive_interval: None,
+        ip_address_preference: IpAddressPreference::default(),
         language: keywords.take(Keyword::Language),
-        connect_timeout: seconds(&mut keywords, Keyword::ConnectTimeout, "Connection Timeout", 0, 86_400)?
-            .filter(|timeout| !timeout.is_zero()),
-        packet_size: number(&mut keywords, Keyword::PacketSize, "Packet Size", 512, 32_767)?
-            .map(|size| u16::try_from(size).unwrap_or(u16::MAX)),
+        connect_timeout: None,
+        packet_size: None,
     };
+    tune(&mut endpoint, &mut keywords)?;
     Ok(Parsed {
         endpoint,
         remarks: keywords.remarks,
     })
 }
+
+/// The keywords with a bounded number or a fixed word. Bounds: learn.microsoft.com, "DSN and Connection String Keywords".
+fn tune(endpoint: &mut MssqlEndpoint, keywords: &mut Keywords) -> Result<(), ConnectionStringError> {
+    use Keyword::{ConnectRetryCount, ConnectRetryInterval, ConnectTimeout, KeepAlive, KeepAliveInterval, PacketSize};
+
+    endpoint.application_intent =
+        word(keywords, Keyword::ApplicationIntent, "ApplicationIntent", INTENTS)?.unwrap_or_default();
+    endpoint.ip_address_preference = word(
+        keywords,
+        Keyword::IpAddressPreference,
+        "IpAddressPreference",
+        PREFERENCES,
+    )?
+    .unwrap_or_default();
+    let retries = number(keywords, ConnectRetryCount, "ConnectRetryCount", 0, 255)?;
+    endpoint.connect_retry_count = retries.and_then(|count| u8::try_from(count).ok());
+    endpoint.connect_retry_interval = seconds(keywords, ConnectRetryInterval, "ConnectRetryInterval", 1, 60)?;
+    endpoint.keep_alive = seconds(keywords, KeepAlive, "KeepAlive", 1, DAY)?;
+    endpoint.keep_alive_interval = seconds(keywords, KeepAliveInterval, "KeepAliveInterval", 1, DAY)?;
+    let timeout = seconds(keywords, ConnectTimeout, "Connection Timeout", 0, DAY)?;
+    endpoint.connect_timeout = timeout.filter(|timeout| !timeout.is_zero());
+    let size = number(keywords, PacketSize, "Packet Size", 512, 32_767)?;
+    endpoint.packet_size = size.and_then(|size| u16::try_from(size).ok());
+    Ok(())
+}
+
+/// Seconds of a day.
+const DAY: u32 = 86_400;
 
 /// `tcp:host\instance,port`
 fn server_parts(text: &str) -> Result<(String, Option<String>, Option<u16>), ConnectionStringError> {

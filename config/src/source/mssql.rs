@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Layers;
+use super::effective::Layers;
 use crate::{
     context::Context,
     fields::{self, Fields},
@@ -29,7 +29,7 @@ pub(super) fn read(
     layers: &Layers<'_>,
     instances: Instances,
 ) -> Option<MssqlSource> {
-    if let Some(found) = layers.overlay_or_inline(|layer| &layer.auth_query) {
+    if let Some(found) = layers.own(|layer| &layer.auth_query) {
         cx.warn(
             &found.place,
             "auth_query is ignored: SQL Server keeps no password that a gateway could check",
@@ -138,9 +138,7 @@ impl Own {
     }
 
     fn finish(self, layers: &Layers<'_>, pool: weir_core::settings::PoolSettings) -> MssqlConnection {
-        let over = layers
-            .overlay_or_inline(|layer| &layer.tls)
-            .map(|found| found.value.clone());
+        let over = layers.own(|layer| &layer.tls).map(|found| found.value.clone());
         let default = layers.defaults.tls.as_ref().map(|found| found.value.clone());
         MssqlConnection {
             label: self.address.label,

@@ -1,15 +1,17 @@
 //! `configuration` of the Postgres family.
 
-use super::Layers;
+use weir_core::settings::PoolSettings;
+
+use super::effective::Layers;
 use crate::{
     address,
     context::Context,
     fields::{self, Fields},
     model::{AddressSource, PostgresConnection, PostgresSource, TlsSettings},
     pool::{self, Announce, Instances, PoolLayer},
-    problem::Place,
     quote::shorten,
-    scalars, tls, words,
+    scalars::{self, Located},
+    tls, words,
     yaml::Node,
 };
 
@@ -63,7 +65,7 @@ pub(super) fn read(
 struct Own {
     address: address::Address,
     pool: PoolLayer,
-    tls: Option<(TlsSettings, Place)>,
+    tls: Option<Located<TlsSettings>>,
     isolation_level: Option<crate::model::IsolationLevel>,
     use_prepared_statements: bool,
 }
@@ -81,7 +83,7 @@ impl Own {
             None => Some(PoolLayer::default()),
         };
         let tls = match fields.get("ssl_configuration") {
-            Some(node) => tls::read(cx, node).map(|tls| Some((tls, node.place.clone()))),
+            Some(node) => tls::read(cx, node).map(|tls| Some(Located::new(tls, &node.place))),
             None => Some(None),
         };
         let isolation_level = match fields.get("isolation_level") {
@@ -121,7 +123,7 @@ impl Reader<'_, '_> {
             &self.layers.defaults.pool,
         ];
         let pool = pool::resolve(self.cx, &layers, self.instances, Announce::First(3));
-        self.finish(own, pool)
+        self.finish(own, pool, Announce::First(3))
     }
 
     /// A replica or a member of the connection set: a pool of its own.
@@ -144,30 +146,27 @@ impl Reader<'_, '_> {
             &self.layers.defaults.pool,
         ];
         let pool = pool::resolve(self.cx, &layers, self.instances, Announce::Nothing);
-        self.finish(own, pool)
+        self.finish(own, pool, Announce::Nothing)
     }
 
-    fn finish(&mut self, own: Own, pool: weir_core::settings::PoolSettings) -> Option<PostgresConnection> {
-        let over = self
-            .layers
-            .overlay_or_inline(|layer| &layer.tls)
-            .map(|found| (found.value.clone(), found.place.clone()));
-        let default = self
-            .layers
-            .defaults
-            .tls
-            .as_ref()
-            .map(|found| (found.value.clone(), found.place.clone()));
-        let (tls, place) = over
-            .or(own.tls)
-            .or(default)
-            .map_or((None, own.address.place), |(tls, place)| (Some(tls), place));
+    fn finish(&mut self, own: Own, pool: PoolSettings, announce: Announce) -> Option<PostgresConnection> {
+        let tls = match announce {
+            Announce::First(_) => self
+                .layers
+                .with_hasuras(self.cx, "ssl_configuration", |layer| &layer.tls, own.tls),
+            Announce::Nothing => self.layers.own(|layer| &layer.tls).cloned().or(own.tls).or(self
+                .layers
+                .defaults
+                .tls
+                .clone()),
+        };
+        let place = tls.as_ref().map_or(own.address.place, |tls| tls.place.clone());
         let connection = PostgresConnection {
             label: own.address.label,
             address: own.address.source,
             pool,
             isolation_level: own.isolation_level,
-            tls,
+            tls: tls.map(|tls| tls.value),
             use_prepared_statements: own.use_prepared_statements,
         };
         match (connection.resolve(), &connection.address) {
