@@ -289,3 +289,17 @@ fn a_hand_over_costs_the_same_with_ten_thousand_waiters() {
         began.elapsed()
     );
 }
+
+#[test]
+fn a_profiles_number_used_again_has_no_past() {
+    let mut engine = Engine::new(tuning(2), 7);
+    engine.enqueue(A, at(0));
+    let slot = opens(&mut engine)[0];
+    engine.open_failed(slot, Failure::Refused, at(1));
+    assert_eq!(effects(&mut engine), [Effect::Fail(WaiterId(0), FailReason::Refused)]);
+    assert_eq!(engine.trouble_of(A), Some(FailReason::Refused));
+    engine.forget(A);
+    assert_eq!(engine.trouble_of(A), None);
+    engine.enqueue(A, at(2));
+    assert_eq!(opens(&mut engine).len(), 1, "held back by what another profile suffered");
+}
