@@ -39,7 +39,11 @@ pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Po
         name: name.clone(),
         database_names: declared.database_names.clone(),
         primary: pool(&definition.primary, "primary"),
-        replicas: definition.read_replicas.iter().map(|replica| pool(replica, "replica")).collect(),
+        replicas: definition
+            .read_replicas
+            .iter()
+            .map(|replica| pool(replica, "replica"))
+            .collect(),
         named: definition
             .connection_set
             .iter()
@@ -58,7 +62,9 @@ pub fn credentials(metadata: &Metadata, verifiers: &Arc<Verifiers>) -> (Arc<dyn 
     let users = users(&metadata.users, verifiers);
     let mut places: Vec<Arc<dyn Credentials>> = vec![users];
     places.extend(metadata.sources.iter().filter_map(|source| {
-        let weir_config::Definition::Postgres(definition) = &source.definition else { return None };
+        let weir_config::Definition::Postgres(definition) = &source.definition else {
+            return None;
+        };
         auth_query(source, definition, verifiers).map(|place| Arc::new(place) as Arc<dyn Credentials>)
     }));
     let declared = match metadata.users.is_empty() && places.len() == 1 {
@@ -155,8 +161,11 @@ fn with_address(primary: &PostgresConnection, address: &AddressSource) -> Postgr
 
 /// What the source wants set in each of its sessions.
 fn startup_parameters(declared: &Declared, connection: &PostgresConnection) -> Vec<(String, String)> {
-    let mut parameters: Vec<(String, String)> =
-        declared.startup_parameters.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut parameters: Vec<(String, String)> = declared
+        .startup_parameters
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     let mut add = |name: &str, value: &str| {
         if !parameters.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
             parameters.push((name.to_owned(), value.to_owned()));

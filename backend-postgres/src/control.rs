@@ -82,14 +82,22 @@ impl ManageConnection for Manager {
     type Error = OpenError;
 
     async fn connect(&self) -> Result<Client, OpenError> {
-        let parameters: Vec<_> = self.parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let parameters: Vec<_> = self
+            .parameters
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         self.opener.open_typed(&parameters).await.inspect_err(|error| {
             self.failures.send_replace(Some(error.clone()));
         })
     }
 
     async fn is_valid(&self, client: &mut Client) -> Result<(), OpenError> {
-        client.simple_query("").await.map(drop).map_err(|error| open_error(&error))
+        client
+            .simple_query("")
+            .await
+            .map(drop)
+            .map_err(|error| open_error(&error))
     }
 
     fn has_broken(&self, client: &mut Client) -> bool {

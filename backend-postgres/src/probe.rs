@@ -58,7 +58,9 @@ pub struct Probe {
 impl Probe {
     /// Connections that this role can have open, as far as the server says.
     pub fn usable_connections(&self) -> Option<u32> {
-        let free = self.max_connections.map(|all| all.saturating_sub(self.reserved_connections));
+        let free = self
+            .max_connections
+            .map(|all| all.saturating_sub(self.reserved_connections));
         match (free, self.role_limit) {
             (Some(free), Some(limit)) => Some(free.min(limit)),
             (free, limit) => free.or(limit),
@@ -77,7 +79,9 @@ impl Probe {
 /// Why it could not be opened or asked.
 pub async fn probe(connection: &PostgresConnection) -> Result<Probe, OpenError> {
     let limit = connection.pool.connect_timeout;
-    tokio::time::timeout(limit, ask(connection.clone(), limit)).await.map_err(|_| OpenError::TimedOut(limit))?
+    tokio::time::timeout(limit, ask(connection.clone(), limit))
+        .await
+        .map_err(|_| OpenError::TimedOut(limit))?
 }
 
 async fn ask(connection: PostgresConnection, limit: Duration) -> Result<Probe, OpenError> {
@@ -99,7 +103,11 @@ async fn ask(connection: PostgresConnection, limit: Duration) -> Result<Probe, O
         (several, _, _) => several.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
     };
     let number = |text: Option<&str>| text.and_then(|text| text.parse::<u32>().ok());
-    let reserved = if is_superuser { [None, None] } else { [number(main.get(5)), number(main.get(6))] };
+    let reserved = if is_superuser {
+        [None, None]
+    } else {
+        [number(main.get(5)), number(main.get(6))]
+    };
     Ok(Probe {
         server,
         version: version(main.get(0).unwrap_or_default(), main.get(1).unwrap_or_default()),
@@ -110,19 +118,28 @@ async fn ask(connection: PostgresConnection, limit: Duration) -> Result<Probe, O
         max_connections: number(main.get(4)),
         reserved_connections: reserved.into_iter().flatten().sum(),
         // -1, which is no number here, means none.
-        role_limit: [number(further(2)), number(further(3))].into_iter().flatten().min().filter(|_| !is_superuser),
+        role_limit: [number(further(2)), number(further(3))]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|_| !is_superuser),
         connect_time: connected - before,
         round_trip: answered - connected,
     })
 }
 
 async fn first_row(client: &Client, question: &str) -> Result<SimpleQueryRow, OpenError> {
-    let messages = client.simple_query(question).await.map_err(|error| open_error(&error))?;
+    let messages = client
+        .simple_query(question)
+        .await
+        .map_err(|error| open_error(&error))?;
     let rows = messages.into_iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    rows.into_iter().next().ok_or_else(|| OpenError::Unreachable("the server answered with no row".to_owned()))
+    rows.into_iter()
+        .next()
+        .ok_or_else(|| OpenError::Unreachable("the server answered with no row".to_owned()))
 }
 
 /// The short form of `version()`: `PostgreSQL 15.18 (Debian 15.18-0+deb12u1) on x86_64…` says too much.
@@ -139,8 +156,14 @@ mod tests {
 
     #[test]
     fn versions_are_short() {
-        assert_eq!(version("PostgreSQL 15.18 (Debian 15.18-0) on x86_64", "15.18 (Debian 15.18-0)"), "PostgreSQL 15.18");
-        assert_eq!(version("CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu)", "13.0.0"), "CockroachDB CCL v24.1.0");
+        assert_eq!(
+            version("PostgreSQL 15.18 (Debian 15.18-0) on x86_64", "15.18 (Debian 15.18-0)"),
+            "PostgreSQL 15.18"
+        );
+        assert_eq!(
+            version("CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu)", "13.0.0"),
+            "CockroachDB CCL v24.1.0"
+        );
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Greeting clients, through a real listener: drivers that succeed, and peers that must not.
 
+// A test that cannot go on has found a failure.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
@@ -56,7 +59,13 @@ struct Wanted {
 impl Default for Wanted {
     fn default() -> Self {
         Wanted {
-            users: vec![user("ann", "canary-ann"), User { max_client_connections: Some(1), ..user("few", "canary-few") }],
+            users: vec![
+                user("ann", "canary-ann"),
+                User {
+                    max_client_connections: Some(1),
+                    ..user("few", "canary-few")
+                },
+            ],
             auth_query: None,
             tls: None,
             trust_loopback: false,
@@ -87,7 +96,11 @@ fn user(name: &str, password: &str) -> User {
 
 fn address(role: &str, password: &str, port: u16) -> PostgresEndpoint {
     PostgresEndpoint {
-        hosts: vec![Host { name: HostName::Tcp("127.0.0.1".to_owned()), port, address: None }],
+        hosts: vec![Host {
+            name: HostName::Tcp("127.0.0.1".to_owned()),
+            port,
+            address: None,
+        }],
         database: "postgres".to_owned(),
         user: role.to_owned(),
         password: Some(Secret::new(password.to_owned())),
@@ -158,10 +171,18 @@ impl Site {
         let registry = Registry::new();
         let mut entries = HashMap::new();
         for declared in &sources {
-            let Definition::Postgres(definition) = &declared.definition else { unreachable!() };
-            entries.insert(declared.name.clone(), Entry::Ready(weir_postgres::source(declared, definition)));
+            let Definition::Postgres(definition) = &declared.definition else {
+                unreachable!()
+            };
+            entries.insert(
+                declared.name.clone(),
+                Entry::Ready(weir_postgres::source(declared, definition)),
+            );
         }
-        let broken = Entry::Inconsistent { source: "broken".into(), reason: "environment variable 'X' not set".to_owned() };
+        let broken = Entry::Inconsistent {
+            source: "broken".into(),
+            reason: "environment variable 'X' not set".to_owned(),
+        };
         entries.insert("broken".to_owned(), broken);
         registry.replace(entries);
         let metadata = Metadata {
@@ -191,7 +212,10 @@ impl Site {
                 key_password: None,
                 client_root_certificate: Some(secret(&authority.certificate)),
             };
-            FrontendTls { material: Arc::new(Reloadable::new(server_tls(&settings).unwrap())), mode }
+            FrontendTls {
+                material: Arc::new(Reloadable::new(server_tls(&settings).unwrap())),
+                mode,
+            }
         });
         let clients = Clients::new();
         let frontend = PostgresFrontend::new(FrontendSettings {
@@ -206,20 +230,35 @@ impl Site {
         });
         let settings = ListenerSettings {
             name: "pg".into(),
-            endpoints: vec![Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 0 }],
+            endpoints: vec![Endpoint::Tcp {
+                host: "127.0.0.1".to_owned(),
+                port: 0,
+            }],
             proxy_protocol: false,
             max_half_open: 100,
             limits: wanted.limits,
         };
         let listener = Listener::bind(settings, frontend, clients.clone()).await.unwrap();
-        let Bound::Tcp(SocketAddr::V4(bound)) = listener.bound()[0] else { panic!("no address") };
+        let Bound::Tcp(SocketAddr::V4(bound)) = listener.bound()[0] else {
+            panic!("no address")
+        };
         tokio::spawn(listener.serve(std::future::pending()));
-        Site { port: bound.port(), authority, clients, registry }
+        Site {
+            port: bound.port(),
+            authority,
+            clients,
+            registry,
+        }
     }
 
     fn config(&self, user: &str, password: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
-        config.host("127.0.0.1").port(self.port).user(user).password(password).dbname("ledger");
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user(user)
+            .password(password)
+            .dbname("ledger");
         config
     }
 
@@ -235,13 +274,20 @@ impl Site {
     async fn psql(&self, conninfo: &str, query: &str) -> Result<String, String> {
         let output = tokio::process::Command::new("psql")
             .args(["-X", "-A", "-t", "-c", query])
-            .arg(format!("host=127.0.0.1 port={} dbname=ledger user=ann password=canary-ann {conninfo}", self.port))
+            .arg(format!(
+                "host=127.0.0.1 port={} dbname=ledger user=ann password=canary-ann {conninfo}",
+                self.port
+            ))
             .stdin(Stdio::null())
             .output()
             .await
             .expect("psql is installed with the server");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stderr))
+        }
     }
 
     /// Writes the files that libpq wants.
@@ -259,8 +305,9 @@ impl Site {
 }
 
 async fn connect(config: &tokio_postgres::Config) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-    let (client, connection) =
-        tokio::time::timeout(Duration::from_secs(20), config.connect(tokio_postgres::NoTls)).await.expect("an answer")?;
+    let (client, connection) = tokio::time::timeout(Duration::from_secs(20), config.connect(tokio_postgres::NoTls))
+        .await
+        .expect("an answer")?;
     tokio::spawn(connection);
     Ok(client)
 }
@@ -329,12 +376,18 @@ async fn scram(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), password: &st
 async fn drivers_log_in_and_work() {
     let site = Site::start(Wanted::default()).await;
     let client = site.log_in("ann", "canary-ann").await.expect("a login");
-    let row = client.query_one("SELECT current_user::text, 40 + $1::int", &[&2]).await.expect("a row");
+    let row = client
+        .query_one("SELECT current_user::text, 40 + $1::int", &[&2])
+        .await
+        .expect("a row");
     assert_eq!((row.get::<_, &str>(0), row.get::<_, i32>(1)), (ROLE, 42));
     assert_eq!(site.clients.count(), 1);
     // The database behind sees the gateway's own role; the client's name stays with the gateway.
     let server = cluster().admin("postgres").await;
-    let roles = server.query_one("SELECT count(*) FROM pg_roles WHERE rolname = 'ann'", &[]).await.unwrap();
+    let roles = server
+        .query_one("SELECT count(*) FROM pg_roles WHERE rolname = 'ann'", &[])
+        .await
+        .unwrap();
     assert_eq!(roles.get::<_, i64>(0), 0);
 }
 
@@ -357,7 +410,9 @@ async fn the_welcome_has_the_clients_own_settings() {
             .iter()
             .filter(|(kind, _)| *kind == b'S')
             .map(|(_, body)| {
-                let mut texts = body.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned());
+                let mut texts = body
+                    .split(|byte| *byte == 0)
+                    .map(|text| String::from_utf8_lossy(text).into_owned());
                 (texts.next().unwrap(), texts.next().unwrap())
             })
             .collect();
@@ -377,7 +432,13 @@ async fn the_welcome_has_the_clients_own_settings() {
         assert!(kinds.starts_with("RRS") && kinds.ends_with("SKZ"), "{kinds}");
         let key = &messages[messages.len() - 2].1;
         assert_eq!(key.len(), 8, "protocol 3.0 has keys of 4 bytes");
-        stream.write_all(&message(b'Q', b"SELECT current_setting('timezone'), current_setting('extra_float_digits')\0")).await.unwrap();
+        stream
+            .write_all(&message(
+                b'Q',
+                b"SELECT current_setting('timezone'), current_setting('extra_float_digits')\0",
+            ))
+            .await
+            .unwrap();
         loop {
             match read_message(&mut stream).await {
                 (b'D', row) => assert!(String::from_utf8_lossy(&row).contains("Asia/Tokyo")),
@@ -397,17 +458,26 @@ async fn protocol_versions_are_negotiated() {
     let mut stream = site.raw().await;
     stream.write_all(&startup(196_610, &base)).await.unwrap();
     let messages = scram(&mut stream, "canary-ann").await;
-    let key = messages.iter().find(|(kind, _)| *kind == b'K').map(|(_, body)| body.len());
+    let key = messages
+        .iter()
+        .find(|(kind, _)| *kind == b'K')
+        .map(|(_, body)| body.len());
     assert_eq!(key, Some(36));
     // "Grease": version 3.9999 and an option that nobody knows.
     let mut stream = site.raw().await;
     let greased = [&base[..], &[("_pq_.test_protocol_negotiation", "")]].concat();
     stream.write_all(&startup(206_607, &greased)).await.unwrap();
     let (kind, body) = read_message(&mut stream).await;
-    assert_eq!((kind, &body[..]), (b'v', &b"\0\x03\0\x02\0\0\0\x01_pq_.test_protocol_negotiation\0"[..]));
+    assert_eq!(
+        (kind, &body[..]),
+        (b'v', &b"\0\x03\0\x02\0\0\0\x01_pq_.test_protocol_negotiation\0"[..])
+    );
     assert_eq!(scram(&mut stream, "canary-ann").await.last().unwrap().0, b'Z');
     // Others.
-    for (version, words) in [(131_072, "unsupported frontend protocol 2.0"), (262_144, "unsupported frontend protocol 4.0")] {
+    for (version, words) in [
+        (131_072, "unsupported frontend protocol 2.0"),
+        (262_144, "unsupported frontend protocol 4.0"),
+    ] {
         let mut stream = site.raw().await;
         stream.write_all(&startup(version, &base)).await.unwrap();
         let answer = String::from_utf8_lossy(&rest(&mut stream).await).into_owned();
@@ -419,15 +489,33 @@ async fn protocol_versions_are_negotiated() {
 async fn every_failure_looks_the_same() {
     let users = vec![
         user("ann", "canary-ann"),
-        User { password: None, certificate: Some("cert".to_owned()), ..user("cert", "") },
+        User {
+            password: None,
+            certificate: Some("cert".to_owned()),
+            ..user("cert", "")
+        },
         user("broken", "SCRAM-SHA-256$4096:AAAA$BBBB"),
         user("stored", &postgres_protocol::password::scram_sha_256(b"canary-stored")),
     ];
-    let site = Site::start(Wanted { users, ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        users,
+        ..Wanted::default()
+    })
+    .await;
     assert!(site.log_in("stored", "canary-stored").await.is_ok());
-    for (name, password) in [("ann", "wrong"), ("ann", ""), ("nobody", "canary-ann"), ("cert", "x"), ("broken", "x"), ("ANN", "canary-ann")] {
+    for (name, password) in [
+        ("ann", "wrong"),
+        ("ann", ""),
+        ("nobody", "canary-ann"),
+        ("cert", "x"),
+        ("broken", "x"),
+        ("ANN", "canary-ann"),
+    ] {
         let (code, words) = refusal(site.log_in(name, password).await);
-        assert_eq!((code.as_str(), words), ("28P01", format!("password authentication failed for user \"{name}\"")));
+        assert_eq!(
+            (code.as_str(), words),
+            ("28P01", format!("password authentication failed for user \"{name}\""))
+        );
     }
     // Unknown databases and forbidden sources are told only to who is known.
     let mut config = site.config("ann", "wrong");
@@ -445,17 +533,38 @@ async fn wrong_turns_in_the_exchange() {
     let site = Site::start(Wanted::default()).await;
     let begin = startup(196_608, &[("user", "ann"), ("database", "ledger")]);
     let initial = |mechanism: &str, first: &str| {
-        message(b'p', &[mechanism.as_bytes(), b"\0", &(first.len() as u32).to_be_bytes()[..], first.as_bytes()].concat())
+        message(
+            b'p',
+            &[
+                mechanism.as_bytes(),
+                b"\0",
+                &(first.len() as u32).to_be_bytes()[..],
+                first.as_bytes(),
+            ]
+            .concat(),
+        )
     };
     for (name, answer, code) in [
         ("a password in clear", message(b'p', b"canary-ann\0"), "28P01"),
         ("an unknown mechanism", initial("SCRAM-SHA-1", "n,,n=,r=abc"), "28P01"),
-        ("PLUS without TLS", initial("SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,n=,r=abc"), "28P01"),
+        (
+            "PLUS without TLS",
+            initial("SCRAM-SHA-256-PLUS", "p=tls-server-end-point,,n=,r=abc"),
+            "28P01",
+        ),
         ("a query", message(b'Q', b"SELECT 1\0"), "08P01"),
         ("a huge message", vec![b'p', 0x7f, 0xff, 0xff, 0xff], "08P01"),
         ("a negative length", vec![b'p', 0xff, 0xff, 0xff, 0xff], "08P01"),
         ("a length of 3", vec![b'p', 0, 0, 0, 3], "08P01"),
-        ("a nonce of its own", [initial("SCRAM-SHA-256", "n,,n=,r=abc"), message(b'p', format!("c=biws,r=abc,p={}", "A".repeat(43) + "=").as_bytes())].concat(), "28P01"),
+        (
+            "a nonce of its own",
+            [
+                initial("SCRAM-SHA-256", "n,,n=,r=abc"),
+                message(b'p', format!("c=biws,r=abc,p={}", "A".repeat(43) + "=").as_bytes()),
+            ]
+            .concat(),
+            "28P01",
+        ),
     ] {
         let mut stream = site.raw().await;
         stream.write_all(&[&begin[..], &answer].concat()).await.unwrap();
@@ -467,9 +576,17 @@ async fn wrong_turns_in_the_exchange() {
 
 #[tokio::test]
 async fn bytes_behind_the_login_are_not_lost() {
-    let site = Site::start(Wanted { users: Vec::new(), trust_loopback: true, ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        users: Vec::new(),
+        trust_loopback: true,
+        ..Wanted::default()
+    })
+    .await;
     let mut stream = site.raw().await;
-    let all = [startup(196_608, &[("user", "whoever"), ("database", "ledger")]), message(b'Q', b"SELECT 42\0")];
+    let all = [
+        startup(196_608, &[("user", "whoever"), ("database", "ledger")]),
+        message(b'Q', b"SELECT 42\0"),
+    ];
     stream.write_all(&all.concat()).await.unwrap();
     let mut ready = 0;
     while ready < 2 {
@@ -488,14 +605,26 @@ async fn garbage_before_authentication() {
     let long = startup(196_608, &[("user", "ann"), ("options", &"x".repeat(12_000))]);
     for (name, bytes, words) in [
         ("HTTP", b"GET / HTTP/1.1\r\n\r\n".to_vec(), Some("08P01")),
-        ("a length of 2^31-1", vec![0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 0], Some("08P01")),
+        (
+            "a length of 2^31-1",
+            vec![0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 0],
+            Some("08P01"),
+        ),
         ("a length of 0", vec![0; 8], Some("08P01")),
         ("a packet of 12 kB", long, Some("08P01")),
         ("no terminator", vec![0, 0, 0, 9, 0, 3, 0, 0, b'u'], Some("08P01")),
         ("no user", startup(196_608, &[]), Some("28000")),
         ("direct TLS without TLS", vec![0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0], None),
-        ("a short cancel request", vec![0, 0, 0, 12, 4, 210, 22, 46, 0, 0, 0, 1], None),
-        ("a wrong cancel request", vec![0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 0, 0, 0, 1], None),
+        (
+            "a short cancel request",
+            vec![0, 0, 0, 12, 4, 210, 22, 46, 0, 0, 0, 1],
+            None,
+        ),
+        (
+            "a wrong cancel request",
+            vec![0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 0, 0, 0, 1],
+            None,
+        ),
     ] {
         let mut stream = site.raw().await;
         let _ = stream.write_all(&bytes).await;
@@ -506,8 +635,15 @@ async fn garbage_before_authentication() {
         }
     }
     // A peer that says nothing is let go at the deadline.
-    let limits = ListenerLimits { login_timeout: Duration::from_millis(300), ..ListenerLimits::default() };
-    let site = Site::start(Wanted { limits, ..Wanted::default() }).await;
+    let limits = ListenerLimits {
+        login_timeout: Duration::from_millis(300),
+        ..ListenerLimits::default()
+    };
+    let site = Site::start(Wanted {
+        limits,
+        ..Wanted::default()
+    })
+    .await;
     let mut stream = site.raw().await;
     stream.write_all(&[0, 0, 0, 20]).await.unwrap();
     assert!(String::from_utf8_lossy(&rest(&mut stream).await).contains("client_login_timeout"));
@@ -515,7 +651,11 @@ async fn garbage_before_authentication() {
 
 #[tokio::test]
 async fn limits_of_users_and_sources() {
-    let site = Site::start(Wanted { source_limit: Some(2), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        source_limit: Some(2),
+        ..Wanted::default()
+    })
+    .await;
     let few = site.log_in("few", "canary-few").await.expect("the first");
     let (code, _) = refusal(site.log_in("few", "canary-few").await);
     assert_eq!(code, "53300");
@@ -534,12 +674,18 @@ async fn limits_of_users_and_sources() {
 
 #[tokio::test]
 async fn a_cold_source_says_why() {
-    let wrong = Wanted { server: ("canary-wrong".to_owned(), cluster().port), ..Wanted::default() };
+    let wrong = Wanted {
+        server: ("canary-wrong".to_owned(), cluster().port),
+        ..Wanted::default()
+    };
     let site = Site::start(wrong).await;
     let (code, words) = refusal(site.log_in("ann", "canary-ann").await);
     assert_eq!(code, "28P01");
     assert!(words.contains(ROLE), "the database's own words: {words}");
-    let down = Wanted { server: (ROLE_PASSWORD.to_owned(), weir_tests::cluster::free_port()), ..Wanted::default() };
+    let down = Wanted {
+        server: (ROLE_PASSWORD.to_owned(), weir_tests::cluster::free_port()),
+        ..Wanted::default()
+    };
     let site = Site::start(down).await;
     assert_eq!(refusal(site.log_in("ann", "canary-ann").await).0, "08001");
 }
@@ -547,11 +693,18 @@ async fn a_cold_source_says_why() {
 #[tokio::test]
 async fn a_warm_source_lets_in_without_its_database() {
     let private = Cluster::start(Version::Distribution, &[]);
-    let site = Site::start(Wanted { server: (ROLE_PASSWORD.to_owned(), private.port), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        server: (ROLE_PASSWORD.to_owned(), private.port),
+        ..Wanted::default()
+    })
+    .await;
     drop(site.log_in("ann", "canary-ann").await.expect("warm"));
     private.crash();
     let client = site.log_in("ann", "canary-ann").await.expect("the welcome is known");
-    assert!(client.simple_query("SELECT 1").await.is_err(), "only the query needs the database");
+    assert!(
+        client.simple_query("SELECT 1").await.is_err(),
+        "only the query needs the database"
+    );
 }
 
 #[tokio::test]
@@ -565,12 +718,19 @@ async fn cancel_requests_reach_the_query() {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     let error = asked.await.unwrap().expect_err("a cancelled query");
-    assert_eq!(error.code().map(|code| code.code().to_owned()).as_deref(), Some("57014"));
+    assert_eq!(
+        error.code().map(|code| code.code().to_owned()).as_deref(),
+        Some("57014")
+    );
 }
 
 #[tokio::test]
 async fn tls_with_libpq() {
-    let site = Site::start(Wanted { tls: Some(ListenerTlsMode::Optional), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        tls: Some(ListenerTlsMode::Optional),
+        ..Wanted::default()
+    })
+    .await;
     let (folder, _) = site.files("ann");
     let root = folder.path().join("root.crt").display().to_string();
     for conninfo in [
@@ -580,16 +740,38 @@ async fn tls_with_libpq() {
         "sslmode=require channel_binding=disable".to_owned(),
         format!("sslmode=verify-full sslrootcert={root} channel_binding=require"),
     ] {
-        assert_eq!(site.psql(&conninfo, "SELECT 6 * 7").await, Ok("42".to_owned()), "{conninfo}");
+        assert_eq!(
+            site.psql(&conninfo, "SELECT 6 * 7").await,
+            Ok("42".to_owned()),
+            "{conninfo}"
+        );
     }
-    let refused = site.psql("sslmode=require password=wrong", "SELECT 1").await.unwrap_err();
-    assert!(refused.contains("password authentication failed for user \"ann\""), "{refused}");
-    let site = Site::start(Wanted { tls: Some(ListenerTlsMode::Required), ..Wanted::default() }).await;
+    let refused = site
+        .psql("sslmode=require password=wrong", "SELECT 1")
+        .await
+        .unwrap_err();
+    assert!(
+        refused.contains("password authentication failed for user \"ann\""),
+        "{refused}"
+    );
+    let site = Site::start(Wanted {
+        tls: Some(ListenerTlsMode::Required),
+        ..Wanted::default()
+    })
+    .await;
     let refused = site.psql("sslmode=disable", "SELECT 1").await.unwrap_err();
-    assert!(refused.contains("accepts encrypted connections only") && refused.contains("\"pg\""), "{refused}");
+    assert!(
+        refused.contains("accepts encrypted connections only") && refused.contains("\"pg\""),
+        "{refused}"
+    );
     assert_eq!(site.psql("sslmode=allow", "SELECT 1").await, Ok("1".to_owned()));
     let site = Site::start(Wanted::default()).await;
-    assert!(site.psql("sslmode=require", "SELECT 1").await.unwrap_err().contains("does not support SSL"));
+    assert!(
+        site.psql("sslmode=require", "SELECT 1")
+            .await
+            .unwrap_err()
+            .contains("does not support SSL")
+    );
 }
 
 #[tokio::test]
@@ -597,22 +779,49 @@ async fn client_certificates() {
     let mut users = Wanted::default().users;
     users[0].certificate = Some("ann's laptop".to_owned());
     users[0].password = None;
-    let wanted = || Wanted { users: users.clone(), tls: Some(ListenerTlsMode::ClientCertificate), ..Wanted::default() };
+    let wanted = || Wanted {
+        users: users.clone(),
+        tls: Some(ListenerTlsMode::ClientCertificate),
+        ..Wanted::default()
+    };
     let site = Site::start(wanted()).await;
     let (_folder, conninfo) = site.files("ann's laptop");
-    assert_eq!(site.psql(&format!("sslmode=require {conninfo}"), "SELECT 1").await, Ok("1".to_owned()));
+    assert_eq!(
+        site.psql(&format!("sslmode=require {conninfo}"), "SELECT 1").await,
+        Ok("1".to_owned())
+    );
     let (_folder, other) = site.files("bob's laptop");
-    let refused = site.psql(&format!("sslmode=require {other}"), "SELECT 1").await.unwrap_err();
+    let refused = site
+        .psql(&format!("sslmode=require {other}"), "SELECT 1")
+        .await
+        .unwrap_err();
     assert!(refused.contains("password authentication failed"), "{refused}");
-    assert!(site.psql("sslmode=require sslcert=/none", "SELECT 1").await.is_err(), "a certificate is required");
+    assert!(
+        site.psql("sslmode=require sslcert=/none", "SELECT 1").await.is_err(),
+        "a certificate is required"
+    );
     // verify-full with a password: both must be right.
-    let wanted = Wanted { tls: Some(ListenerTlsMode::ClientCertificateNamed), ..Wanted::default() };
+    let wanted = Wanted {
+        tls: Some(ListenerTlsMode::ClientCertificateNamed),
+        ..Wanted::default()
+    };
     let site = Site::start(wanted).await;
     let (_folder, own) = site.files("ann");
-    assert_eq!(site.psql(&format!("sslmode=require {own}"), "SELECT 1").await, Ok("1".to_owned()));
+    assert_eq!(
+        site.psql(&format!("sslmode=require {own}"), "SELECT 1").await,
+        Ok("1".to_owned())
+    );
     let (_folder, other) = site.files("few");
-    assert!(site.psql(&format!("sslmode=require {other}"), "SELECT 1").await.is_err());
-    assert!(site.psql(&format!("sslmode=require password=wrong {own}"), "SELECT 1").await.is_err());
+    assert!(
+        site.psql(&format!("sslmode=require {other}"), "SELECT 1")
+            .await
+            .is_err()
+    );
+    assert!(
+        site.psql(&format!("sslmode=require password=wrong {own}"), "SELECT 1")
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -625,7 +834,11 @@ async fn plaintext_behind_a_request_for_tls_is_never_executed() {
     })
     .await;
     let ssl = [0, 0, 0, 8, 4, 210, 22, 47];
-    let injected = [startup(196_608, &[("user", "evil"), ("database", "ledger")]), message(b'Q', b"SELECT 'injected-canary'\0")].concat();
+    let injected = [
+        startup(196_608, &[("user", "evil"), ("database", "ledger")]),
+        message(b'Q', b"SELECT 'injected-canary'\0"),
+    ]
+    .concat();
     for pause in [false, true] {
         let mut stream = site.raw().await;
         stream.write_all(&ssl).await.unwrap();
@@ -646,13 +859,20 @@ async fn plaintext_behind_a_request_for_tls_is_never_executed() {
     assert!(!cluster().log().contains("injected-canary"));
     // After GSSENCRequest, which is answered with N, the client goes on in clear: nothing to inject into.
     let mut stream = site.raw().await;
-    stream.write_all(&[&[0, 0, 0, 8, 4, 210, 22, 48][..], &ssl, &injected].concat()).await.unwrap();
+    stream
+        .write_all(&[&[0, 0, 0, 8, 4, 210, 22, 48][..], &ssl, &injected].concat())
+        .await
+        .unwrap();
     assert_eq!(rest(&mut stream).await, b"N");
 }
 
 #[tokio::test]
 async fn direct_tls_needs_its_name() {
-    let site = Site::start(Wanted { tls: Some(ListenerTlsMode::Optional), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        tls: Some(ListenerTlsMode::Optional),
+        ..Wanted::default()
+    })
+    .await;
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
     for (protocols, welcome) in [(&["postgresql"][..], true), (&[], false), (&["h2"], false)] {
         let connector = tokio_rustls::TlsConnector::from(site.authority.client(protocols));
@@ -661,7 +881,9 @@ async fn direct_tls_needs_its_name() {
             assert!(!welcome, "{protocols:?}");
             continue;
         };
-        let _ = stream.write_all(&startup(196_608, &[("user", "ann"), ("database", "ledger")])).await;
+        let _ = stream
+            .write_all(&startup(196_608, &[("user", "ann"), ("database", "ledger")]))
+            .await;
         if welcome {
             assert_eq!(scram(&mut stream, "canary-ann").await.last().unwrap().0, b'Z');
         } else {
@@ -673,29 +895,50 @@ async fn direct_tls_needs_its_name() {
 
 #[tokio::test]
 async fn a_downgrade_of_channel_binding_is_refused() {
-    let site = Site::start(Wanted { tls: Some(ListenerTlsMode::Optional), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        tls: Some(ListenerTlsMode::Optional),
+        ..Wanted::default()
+    })
+    .await;
     let connector = tokio_rustls::TlsConnector::from(site.authority.client(&["postgresql"]));
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
     let mut stream = connector.connect(name, site.raw().await).await.unwrap();
-    stream.write_all(&startup(196_608, &[("user", "ann"), ("database", "ledger")])).await.unwrap();
+    stream
+        .write_all(&startup(196_608, &[("user", "ann"), ("database", "ledger")]))
+        .await
+        .unwrap();
     let (_, offer) = read_message(&mut stream).await;
     assert_eq!(&offer[4..], b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0");
     let first = b"y,,n=,r=abcdef";
-    stream.write_all(&message(b'p', &[b"SCRAM-SHA-256\0\0\0\0\x0e", &first[..]].concat())).await.unwrap();
+    stream
+        .write_all(&message(b'p', &[b"SCRAM-SHA-256\0\0\0\0\x0e", &first[..]].concat()))
+        .await
+        .unwrap();
     let heard = String::from_utf8_lossy(&rest(&mut stream).await).into_owned();
-    assert!(heard.contains("C28000\0") && heard.contains("channel binding negotiation error"), "{heard:?}");
+    assert!(
+        heard.contains("C28000\0") && heard.contains("channel binding negotiation error"),
+        "{heard:?}"
+    );
 }
 
 // === auth_query ===
 
 fn auth_query(query: Option<&str>) -> Option<AuthQuery> {
     let address = address(SUPERUSER, SUPERUSER_PASSWORD, cluster().port);
-    Some(AuthQuery { query: query.map(str::to_owned), connection: Some(AddressSource::Fixed(Box::new(address))) })
+    Some(AuthQuery {
+        query: query.map(str::to_owned),
+        connection: Some(AddressSource::Fixed(Box::new(address))),
+    })
 }
 
 /// Serialises tests that make roles: PostgreSQL refuses concurrent changes of one catalog row.
 async fn make_roles(statements: &str) {
-    cluster().admin("postgres").await.batch_execute(statements).await.expect("roles can be made");
+    cluster()
+        .admin("postgres")
+        .await
+        .batch_execute(statements)
+        .await
+        .expect("roles can be made");
 }
 
 #[tokio::test]
@@ -711,7 +954,11 @@ async fn users_of_the_database() {
          CREATE ROLE ivan LOGIN PASSWORD 'canary-ivan';",
     )
     .await;
-    let site = Site::start(Wanted { auth_query: auth_query(None), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        auth_query: auth_query(None),
+        ..Wanted::default()
+    })
+    .await;
     for name in ["dora", "hugo", "ann"] {
         assert!(site.log_in(name, &format!("canary-{name}")).await.is_ok(), "{name}");
     }
@@ -719,7 +966,10 @@ async fn users_of_the_database() {
     let long = format!("dora{}", "x".repeat(80));
     for name in ["erin", "finn", "gwen", "ivan", "nobody", "DORA", "dora ", long.as_str()] {
         let (code, words) = refusal(site.log_in(name, &format!("canary-{name}")).await);
-        assert_eq!((code.as_str(), words), ("28P01", format!("password authentication failed for user \"{name}\"")));
+        assert_eq!(
+            (code.as_str(), words),
+            ("28P01", format!("password authentication failed for user \"{name}\""))
+        );
     }
     // A new password works with the next attempt but one, at most a few seconds later.
     make_roles("ALTER ROLE dora PASSWORD 'canary-dora-2'").await;
@@ -746,7 +996,11 @@ async fn auth_query_cannot_be_steered() {
          DROP ROLE IF EXISTS kate; CREATE ROLE kate LOGIN PASSWORD 'canary-kate';",
     )
     .await;
-    let site = Site::start(Wanted { auth_query: auth_query(None), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        auth_query: auth_query(None),
+        ..Wanted::default()
+    })
+    .await;
     for hostile in [
         "-c search_path=evil,pg_catalog",
         "-c search_path=evil",
@@ -765,7 +1019,13 @@ async fn auth_query_cannot_be_steered() {
         let mut config = site.config("mallory", "x");
         assert_eq!(refusal(connect(config.options(hostile)).await).0, "28P01", "{hostile}");
     }
-    for name in ["kate'; DROP TABLE x; --", "kate\" OR \"1\"=\"1", "' OR ''='", "$1", "kate\\"] {
+    for name in [
+        "kate'; DROP TABLE x; --",
+        "kate\" OR \"1\"=\"1",
+        "' OR ''='",
+        "$1",
+        "kate\\",
+    ] {
         assert_eq!(refusal(site.log_in(name, "canary-kate").await).0, "28P01", "{name}");
     }
 }
@@ -776,7 +1036,11 @@ async fn auth_query_of_ones_own() {
         INSERT INTO public.people VALUES ('lena', 'canary-lena'), ('twin', 'a'), ('twin', 'b'), ('Mary', 'canary-mary'), ('none', NULL), ('empty', '');")
     .await;
     let query = "SELECT name, secret FROM public.people WHERE lower(name) OPERATOR(pg_catalog.=) lower($1)";
-    let site = Site::start(Wanted { auth_query: auth_query(Some(query)), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        auth_query: auth_query(Some(query)),
+        ..Wanted::default()
+    })
+    .await;
     assert!(site.log_in("lena", "canary-lena").await.is_ok());
     assert!(site.log_in("Mary", "canary-mary").await.is_ok());
     for name in ["LENA", "mary", "none", "empty"] {
@@ -786,17 +1050,29 @@ async fn auth_query_of_ones_own() {
     assert_eq!(refusal(site.log_in("twin", "a").await).0, "57P03");
     // It cannot write.
     let query = "INSERT INTO public.people VALUES ($1, 'x') RETURNING name, secret";
-    let site = Site::start(Wanted { auth_query: auth_query(Some(query)), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        auth_query: auth_query(Some(query)),
+        ..Wanted::default()
+    })
+    .await;
     assert_eq!(refusal(site.log_in("zoe", "x").await).0, "57P03");
 }
 
 #[tokio::test]
 async fn known_users_get_in_while_the_database_is_down() {
     let private = Cluster::start(Version::Distribution, &[]);
-    private.admin("postgres").await.batch_execute("CREATE ROLE nina LOGIN PASSWORD 'canary-nina'").await.unwrap();
+    private
+        .admin("postgres")
+        .await
+        .batch_execute("CREATE ROLE nina LOGIN PASSWORD 'canary-nina'")
+        .await
+        .unwrap();
     let address = address(SUPERUSER, SUPERUSER_PASSWORD, private.port);
     let wanted = Wanted {
-        auth_query: Some(AuthQuery { query: None, connection: Some(AddressSource::Fixed(Box::new(address))) }),
+        auth_query: Some(AuthQuery {
+            query: None,
+            connection: Some(AddressSource::Fixed(Box::new(address))),
+        }),
         server: (ROLE_PASSWORD.to_owned(), private.port),
         ..Wanted::default()
     };
@@ -813,10 +1089,17 @@ async fn known_users_get_in_while_the_database_is_down() {
 
 #[tokio::test]
 async fn the_name_of_the_source_is_shown_if_it_has_one() {
-    let site = Site::start(Wanted { application_name: Some("weir ledger".to_owned()), ..Wanted::default() }).await;
+    let site = Site::start(Wanted {
+        application_name: Some("weir ledger".to_owned()),
+        ..Wanted::default()
+    })
+    .await;
     let mut config = site.config("ann", "canary-ann");
     let client = connect(config.application_name("mine")).await.unwrap();
-    let shown = client.query_one("SELECT current_setting('application_name')", &[]).await.unwrap();
+    let shown = client
+        .query_one("SELECT current_setting('application_name')", &[])
+        .await
+        .unwrap();
     assert_eq!(shown.get::<_, &str>(0), "weir ledger");
     assert_eq!(site.registry.sources().len(), 2);
 }
@@ -824,16 +1107,29 @@ async fn the_name_of_the_source_is_shown_if_it_has_one() {
 #[tokio::test]
 async fn a_probe_finds_out() {
     let declared = source("ledger", &Wanted::default());
-    let Definition::Postgres(definition) = &declared.definition else { unreachable!() };
+    let Definition::Postgres(definition) = &declared.definition else {
+        unreachable!()
+    };
     let found = weir_postgres::probe(&definition.primary).await.expect("a probe");
     assert!(found.version.starts_with("PostgreSQL 1"), "{}", found.version);
     assert_eq!((found.role.as_str(), found.database.as_str()), (ROLE, "postgres"));
     assert_eq!((found.in_recovery, found.encrypted), (Some(false), Some(false)));
-    assert_eq!((found.max_connections, found.usable_connections()), (Some(700), Some(697)));
+    assert_eq!(
+        (found.max_connections, found.usable_connections()),
+        (Some(700), Some(697))
+    );
     assert!(found.fits(4) && !found.fits(698));
-    let wrong = Wanted { server: ("canary-wrong".to_owned(), cluster().port), ..Wanted::default() };
+    let wrong = Wanted {
+        server: ("canary-wrong".to_owned(), cluster().port),
+        ..Wanted::default()
+    };
     let declared = source("ledger", &wrong);
-    let Definition::Postgres(definition) = &declared.definition else { unreachable!() };
+    let Definition::Postgres(definition) = &declared.definition else {
+        unreachable!()
+    };
     let error = weir_postgres::probe(&definition.primary).await.unwrap_err();
-    assert!(matches!(&error, weir_core::refusal::OpenError::Rejected(said) if said.code == "28P01"), "{error}");
+    assert!(
+        matches!(&error, weir_core::refusal::OpenError::Rejected(said) if said.code == "28P01"),
+        "{error}"
+    );
 }

@@ -1,5 +1,8 @@
 //! Opening server connections: a real PostgreSQL on one side, a hostile one on the other.
 
+// A test that cannot go on has found a failure.
+#![allow(clippy::unwrap_used)]
+
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::OnceLock, time::Duration};
 
 use tokio::{
@@ -27,7 +30,11 @@ fn secret(text: &str) -> Secret<String> {
 }
 
 fn tcp(name: &str, port: u16) -> Host {
-    Host { name: HostName::Tcp(name.to_owned()), port, address: name.parse::<IpAddr>().ok() }
+    Host {
+        name: HostName::Tcp(name.to_owned()),
+        port,
+        address: name.parse::<IpAddr>().ok(),
+    }
 }
 
 fn endpoint(port: u16) -> PostgresEndpoint {
@@ -65,11 +72,19 @@ fn opener_with(endpoint: PostgresEndpoint, parameters: &[(&str, &str)]) -> Opene
         use_prepared_statements: false,
     };
     let parameters: BTreeMap<_, _> = parameters.iter().copied().collect();
-    Opener::new(connection, parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    Opener::new(
+        connection,
+        parameters
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    )
 }
 
 async fn open(endpoint: PostgresEndpoint) -> Result<LoggedIn, OpenError> {
-    tokio::time::timeout(Duration::from_secs(20), opener(endpoint).open(Profile::default())).await.expect("an answer")
+    tokio::time::timeout(Duration::from_secs(20), opener(endpoint).open(Profile::default()))
+        .await
+        .expect("an answer")
 }
 
 /// Runs a simple query and returns the text of its only value.
@@ -101,7 +116,13 @@ async fn scram_in_clear() {
     // Nothing was read ahead: the very next bytes are the answer to the first query.
     assert_eq!(ask(&mut opened, "SELECT 40 + 2").await, "42");
     let names: Vec<_> = opened.parameters.iter().map(|(name, _)| name.as_str()).collect();
-    for name in ["server_version", "client_encoding", "TimeZone", "session_authorization", "in_hot_standby"] {
+    for name in [
+        "server_version",
+        "client_encoding",
+        "TimeZone",
+        "session_authorization",
+        "in_hot_standby",
+    ] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     assert!(opened.cancel_key.is_some());
@@ -123,17 +144,29 @@ async fn every_sslmode() {
         (SslMode::VerifyCa, Some(&stranger), "127.0.0.1", Err("is refused")),
         (SslMode::VerifyFull, Some(&authority), "127.0.0.1", Ok(true)),
         (SslMode::VerifyFull, Some(&authority), "localhost", Ok(true)),
-        (SslMode::VerifyFull, Some(&authority), "db.example", Err("for another name")),
+        (
+            SslMode::VerifyFull,
+            Some(&authority),
+            "db.example",
+            Err("for another name"),
+        ),
     ];
     for (mode, root, host, expected) in cases {
         let mut settings = endpoint(cluster().port);
         settings.ssl_mode = mode;
         settings.root_certificate = root.cloned();
-        settings.hosts = vec![Host { address: "127.0.0.1".parse().ok(), ..tcp(host, cluster().port) }];
+        settings.hosts = vec![Host {
+            address: "127.0.0.1".parse().ok(),
+            ..tcp(host, cluster().port)
+        }];
         match (open(settings).await, expected) {
             (Ok(mut opened), Ok(encrypted)) => {
                 assert_eq!(opened.stream.is_encrypted(), encrypted, "{mode:?}");
-                let seen = ask(&mut opened, "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()").await;
+                let seen = ask(
+                    &mut opened,
+                    "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+                )
+                .await;
                 assert_eq!(seen, encrypted.to_string());
             }
             (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{mode:?} {host}: {error}"),
@@ -150,7 +183,10 @@ async fn channel_binding_is_used() {
     open(settings.clone()).await.expect("SCRAM-SHA-256-PLUS");
     settings.ssl_mode = SslMode::Disable;
     let error = open(settings).await.unwrap_err();
-    assert!(error.to_string().contains("channel_binding=require needs TLS"), "{error}");
+    assert!(
+        error.to_string().contains("channel_binding=require needs TLS"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -169,18 +205,26 @@ async fn the_database_says_no_in_its_own_words() {
     no_password.password = None;
     assert!(matches!(open(no_password).await, Err(OpenError::Misconfigured(why)) if why.contains("password")));
     let nobody = open(endpoint(weir_tests::cluster::free_port())).await;
-    assert!(matches!(&nobody, Err(OpenError::Unreachable(why)) if why.contains("127.0.0.1")), "{nobody:?}");
+    assert!(
+        matches!(&nobody, Err(OpenError::Unreachable(why)) if why.contains("127.0.0.1")),
+        "{nobody:?}"
+    );
 }
 
 #[tokio::test]
 async fn unix_sockets_ignore_sslmode() {
     let mut settings = endpoint(cluster().port);
-    settings.hosts =
-        vec![Host { name: HostName::Unix(PathBuf::from(cluster().socket_folder())), port: cluster().port, address: None }];
+    settings.hosts = vec![Host {
+        name: HostName::Unix(PathBuf::from(cluster().socket_folder())),
+        port: cluster().port,
+        address: None,
+    }];
     settings.ssl_mode = SslMode::Require;
     let mut opened = open(settings).await.expect("a login");
     assert_eq!(ask(&mut opened, "SELECT inet_client_addr() IS NULL").await, "t");
-    cancel(opened.cancel_key.as_ref().unwrap()).await.expect("a cancel request");
+    cancel(opened.cancel_key.as_ref().unwrap())
+        .await
+        .expect("a cancel request");
 }
 
 #[tokio::test]
@@ -190,7 +234,11 @@ async fn startup_parameters_arrive() {
     settings.options = Some(r"-c geqo=off -c DateStyle=German,\ DMY".to_owned());
     let opener = opener_with(
         settings,
-        &[("application_name", "from the source"), ("timezone", "Europe/Berlin"), ("options", "-c geqo=on -c work_mem=123kB")],
+        &[
+            ("application_name", "from the source"),
+            ("timezone", "Europe/Berlin"),
+            ("options", "-c geqo=on -c work_mem=123kB"),
+        ],
     );
     let mut opened = opener.open(Profile::default()).await.expect("a login");
     for (name, value) in [
@@ -207,7 +255,9 @@ async fn startup_parameters_arrive() {
 #[tokio::test]
 async fn the_second_host_and_the_right_kind_of_server() {
     let mut settings = endpoint(cluster().port);
-    settings.hosts.insert(0, tcp("127.0.0.1", weir_tests::cluster::free_port()));
+    settings
+        .hosts
+        .insert(0, tcp("127.0.0.1", weir_tests::cluster::free_port()));
     for (wanted, found) in [
         (TargetSessionAttrs::Any, true),
         (TargetSessionAttrs::ReadWrite, true),
@@ -220,7 +270,10 @@ async fn the_second_host_and_the_right_kind_of_server() {
         let result = open(settings.clone()).await;
         assert_eq!(result.is_ok(), found, "{wanted:?}: {result:?}");
         if let Err(OpenError::Unreachable(why)) = result {
-            assert!(why.contains("refused") && why.contains("target_session_attrs="), "{why}");
+            assert!(
+                why.contains("refused") && why.contains("target_session_attrs="),
+                "{why}"
+            );
         }
     }
 }
@@ -230,8 +283,12 @@ async fn a_wal_sender_for_replication() {
     let mut settings = endpoint(cluster().port);
     settings.user = weir_tests::cluster::SUPERUSER.to_owned();
     settings.password = Some(secret(weir_tests::cluster::SUPERUSER_PASSWORD));
-    let mut opened =
-        opener(settings).open(Profile { replication: Replication::Logical }).await.expect("a replication connection");
+    let mut opened = opener(settings)
+        .open(Profile {
+            replication: Replication::Logical,
+        })
+        .await
+        .expect("a replication connection");
     assert!(!ask(&mut opened, "IDENTIFY_SYSTEM").await.contains("syntax error"));
 }
 
@@ -255,7 +312,9 @@ async fn cancel_reaches_the_query() {
 // === Hostile servers ===
 
 /// A server that answers each connection with `script`, and hands over everything it was sent.
-async fn hostile<F>(script: impl Fn(TcpStream) -> F + Send + 'static) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>)
+async fn hostile<F>(
+    script: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>)
 where
     F: Future<Output = Vec<u8>> + Send,
 {
@@ -314,10 +373,19 @@ async fn tls_that_is_stripped_is_refused_and_nothing_leaves() {
         let (port, mut seen) = hostile(|socket| scripted(socket, vec![b"N".to_vec()])).await;
         let mut settings = endpoint(port);
         settings.ssl_mode = mode;
-        settings.root_certificate = Some(RootCertificate::Pem(SecretSource::Literal(secret(&cluster().authority.certificate))));
+        settings.root_certificate = Some(RootCertificate::Pem(SecretSource::Literal(secret(
+            &cluster().authority.certificate,
+        ))));
         let error = open(settings).await.expect_err("a refusal");
-        assert!(matches!(&error, OpenError::Untrusted(why) if why.contains("does not do TLS")), "{error}");
-        assert_eq!(seen.recv().await.unwrap(), [0, 0, 0, 8, 4, 210, 22, 47], "only the request for TLS");
+        assert!(
+            matches!(&error, OpenError::Untrusted(why) if why.contains("does not do TLS")),
+            "{error}"
+        );
+        assert_eq!(
+            seen.recv().await.unwrap(),
+            [0, 0, 0, 8, 4, 210, 22, 47],
+            "only the request for TLS"
+        );
     }
 }
 
@@ -325,8 +393,14 @@ async fn tls_that_is_stripped_is_refused_and_nothing_leaves() {
 async fn bytes_behind_the_s_are_not_heard() {
     let injected = [b"S".to_vec(), demand(0, b""), message(b'Z', b"I")].concat();
     let (error, seen) = against(vec![injected], SslMode::Require).await;
-    assert!(matches!(error, OpenError::Unreachable(_) | OpenError::Untrusted(_)), "{error}");
-    assert!(!seen.windows(ROLE.len()).any(|part| part == ROLE.as_bytes()), "no startup packet was sent");
+    assert!(
+        matches!(error, OpenError::Unreachable(_) | OpenError::Untrusted(_)),
+        "{error}"
+    );
+    assert!(
+        !seen.windows(ROLE.len()).any(|part| part == ROLE.as_bytes()),
+        "no startup packet was sent"
+    );
 }
 
 #[tokio::test]
@@ -344,25 +418,41 @@ async fn absurd_iterations_are_refused_at_once() {
         let _ = socket.write_all(&demand(10, b"SCRAM-SHA-256\0\0")).await;
         read_some(&mut socket, &mut seen).await;
         let text = String::from_utf8_lossy(&seen).into_owned();
-        let nonce = text.rsplit_once("r=").map(|(_, nonce)| nonce.to_owned()).unwrap_or_default();
-        let _ = socket.write_all(&demand(11, format!("r={nonce}xyz,s=c2FsdA==,i=2147483647").as_bytes())).await;
+        let nonce = text
+            .rsplit_once("r=")
+            .map(|(_, nonce)| nonce.to_owned())
+            .unwrap_or_default();
+        let _ = socket
+            .write_all(&demand(11, format!("r={nonce}xyz,s=c2FsdA==,i=2147483647").as_bytes()))
+            .await;
         read_some(&mut socket, &mut seen).await;
         seen
     })
     .await;
     // Computing them would take an hour.
     let error = open(endpoint(port)).await.expect_err("a refusal");
-    assert!(matches!(&error, OpenError::Untrusted(why) if why.contains("iteration")), "{error}");
+    assert!(
+        matches!(&error, OpenError::Untrusted(why) if why.contains("iteration")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn hostile_answers_end_the_login() {
     let mechanisms = demand(10, b"SCRAM-SHA-256\0\0");
     let long_nonce = demand(11, format!("r={},s=c2FsdA==,i=4096", "n".repeat(20_000)).as_bytes());
-    let endless = [demand(0, b""), message(b'S', b"name\0value\0"), message(b'N', &[b'x'; 8000]).repeat(40)].concat();
+    let endless = [
+        demand(0, b""),
+        message(b'S', b"name\0value\0"),
+        message(b'N', &[b'x'; 8000]).repeat(40),
+    ]
+    .concat();
     for (name, answers) in [
         ("a long nonce", vec![mechanisms.clone(), long_nonce]),
-        ("a foreign nonce", vec![mechanisms.clone(), demand(11, b"r=mine,s=c2FsdA==,i=4096")]),
+        (
+            "a foreign nonce",
+            vec![mechanisms.clone(), demand(11, b"r=mine,s=c2FsdA==,i=4096")],
+        ),
         ("final before continue", vec![mechanisms.clone(), demand(12, b"v=AAAA")]),
         ("ok without proof", vec![mechanisms, demand(0, b"")]),
         ("unknown mechanisms", vec![demand(10, b"OAUTHBEARER\0\0")]),
@@ -376,7 +466,10 @@ async fn hostile_answers_end_the_login() {
         ("silence and end", vec![]),
     ] {
         let (error, seen) = against(answers, SslMode::Disable).await;
-        assert!(matches!(error, OpenError::Untrusted(_) | OpenError::Unreachable(_)), "{name}: {error}");
+        assert!(
+            matches!(error, OpenError::Untrusted(_) | OpenError::Unreachable(_)),
+            "{name}: {error}"
+        );
         let password = ROLE_PASSWORD.as_bytes();
         assert!(!seen.windows(password.len()).any(|part| part == password), "{name}");
         assert!(!error.to_string().contains(ROLE_PASSWORD), "{name}");
@@ -386,8 +479,13 @@ async fn hostile_answers_end_the_login() {
 #[tokio::test]
 async fn an_error_without_sqlstate_is_an_error() {
     let (error, _) = against(vec![message(b'E', b"Mgo away\0\0")], SslMode::Disable).await;
-    let OpenError::Rejected(rejection) = error else { panic!("{error}") };
-    assert_eq!((rejection.code.as_str(), rejection.message.as_str()), ("XX000", "go away"));
+    let OpenError::Rejected(rejection) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (rejection.code.as_str(), rejection.message.as_str()),
+        ("XX000", "go away")
+    );
     for body in [&b""[..], b"\0", b"C", b"SFATAL", b"C\0M\0\0"] {
         let (error, _) = against(vec![message(b'E', body)], SslMode::Disable).await;
         assert!(matches!(error, OpenError::Rejected(_)), "{error}");

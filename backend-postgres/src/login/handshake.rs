@@ -30,7 +30,11 @@ enum Stage {
     /// Nothing was asked yet: the only time for direct TLS.
     Fresh(TlsOffer),
     /// In clear; something was asked and refused.
-    Clear { offer: TlsOffer, gss_refused: bool, ssl_refused: bool },
+    Clear {
+        offer: TlsOffer,
+        gss_refused: bool,
+        ssl_refused: bool,
+    },
     /// Inside TLS.
     Secured,
 }
@@ -183,7 +187,10 @@ fn unsupported(protocol: Protocol) -> Fatal {
     let Protocol { major, minor } = protocol;
     Fatal::new(
         "0A000",
-        format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to {}.{}", NEWEST.major, NEWEST.minor),
+        format!(
+            "unsupported frontend protocol {major}.{minor}: server supports 3.0 to {}.{}",
+            NEWEST.major, NEWEST.minor
+        ),
     )
 }
 
@@ -193,17 +200,30 @@ fn login(message: StartupMessage) -> Result<Login, Fatal> {
     }
     let user = match message.parameter("user") {
         Some(user) if !user.is_empty() => user.to_owned(),
-        _ => return Err(Fatal::new("28000", "no PostgreSQL user name specified in startup packet")),
+        _ => {
+            return Err(Fatal::new(
+                "28000",
+                "no PostgreSQL user name specified in startup packet",
+            ));
+        }
     };
     let database = match message.parameter("database") {
         Some(database) if !database.is_empty() => database.to_owned(),
         _ => user.clone(),
     };
-    let replication = message.parameter("replication").map_or(Ok(Replication::No), replication)?;
-    let mut settings = message.parameter("options").map_or(Ok(Vec::new()), options::parse).map_err(|invalid| {
-        Fatal::new("42601", format!("invalid command-line argument for server process: {}", invalid.0))
+    let replication = message
+        .parameter("replication")
+        .map_or(Ok(Replication::No), replication)?;
+    let mut settings = message
+        .parameter("options")
+        .map_or(Ok(Vec::new()), options::parse)
+        .map_err(|invalid| {
+            Fatal::new(
+                "42601",
+                format!("invalid command-line argument for server process: {}", invalid.0),
+            )
             .hint("The parameter \"options\" takes settings only: -c name=value, or --name=value.")
-    })?;
+        })?;
     let protocol = message.protocol.min(NEWEST);
     let mut unrecognised = Vec::new();
     for (name, value) in message.parameters {
@@ -229,8 +249,11 @@ fn replication(value: &str) -> Result<Replication, Fatal> {
         "database" => Ok(Replication::Logical),
         "true" | "t" | "tr" | "tru" | "yes" | "y" | "ye" | "on" | "1" => Ok(Replication::Physical),
         "false" | "f" | "fa" | "fal" | "fals" | "no" | "n" | "off" | "of" | "0" => Ok(Replication::No),
-        _ => Err(Fatal::new("22023", format!("invalid value for parameter \"replication\": \"{value}\""))
-            .hint("Valid values are: \"false\", 0, \"true\", 1, \"database\".")),
+        _ => Err(Fatal::new(
+            "22023",
+            format!("invalid value for parameter \"replication\": \"{value}\""),
+        )
+        .hint("Valid values are: \"false\", 0, \"true\", 1, \"database\".")),
     }
 }
 
@@ -260,41 +283,62 @@ mod tests {
 
     #[test]
     fn ssl_then_startup() {
-        let Verdict::Secure { taken: 8, next } = fresh().judge(&startup::ssl_request()) else { panic!("no TLS") };
+        let Verdict::Secure { taken: 8, next } = fresh().judge(&startup::ssl_request()) else {
+            panic!("no TLS")
+        };
         assert!(matches!(next.judge(&startup::ssl_request()), Verdict::Refuse(fatal) if fatal.code == "0A000"));
         let Verdict::SayNo { next, .. } = Handshake::new(TlsOffer::Unavailable).judge(&startup::ssl_request()) else {
             panic!("no refusal")
         };
-        assert!(matches!(next.judge(&packet(Protocol::V3_0, &[("user", "ann")])), Verdict::Login { .. }));
+        assert!(matches!(
+            next.judge(&packet(Protocol::V3_0, &[("user", "ann")])),
+            Verdict::Login { .. }
+        ));
     }
 
     #[test]
     fn each_request_once() {
-        let Verdict::SayNo { taken: 8, next } = fresh().judge(&GSS) else { panic!("no refusal") };
+        let Verdict::SayNo { taken: 8, next } = fresh().judge(&GSS) else {
+            panic!("no refusal")
+        };
         assert!(matches!(next.judge(&startup::ssl_request()), Verdict::Secure { .. }));
-        let Verdict::SayNo { next, .. } = fresh().judge(&GSS) else { panic!("no refusal") };
+        let Verdict::SayNo { next, .. } = fresh().judge(&GSS) else {
+            panic!("no refusal")
+        };
         assert!(matches!(next.judge(&GSS), Verdict::Refuse(fatal) if fatal.message.contains("1234.5680")));
         let Verdict::SayNo { next, .. } = Handshake::new(TlsOffer::Unavailable).judge(&startup::ssl_request()) else {
             panic!("no refusal")
         };
-        let Verdict::SayNo { next, .. } = next.judge(&GSS) else { panic!("no refusal") };
+        let Verdict::SayNo { next, .. } = next.judge(&GSS) else {
+            panic!("no refusal")
+        };
         assert!(matches!(next.judge(&startup::ssl_request()), Verdict::Refuse(_)));
     }
 
     #[test]
     fn direct_tls_only_at_the_very_start() {
         assert!(matches!(fresh().judge(&[0x16, 3, 1]), Verdict::SecureDirectly(_)));
-        assert!(matches!(Handshake::new(TlsOffer::Unavailable).judge(&[0x16]), Verdict::Close(_)));
-        let Verdict::SayNo { next, .. } = fresh().judge(&GSS) else { panic!("no refusal") };
+        assert!(matches!(
+            Handshake::new(TlsOffer::Unavailable).judge(&[0x16]),
+            Verdict::Close(_)
+        ));
+        let Verdict::SayNo { next, .. } = fresh().judge(&GSS) else {
+            panic!("no refusal")
+        };
         assert!(matches!(next.judge(&[0x16]), Verdict::Close(_)));
     }
 
     #[test]
     fn cancel_everywhere() {
         let cancel = startup::cancel_request(9, &[1, 2, 3, 4]);
-        let expected = Verdict::Cancel { id: 9, secret: vec![1, 2, 3, 4] };
+        let expected = Verdict::Cancel {
+            id: 9,
+            secret: vec![1, 2, 3, 4],
+        };
         assert_eq!(fresh().judge(&cancel), expected);
-        let Verdict::Secure { next, .. } = fresh().judge(&startup::ssl_request()) else { panic!("no TLS") };
+        let Verdict::Secure { next, .. } = fresh().judge(&startup::ssl_request()) else {
+            panic!("no TLS")
+        };
         assert_eq!(next.judge(&cancel), expected);
     }
 
@@ -306,15 +350,28 @@ mod tests {
             assert_eq!((login.protocol.minor, login.negotiate), (minor, None));
         }
         // PostgreSQL 19's libpq "greases".
-        let login = logged(Protocol { major: 3, minor: 9999 }, &[user, ("_pq_.test_protocol_negotiation", "")]).unwrap();
+        let login = logged(
+            Protocol { major: 3, minor: 9999 },
+            &[user, ("_pq_.test_protocol_negotiation", "")],
+        )
+        .unwrap();
         assert_eq!(login.protocol, Protocol::V3_2);
         assert_eq!(login.negotiate, Some(vec!["_pq_.test_protocol_negotiation".to_owned()]));
         let login = logged(Protocol::V3_0, &[user, ("_pq_.x", "1")]).unwrap();
-        assert_eq!((login.protocol, login.negotiate), (Protocol::V3_0, Some(vec!["_pq_.x".to_owned()])));
-        assert_eq!(logged(Protocol { major: 3, minor: 3 }, &[user]).unwrap().negotiate, Some(Vec::new()));
+        assert_eq!(
+            (login.protocol, login.negotiate),
+            (Protocol::V3_0, Some(vec!["_pq_.x".to_owned()]))
+        );
+        assert_eq!(
+            logged(Protocol { major: 3, minor: 3 }, &[user]).unwrap().negotiate,
+            Some(Vec::new())
+        );
         for major in [0, 1, 2, 4, 99] {
             let fatal = logged(Protocol { major, minor: 0 }, &[user]).unwrap_err();
-            assert_eq!(fatal.message, format!("unsupported frontend protocol {major}.0: server supports 3.0 to 3.2"));
+            assert_eq!(
+                fatal.message,
+                format!("unsupported frontend protocol {major}.0: server supports 3.0 to 3.2")
+            );
         }
     }
 
@@ -333,15 +390,35 @@ mod tests {
     fn settings_and_replication() {
         let login = logged(
             Protocol::V3_0,
-            &[("user", "ann"), ("extra_float_digits", "2"), ("options", "-c search_path=a --geqo=off"), ("replication", "database")],
+            &[
+                ("user", "ann"),
+                ("extra_float_digits", "2"),
+                ("options", "-c search_path=a --geqo=off"),
+                ("replication", "database"),
+            ],
         )
         .unwrap();
         let names: Vec<_> = login.settings.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["search_path", "geqo", "extra_float_digits"]);
         assert_eq!(login.replication, Replication::Logical);
-        assert_eq!(logged(Protocol::V3_0, &[("user", "a"), ("replication", "on")]).unwrap().replication, Replication::Physical);
-        assert_eq!(logged(Protocol::V3_0, &[("user", "a"), ("replication", "x")]).unwrap_err().code, "22023");
-        assert_eq!(logged(Protocol::V3_0, &[("user", "a"), ("options", "-x")]).unwrap_err().code, "42601");
+        assert_eq!(
+            logged(Protocol::V3_0, &[("user", "a"), ("replication", "on")])
+                .unwrap()
+                .replication,
+            Replication::Physical
+        );
+        assert_eq!(
+            logged(Protocol::V3_0, &[("user", "a"), ("replication", "x")])
+                .unwrap_err()
+                .code,
+            "22023"
+        );
+        assert_eq!(
+            logged(Protocol::V3_0, &[("user", "a"), ("options", "-x")])
+                .unwrap_err()
+                .code,
+            "42601"
+        );
     }
 
     proptest! {

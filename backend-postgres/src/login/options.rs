@@ -79,7 +79,10 @@ mod tests {
 
     #[test]
     fn every_spelling() {
-        let expected = [("search_path".to_owned(), "a, b".to_owned()), ("geqo".to_owned(), "off".to_owned())];
+        let expected = [
+            ("search_path".to_owned(), "a, b".to_owned()),
+            ("geqo".to_owned(), "off".to_owned()),
+        ];
         for options in [
             r"-c search_path=a,\ b -c geqo=off",
             r"-csearch_path=a,\ b --geqo=off",
@@ -93,7 +96,13 @@ mod tests {
 
     #[test]
     fn what_is_no_setting_is_named() {
-        for (options, culprit) in [("-c", "-c"), ("-c geqo", "-c"), ("-e", "-e"), ("--=x", "--=x"), ("geqo=off", "geqo=off")] {
+        for (options, culprit) in [
+            ("-c", "-c"),
+            ("-c geqo", "-c"),
+            ("-e", "-e"),
+            ("--=x", "--=x"),
+            ("geqo=off", "geqo=off"),
+        ] {
             assert_eq!(parse(options), Err(InvalidOption(culprit.to_owned())), "{options}");
         }
     }

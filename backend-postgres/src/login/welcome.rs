@@ -18,20 +18,30 @@ pub fn told(fresh: &Parameters, overlay: &Overlay) -> Parameters {
 fn reported(name: &str, wanted: &str, otherwise: &str) -> String {
     match name {
         // Fixed for the server, or decided by its role.
-        "server_version" | "server_encoding" | "integer_datetimes" | "in_hot_standby" | "is_superuser"
+        "server_version"
+        | "server_encoding"
+        | "integer_datetimes"
+        | "in_hot_standby"
+        | "is_superuser"
         | "session_authorization" => otherwise.to_owned(),
         "client_encoding" => encoding(wanted),
         "DateStyle" => date_style(wanted, otherwise),
         "IntervalStyle" => wanted.to_ascii_lowercase(),
         "application_name" => application_name(wanted),
-        "standard_conforming_strings" | "default_transaction_read_only" => boolean(wanted).unwrap_or(otherwise).to_owned(),
+        "standard_conforming_strings" | "default_transaction_read_only" => {
+            boolean(wanted).unwrap_or(otherwise).to_owned()
+        }
         _ => wanted.to_owned(),
     }
 }
 
 /// Encodings are compared without case and punctuation; `UTF-8`, `utf8` and `unicode` are one.
 fn encoding(wanted: &str) -> String {
-    let plain: String = wanted.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+    let plain: String = wanted
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect::<String>()
+        .to_ascii_uppercase();
     match plain.as_str() {
         "UTF8" | "UNICODE" => "UTF8".to_owned(),
         "SQLASCII" => "SQL_ASCII".to_owned(),
@@ -63,7 +73,17 @@ fn date_style(wanted: &str, otherwise: &str) -> String {
 
 /// What is not printable ASCII becomes a question mark.
 fn application_name(wanted: &str) -> String {
-    wanted.bytes().take(63).map(|byte| if (32..=126).contains(&byte) { char::from(byte) } else { '?' }).collect()
+    wanted
+        .bytes()
+        .take(63)
+        .map(|byte| {
+            if (32..=126).contains(&byte) {
+                char::from(byte)
+            } else {
+                '?'
+            }
+        })
+        .collect()
 }
 
 fn boolean(wanted: &str) -> Option<&'static str> {

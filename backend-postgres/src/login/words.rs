@@ -85,11 +85,17 @@ mod tests {
         let mut out = BytesMut::new();
         fatal.write(&mut out);
         assert_eq!(out[0], b'E');
-        assert_eq!(out.len(), 1 + u32::from_be_bytes([out[1], out[2], out[3], out[4]]) as usize);
+        assert_eq!(
+            out.len(),
+            1 + u32::from_be_bytes([out[1], out[2], out[3], out[4]]) as usize
+        );
         let fields = ErrorFields::read(&out[5..]);
         assert!(fields.ends_the_connection());
         let read = fields.to_rejection();
         assert_eq!((read.code.as_str(), read.message.as_str()), ("28000", "nope"));
-        assert_eq!((read.detail.as_deref(), read.hint.as_deref()), (Some("why"), Some("what to do")));
+        assert_eq!(
+            (read.detail.as_deref(), read.hint.as_deref()),
+            (Some("why"), Some("what to do"))
+        );
     }
 }

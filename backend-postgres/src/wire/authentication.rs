@@ -107,7 +107,9 @@ pub fn answer(bytes: &[u8]) -> Result<Answer<'_>, AnswerFault> {
         Some(b'p') => {}
         Some(_) => return Err(AnswerFault::Type),
     }
-    let Some(length) = bytes.get(1..5).and_then(|length| length.try_into().ok()) else { return Ok(Answer::Need(5)) };
+    let Some(length) = bytes.get(1..5).and_then(|length| length.try_into().ok()) else {
+        return Ok(Answer::Need(5));
+    };
     let length = u32::from_be_bytes(length) as usize;
     if !(4..=MAX_SASL_MESSAGE + 4).contains(&length) {
         return Err(AnswerFault::Length);
@@ -154,7 +156,14 @@ mod tests {
             sasl_initial_response(b"SCRAM-SHA-256\0\0\0\0\x03n,,"),
             Some(("SCRAM-SHA-256", &b"n,,"[..]))
         );
-        for malformed in [&b""[..], b"SCRAM", b"SCRAM\0", b"SCRAM\0\0\0\0\x04n,,", b"SCRAM\0\xff\xff\xff\xff", b"\xff\0\0\0\0\0"] {
+        for malformed in [
+            &b""[..],
+            b"SCRAM",
+            b"SCRAM\0",
+            b"SCRAM\0\0\0\0\x04n,,",
+            b"SCRAM\0\xff\xff\xff\xff",
+            b"\xff\0\0\0\0\0",
+        ] {
             assert_eq!(sasl_initial_response(malformed), None, "{malformed:?}");
         }
     }

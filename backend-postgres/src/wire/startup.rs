@@ -132,12 +132,16 @@ pub enum Progress {
 /// # Errors
 /// [`StartupFault`] as soon as it is certain; never panics, never asks for more than [`MAX_STARTUP_PACKET`].
 pub fn parse(bytes: &[u8]) -> Result<Progress, StartupFault> {
-    let Some(length) = be_u32(bytes, 0) else { return Ok(Progress::Need(8)) };
+    let Some(length) = be_u32(bytes, 0) else {
+        return Ok(Progress::Need(8));
+    };
     let length = length as usize;
     if !(8..=MAX_STARTUP_PACKET).contains(&length) {
         return Err(StartupFault::Length);
     }
-    let Some(packet) = bytes.get(..length) else { return Ok(Progress::Need(length)) };
+    let Some(packet) = bytes.get(..length) else {
+        return Ok(Progress::Need(length));
+    };
     let body = &packet[8..];
     let parsed = match be_u32(packet, 4).ok_or(StartupFault::Length)? {
         SSL_REQUEST if body.is_empty() => StartupPacket::SslRequest,
@@ -171,7 +175,11 @@ fn parameters(body: &[u8]) -> Result<Vec<(String, String)>, StartupFault> {
     loop {
         let name = c_string(&mut rest)?;
         if name.is_empty() {
-            return if rest.is_empty() { Ok(parameters) } else { Err(StartupFault::Layout) };
+            return if rest.is_empty() {
+                Ok(parameters)
+            } else {
+                Err(StartupFault::Layout)
+            };
         }
         let value = c_string(&mut rest)?;
         parameters.push((name.to_owned(), value.to_owned()));
@@ -199,7 +207,10 @@ pub fn ssl_request() -> [u8; 8] {
 
 /// "Cancel what the holder of this key is doing", to a server.
 pub fn cancel_request(id: u32, secret: &[u8]) -> Zeroizing<Vec<u8>> {
-    debug_assert!(CANCEL_SECRET.contains(&secret.len()), "the recorder of server logins keeps no other key");
+    debug_assert!(
+        CANCEL_SECRET.contains(&secret.len()),
+        "the recorder of server logins keeps no other key"
+    );
     let mut packet = Zeroizing::new(Vec::with_capacity(12 + secret.len()));
     packet.extend_from_slice(&(12 + secret.len() as u32).to_be_bytes());
     packet.extend_from_slice(&CANCEL_REQUEST.to_be_bytes());
@@ -274,24 +285,43 @@ mod tests {
 
     #[test]
     fn what_we_write_for_servers_is_what_we_read_from_clients() {
-        let sent = startup_message(Protocol::V3_2, [("user", "ann"), ("database", "ledger"), ("options", "")]).unwrap();
-        let Ok(Progress::Packet(StartupPacket::Startup(read), length)) = parse(&sent) else { panic!("no startup message") };
+        let sent = startup_message(
+            Protocol::V3_2,
+            [("user", "ann"), ("database", "ledger"), ("options", "")],
+        )
+        .unwrap();
+        let Ok(Progress::Packet(StartupPacket::Startup(read), length)) = parse(&sent) else {
+            panic!("no startup message")
+        };
         assert_eq!(length, sent.len());
         assert_eq!(read.protocol, Protocol::V3_2);
         assert_eq!(read.parameter("database"), Some("ledger"));
         assert_eq!(read.parameter("options"), Some(""));
-        assert_eq!(parse(&ssl_request()), Ok(Progress::Packet(StartupPacket::SslRequest, 8)));
+        assert_eq!(
+            parse(&ssl_request()),
+            Ok(Progress::Packet(StartupPacket::SslRequest, 8))
+        );
         let cancel = cancel_request(7, &[1; 32]);
         assert_eq!(
             parse(&cancel),
-            Ok(Progress::Packet(StartupPacket::Cancel { id: 7, secret: vec![1; 32] }, 44))
+            Ok(Progress::Packet(
+                StartupPacket::Cancel {
+                    id: 7,
+                    secret: vec![1; 32]
+                },
+                44
+            ))
         );
     }
 
     #[test]
     fn hostile_lengths_are_refused_at_once() {
         for length in [0_u32, 3, 4, 7, 10_001, 1 << 31, (1 << 31) - 1, (1 << 31) + 1, u32::MAX] {
-            assert_eq!(parse(&length.to_be_bytes()), Err(StartupFault::Length), "length {length}");
+            assert_eq!(
+                parse(&length.to_be_bytes()),
+                Err(StartupFault::Length),
+                "length {length}"
+            );
         }
         assert_eq!(parse(&10_000_u32.to_be_bytes()), Ok(Progress::Need(10_000)));
         // An HTTP request is a length of more than a gigabyte.
@@ -323,7 +353,10 @@ mod tests {
 
     #[test]
     fn requests_have_no_body() {
-        assert_eq!(parse(&framed(&[&SSL_REQUEST.to_be_bytes()[..], b"x"].concat())), Err(StartupFault::Length));
+        assert_eq!(
+            parse(&framed(&[&SSL_REQUEST.to_be_bytes()[..], b"x"].concat())),
+            Err(StartupFault::Length)
+        );
     }
 
     #[test]

@@ -66,7 +66,10 @@ struct Answer {
 
 #[derive(Clone)]
 enum Known {
-    Found { verifier: Arc<Verifier>, valid_until: Option<SystemTime> },
+    Found {
+        verifier: Arc<Verifier>,
+        valid_until: Option<SystemTime>,
+    },
     Unusable(String),
     Nobody,
 }
@@ -89,7 +92,12 @@ impl AuthQuery {
         ];
         AuthQuery {
             grant: Arc::new(Grant::of_source(&source)),
-            pool: ControlPool::new(Arc::new(opener), parameters, limits::LOOKUP_CONNECTIONS, limits::LOOKUP_TIMEOUT),
+            pool: ControlPool::new(
+                Arc::new(opener),
+                parameters,
+                limits::LOOKUP_CONNECTIONS,
+                limits::LOOKUP_TIMEOUT,
+            ),
             source,
             database_names,
             query,
@@ -125,7 +133,10 @@ impl AuthQuery {
         let work = async {
             let client = self.pool.client().await?;
             let query = self.query.as_deref().unwrap_or(BUILT_IN);
-            client.query_opt(query, &[&user]).await.map_err(|error| open_error(&error))
+            client
+                .query_opt(query, &[&user])
+                .await
+                .map_err(|error| open_error(&error))
         };
         let row = tokio::time::timeout(limits::LOOKUP_TIMEOUT, work)
             .await
@@ -166,7 +177,10 @@ impl AuthQuery {
         match known {
             Known::Nobody => Lookup::Unknown,
             Known::Unusable(reason) => Lookup::Unusable(reason),
-            Known::Found { valid_until: Some(until), .. } if until <= SystemTime::now() => {
+            Known::Found {
+                valid_until: Some(until),
+                ..
+            } if until <= SystemTime::now() => {
                 Lookup::Unusable("the role's password has expired (VALID UNTIL)".to_owned())
             }
             Known::Found { verifier, .. } => Lookup::Found(Account {
@@ -221,9 +235,15 @@ impl Credentials for AuthQuery {
 
 impl Slot {
     fn is_worth_keeping(&self) -> bool {
-        self.answer
-            .try_lock()
-            .is_ok_and(|answer| matches!(&*answer, Some(Answer { known: Known::Found { .. }, .. })))
+        self.answer.try_lock().is_ok_and(|answer| {
+            matches!(
+                &*answer,
+                Some(Answer {
+                    known: Known::Found { .. },
+                    ..
+                })
+            )
+        })
     }
 }
 
@@ -259,7 +279,9 @@ fn read(row: &Row, built_in: bool) -> Result<Read, tokio_postgres::Error> {
     if built_in {
         let seconds: Option<f64> = row.try_get(2)?;
         // `infinity` and what no clock can show are no limit; what lies before 1970 has passed.
-        valid_until = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok()).map(|since| UNIX_EPOCH + since);
+        valid_until = seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok())
+            .map(|since| UNIX_EPOCH + since);
     }
     if row.len() == 1 {
         return Ok(Read {

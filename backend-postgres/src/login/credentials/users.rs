@@ -54,7 +54,9 @@ impl Users {
 #[async_trait]
 impl Credentials for Users {
     async fn lookup(&self, user: &str, _database: &str) -> Lookup {
-        let Some((user, grant)) = self.by_name.get(user) else { return Lookup::Unknown };
+        let Some((user, grant)) = self.by_name.get(user) else {
+            return Lookup::Unknown;
+        };
         let verifier = match &user.password {
             None => None,
             Some(password) => match self.verifiers.look_up(&user.name, password).await {
@@ -131,7 +133,10 @@ impl Verifiers {
 
     fn key(&self, user: &str, password: &Secret<String>) -> [u8; 32] {
         let length = (user.len() as u64).to_be_bytes();
-        keyed_hash(self.secret.expose(), &[b"verifier:", &length, user.as_bytes(), password.expose().as_bytes()])
+        keyed_hash(
+            self.secret.expose(),
+            &[b"verifier:", &length, user.as_bytes(), password.expose().as_bytes()],
+        )
     }
 }
 
@@ -169,8 +174,7 @@ mod tests {
     fn user(name: &str, password: Option<&str>) -> User {
         User {
             name: name.to_owned(),
-            password: password
-                .map(|text| PasswordSource(SecretSource::Literal(Secret::new(text.to_owned())))),
+            password: password.map(|text| PasswordSource(SecretSource::Literal(Secret::new(text.to_owned())))),
             certificate: None,
             sources: UserSources::All,
             role: "user".to_owned(),
@@ -195,7 +199,11 @@ mod tests {
     async fn clear_and_stored_passwords() {
         let stored = postgres_protocol::password::scram_sha_256(b"canary");
         let users = Users::new(
-            &[user("clear", Some("canary")), user("stored", Some(&stored)), user("certificate", None)],
+            &[
+                user("clear", Some("canary")),
+                user("stored", Some(&stored)),
+                user("certificate", None),
+            ],
             Verifiers::new().unwrap(),
         );
         let clear = found(&users, "clear").await;
@@ -205,7 +213,10 @@ mod tests {
         // Made once: the second login gets the very same one, salt included.
         assert!(Arc::ptr_eq(&verifier, &found(&users, "clear").await.verifier.unwrap()));
         let other = found(&users, "stored").await.verifier.unwrap();
-        assert_eq!(other.stored_key, Verifier::derive("canary", other.salt.clone(), 4096).stored_key);
+        assert_eq!(
+            other.stored_key,
+            Verifier::derive("canary", other.salt.clone(), 4096).stored_key
+        );
         assert!(found(&users, "certificate").await.verifier.is_none());
         assert!(matches!(users.lookup("CLEAR", "any").await, Lookup::Unknown));
     }

@@ -118,10 +118,16 @@ fn route(
 ) -> Result<(Route<Postgres>, Arc<Source<Postgres>>), Ended> {
     let (source, target) = settings.registry.find(&login.database)?;
     if !who.grant.covers(&source.name) {
-        let fatal = Fatal::new("42501", format!("permission denied for database \"{}\"", login.database))
-            .detail(format!("User \"{user}\" may not use source \"{}\".", source.name))
-            .hint("The sources that a user may use are listed under users[].sources in gateway.yaml.");
-        return Err(Ended::told(fatal, format!("user \"{user}\" may not use source \"{}\"", source.name)));
+        let fatal = Fatal::new(
+            "42501",
+            format!("permission denied for database \"{}\"", login.database),
+        )
+        .detail(format!("User \"{user}\" may not use source \"{}\".", source.name))
+        .hint("The sources that a user may use are listed under users[].sources in gateway.yaml.");
+        return Err(Ended::told(
+            fatal,
+            format!("user \"{user}\" may not use source \"{}\"", source.name),
+        ));
     }
     let count = source.admit()?;
     let place = settings.user_counts.admit(user, who.grant.max_client_connections)?;
@@ -131,7 +137,10 @@ fn route(
 /// The settings that the client brings along.
 fn overlay(route: &Route<Postgres>, login: &Login) -> Overlay {
     let named_by_source = pool_of(route).backend().application_name().is_some();
-    let settings = login.settings.iter().filter(|(name, _)| !(named_by_source && name.eq_ignore_ascii_case("application_name")));
+    let settings = login
+        .settings
+        .iter()
+        .filter(|(name, _)| !(named_by_source && name.eq_ignore_ascii_case("application_name")));
     Overlay::from_pairs(settings.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 

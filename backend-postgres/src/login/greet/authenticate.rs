@@ -84,19 +84,16 @@ pub(super) async fn authenticate(
         Certificate::Proves => Ok(Authenticated::as_allowed(account.grant)),
         Certificate::Fails(why) => Err(exchange_in_vain(settings, line, login, out).await.because(why)),
         Certificate::SaysNothing => match &account.verifier {
-            None => {
-                Err(exchange_in_vain(settings, line, login, out).await.because("the user needs a client certificate"))
-            }
-            Some(verifier) => {
-                let proven = exchange(line, login, (**verifier).clone(), out).await;
-                match proven {
-                    Ok(Proven { .. }) => Ok(Authenticated::as_allowed(account.grant)),
-                    Err(ended) => {
-                        settings.credentials.doubt(&login.user, &login.database);
-                        Err(ended)
-                    }
+            None => Err(exchange_in_vain(settings, line, login, out)
+                .await
+                .because("the user needs a client certificate")),
+            Some(verifier) => match exchange(line, login, (**verifier).clone(), out).await {
+                Ok(Proven { .. }) => Ok(Authenticated::as_allowed(account.grant)),
+                Err(ended) => {
+                    settings.credentials.doubt(&login.user, &login.database);
+                    Err(ended)
                 }
-            }
+            },
         },
     }
 }
@@ -113,9 +110,15 @@ enum Certificate {
 
 fn certificate(settings: &FrontendSettings, line: &Line, login: &Login, account: &Account) -> Certificate {
     let mode = settings.tls.as_ref().map(|tls| tls.mode);
-    let verified =
-        matches!(mode, Some(ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed));
-    let shown = line.stream.peer_certificate().filter(|_| verified).and_then(|shown| certificate_common_name(shown));
+    let verified = matches!(
+        mode,
+        Some(ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed)
+    );
+    let shown = line
+        .stream
+        .peer_certificate()
+        .filter(|_| verified)
+        .and_then(|shown| certificate_common_name(shown));
     let wanted = account.certificate.as_deref();
     match (shown, mode) {
         (Some(name), _) if wanted == Some(name.as_str()) => Certificate::Proves,
@@ -130,14 +133,12 @@ fn certificate(settings: &FrontendSettings, line: &Line, login: &Login, account:
 }
 
 /// The exchange with somebody who cannot log in whatever the password: indistinguishable from a wrong one.
-async fn exchange_in_vain(
-    settings: &FrontendSettings,
-    line: &mut Line,
-    login: &Login,
-    out: &mut BytesMut,
-) -> Ended {
+async fn exchange_in_vain(settings: &FrontendSettings, line: &mut Line, login: &Login, out: &mut BytesMut) -> Ended {
     let mock = settings.verifiers.mock(&login.user);
-    match exchange(line, login, mock, out).await {
+    let result = exchange(line, login, mock, out).await;
+    // As with a wrong password: the next attempt must not be told apart by what it costs, and may be a new user's.
+    settings.credentials.doubt(&login.user, &login.database);
+    match result {
         Err(ended) => ended,
         Ok(Proven { .. }) => failed(login, "a proof for a secret that nobody has"),
     }
@@ -154,10 +155,15 @@ async fn exchange(line: &mut Line, login: &Login, verifier: Verifier, out: &mut 
     line.write(&offer).await?;
 
     let message = answer(line).await?;
-    let (mechanism, first) = authentication::sasl_initial_response(&message)
-        .ok_or_else(|| failed(login, "no SASLInitialResponse: a password in clear, or a malformed message"))?;
+    let (mechanism, first) = authentication::sasl_initial_response(&message).ok_or_else(|| {
+        failed(
+            login,
+            "no SASLInitialResponse: a password in clear, or a malformed message",
+        )
+    })?;
     let nonce = nonce()?;
-    let (challenge, next) = scram::begin(mechanism, first, &line.binding, verifier, &nonce).map_err(|fault| refused(login, fault))?;
+    let (challenge, next) =
+        scram::begin(mechanism, first, &line.binding, verifier, &nonce).map_err(|fault| refused(login, fault))?;
     let mut reply = BytesMut::new();
     authentication::sasl_continue(&challenge, &mut reply);
     line.write(&reply).await?;
@@ -180,7 +186,9 @@ async fn answer(line: &mut Line) -> Result<Vec<u8>, Ended> {
             }
             Ok(Answer::Need(_)) => line.read_more().await?,
             Err(AnswerFault::Type) if line.buffer.first() == Some(&b'X') => {
-                return Err(Ended::Silent("the client said good-bye when asked for a password".to_owned()));
+                return Err(Ended::Silent(
+                    "the client said good-bye when asked for a password".to_owned(),
+                ));
             }
             Err(fault) => {
                 let what = match fault {

@@ -95,7 +95,9 @@ impl Frontend for PostgresFrontend {
 
     async fn greet(&self, socket: Socket, gate: LoginGate) -> Greeting<Postgres> {
         let settings = self.settings.load_full();
-        let Ok(peer) = socket.peer() else { return Greeting::Nothing };
+        let Ok(peer) = socket.peer() else {
+            return Greeting::Nothing;
+        };
         match reception::receive(&settings, socket, gate).await {
             Ok(reception::Received::Cancel { id, secret, stream }) => Greeting::Cancel {
                 id,

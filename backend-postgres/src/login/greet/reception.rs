@@ -46,8 +46,16 @@ type Failure = (Ended, Option<Line>);
 /// Takes the first packets of a connection.
 pub(super) async fn receive(settings: &FrontendSettings, socket: Socket, gate: LoginGate) -> Result<Received, Failure> {
     // TLS is not spoken on Unix sockets, as in PostgreSQL.
-    let tls = settings.tls.as_ref().filter(|_| socket.tcp().is_some()).map(|tls| tls.material.current());
-    let offer = if tls.is_some() { TlsOffer::Available } else { TlsOffer::Unavailable };
+    let tls = settings
+        .tls
+        .as_ref()
+        .filter(|_| socket.tcp().is_some())
+        .map(|tls| tls.material.current());
+    let offer = if tls.is_some() {
+        TlsOffer::Available
+    } else {
+        TlsOffer::Unavailable
+    };
     let mut handshake = Handshake::new(offer);
     // Only looked at: direct TLS must find its first byte in the socket.
     let first = gate.within(socket.peek_first_byte()).await;
@@ -77,12 +85,16 @@ pub(super) async fn receive(settings: &FrontendSettings, socket: Socket, gate: L
             Verdict::Secure { taken, next } => {
                 line.buffer.advance(taken);
                 handshake = next;
-                line = secure(line, tls.as_deref(), Start::Asked).await.map_err(|ended| (ended, None))?;
+                line = secure(line, tls.as_deref(), Start::Asked)
+                    .await
+                    .map_err(|ended| (ended, None))?;
                 Ok(())
             }
             Verdict::SecureDirectly(next) => {
                 handshake = next;
-                line = secure(line, tls.as_deref(), Start::Direct).await.map_err(|ended| (ended, None))?;
+                line = secure(line, tls.as_deref(), Start::Direct)
+                    .await
+                    .map_err(|ended| (ended, None))?;
                 Ok(())
             }
             Verdict::Cancel { id, secret } => {
@@ -116,12 +128,21 @@ fn check(settings: &FrontendSettings, line: &Line) -> Result<(), Ended> {
     if let Some(why) = line.gate.refusal() {
         return Err(why.clone().into());
     }
-    let insists = settings.tls.as_ref().is_some_and(|tls| tls.mode != ListenerTlsMode::Optional);
+    let insists = settings
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.mode != ListenerTlsMode::Optional);
     let local_socket = matches!(line.stream.socket().peer(), Ok(Peer::Unix));
     if insists && !local_socket && !line.stream.is_encrypted() {
-        let detail = format!("listener \"{}\" has an sslmode of require or stricter", settings.listener);
+        let detail = format!(
+            "listener \"{}\" has an sslmode of require or stricter",
+            settings.listener
+        );
         let fatal = Fatal::from(crate::dialogue::refusals::fatal(&Refusal::TlsRequired)).detail(detail);
-        return Err(Ended::told(fatal, "the connection is not encrypted, and the listener asks for it"));
+        return Err(Ended::told(
+            fatal,
+            "the connection is not encrypted, and the listener asks for it",
+        ));
     }
     Ok(())
 }
@@ -145,16 +166,26 @@ async fn secure(mut line: Line, tls: Option<&ServerTls>, start: Start) -> Result
     let secured = line.gate.within(tls::accept(socket, tls, proof)).await;
     let stream = secured.map_err(|_| Ended::Silent("the TLS handshake took too long".to_owned()))??;
     if start == Start::Direct && stream.alpn() != Some(b"postgresql") {
-        return Err(Ended::Silent("direct TLS without the ALPN protocol \"postgresql\"".to_owned()));
+        return Err(Ended::Silent(
+            "direct TLS without the ALPN protocol \"postgresql\"".to_owned(),
+        ));
     }
-    let binding = tls.channel_binding_hash().map_or(Binding::None, |hash| Binding::ServerEndPoint(hash.to_vec()));
-    Ok(Line { stream, binding, ..line })
+    let binding = tls
+        .channel_binding_hash()
+        .map_or(Binding::None, |hash| Binding::ServerEndPoint(hash.to_vec()));
+    Ok(Line {
+        stream,
+        binding,
+        ..line
+    })
 }
 
 impl Line {
     /// Reads what has arrived, within the bounds of a login.
     pub(super) async fn read_more(&mut self) -> Result<(), Ended> {
-        let Line { stream, buffer, gate, .. } = self;
+        let Line {
+            stream, buffer, gate, ..
+        } = self;
         buffer.reserve(limits::GREETING_READ);
         let mut chunk = [0; limits::GREETING_READ];
         let read = gate.within(stream.read(&mut chunk)).await??;
@@ -173,7 +204,10 @@ impl Line {
             stream.write_all(bytes).await?;
             stream.flush().await
         };
-        self.gate.within(write).await.map_err(|_| Ended::Silent("the peer does not read".to_owned()))??;
+        self.gate
+            .within(write)
+            .await
+            .map_err(|_| Ended::Silent("the peer does not read".to_owned()))??;
         Ok(())
     }
 

@@ -77,18 +77,27 @@ pub fn begin(
         _ => return Err(ScramFault::Refused("a mechanism that was not offered")),
     };
     // No authorization identity, no mandatory extensions; the user name is the startup packet's, as in PostgreSQL.
-    let bare = rest.strip_prefix(',').ok_or(ScramFault::Refused("an authorization identity"))?;
+    let bare = rest
+        .strip_prefix(',')
+        .ok_or(ScramFault::Refused("an authorization identity"))?;
     let mut attributes = bare.split(',');
     let name = attributes.next().ok_or(MALFORMED)?;
     if !name.starts_with("n=") {
         return Err(ScramFault::Refused("an unsupported SCRAM extension"));
     }
-    let client_nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).ok_or(MALFORMED)?;
+    let client_nonce = attributes
+        .next()
+        .and_then(|nonce| nonce.strip_prefix("r="))
+        .ok_or(MALFORMED)?;
     if client_nonce.is_empty() || client_nonce.len() > MAX_CLIENT_NONCE || !is_printable(client_nonce) {
         return Err(ScramFault::Refused("an unusable nonce"));
     }
     let nonce = format!("{client_nonce}{nonce}");
-    let challenge = format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
+    let challenge = format!(
+        "r={nonce},s={},i={}",
+        STANDARD.encode(&verifier.salt),
+        verifier.iterations
+    );
     let channel = STANDARD.encode([flag.as_bytes(), b",,", &channel].concat());
     let next = AwaitFinal {
         verifier,
@@ -115,14 +124,27 @@ impl AwaitFinal {
         // Extensions may stand between nonce and proof; the proof is the last attribute.
         let (unsigned, proof) = message.rsplit_once(",p=").ok_or(MALFORMED)?;
         let mut attributes = unsigned.split(',');
-        let channel = attributes.next().and_then(|field| field.strip_prefix("c=")).ok_or(MALFORMED)?;
-        let nonce = attributes.next().and_then(|field| field.strip_prefix("r=")).ok_or(MALFORMED)?;
-        let proof: [u8; 32] = STANDARD.decode(proof).ok().and_then(|proof| proof.try_into().ok()).ok_or(MALFORMED)?;
+        let channel = attributes
+            .next()
+            .and_then(|field| field.strip_prefix("c="))
+            .ok_or(MALFORMED)?;
+        let nonce = attributes
+            .next()
+            .and_then(|field| field.strip_prefix("r="))
+            .ok_or(MALFORMED)?;
+        let proof: [u8; 32] = STANDARD
+            .decode(proof)
+            .ok()
+            .and_then(|proof| proof.try_into().ok())
+            .ok_or(MALFORMED)?;
 
         let signed = format!("{},{unsigned}", self.signed);
         let signature = keyed_hash(self.verifier.stored_key.expose(), &[signed.as_bytes()]);
         let mut client_key = proof;
-        client_key.iter_mut().zip(signature).for_each(|(key, byte)| *key ^= byte);
+        client_key
+            .iter_mut()
+            .zip(signature)
+            .for_each(|(key, byte)| *key ^= byte);
         let stored_key: [u8; 32] = Sha256::digest(client_key).into();
         let known = stored_key.ct_eq(self.verifier.stored_key.expose());
 
@@ -134,7 +156,9 @@ impl AwaitFinal {
             return Err(ScramFault::Refused("a nonce that is not the one of this exchange"));
         }
         if !bool::from(same_channel) {
-            return Err(ScramFault::Refused("a channel binding that does not match: is there something between that ends TLS?"));
+            return Err(ScramFault::Refused(
+                "a channel binding that does not match: is there something between that ends TLS?",
+            ));
         }
         if !bool::from(known) {
             return Err(ScramFault::Refused("a wrong password, or no such user"));
@@ -174,7 +198,12 @@ mod tests {
                 play(SCRAM_SHA_256, &Binding::None, ChannelBinding::unsupported(), password),
                 play(SCRAM_SHA_256, &Binding::None, ChannelBinding::unrequested(), password),
                 play(SCRAM_SHA_256, &bound, ChannelBinding::unsupported(), password),
-                play(SCRAM_SHA_256_PLUS, &bound, ChannelBinding::tls_server_end_point(hash.clone()), password),
+                play(
+                    SCRAM_SHA_256_PLUS,
+                    &bound,
+                    ChannelBinding::tls_server_end_point(hash.clone()),
+                    password,
+                ),
             ];
             for result in results {
                 if password == "canary" {
@@ -197,13 +226,17 @@ mod tests {
     fn a_man_in_the_middle_with_another_certificate_is_noticed() {
         let bound = Binding::ServerEndPoint(vec![9; 32]);
         let other = ChannelBinding::tls_server_end_point(vec![8; 32]);
-        assert!(matches!(play(SCRAM_SHA_256_PLUS, &bound, other, "canary"), Err(ScramFault::Refused(why)) if why.contains("channel")));
+        assert!(
+            matches!(play(SCRAM_SHA_256_PLUS, &bound, other, "canary"), Err(ScramFault::Refused(why)) if why.contains("channel"))
+        );
     }
 
     #[test]
     fn flags_fit_the_mechanism() {
         let bound = Binding::ServerEndPoint(vec![9; 32]);
-        let first = |mechanism, message: &str, binding| begin(mechanism, message.as_bytes(), binding, verifier(), NONCE).is_ok();
+        let first = |mechanism, message: &str, binding| {
+            begin(mechanism, message.as_bytes(), binding, verifier(), NONCE).is_ok()
+        };
         assert!(first(SCRAM_SHA_256, "n,,n=,r=abc", &bound));
         assert!(first(SCRAM_SHA_256, "n,,n=ignored,r=abc,extension=1", &bound));
         for (mechanism, message) in [
@@ -222,7 +255,11 @@ mod tests {
         ] {
             assert!(!first(mechanism, message, &bound), "{mechanism} {message}");
         }
-        assert!(!first(SCRAM_SHA_256_PLUS, "p=tls-server-end-point,,n=,r=abc", &Binding::None));
+        assert!(!first(
+            SCRAM_SHA_256_PLUS,
+            "p=tls-server-end-point,,n=,r=abc",
+            &Binding::None
+        ));
         assert!(!first(SCRAM_SHA_256, &format!("n,,n=,r={}", "x".repeat(257)), &bound));
     }
 

@@ -68,9 +68,8 @@ impl Verifier {
         if salt.is_empty() || salt.len() > 256 {
             return Err(malformed);
         }
-        let key = |text: &str| -> Option<Secret<[u8; 32]>> {
-            STANDARD.decode(text).ok()?.try_into().ok().map(Secret::new)
-        };
+        let key =
+            |text: &str| -> Option<Secret<[u8; 32]>> { STANDARD.decode(text).ok()?.try_into().ok().map(Secret::new) };
         Ok(Verifier {
             iterations,
             salt,
@@ -82,7 +81,8 @@ impl Verifier {
     /// Makes one of a clear password. Some milliseconds of work: off the reactor, and once per password.
     pub fn derive(password: &str, salt: Vec<u8>, iterations: u32) -> Verifier {
         // As PostgreSQL: what SASLprep forbids is used as it is.
-        let prepared = stringprep::saslprep(password).map_or_else(|_| password.to_owned(), std::borrow::Cow::into_owned);
+        let prepared =
+            stringprep::saslprep(password).map_or_else(|_| password.to_owned(), std::borrow::Cow::into_owned);
         let prepared = Secret::new(prepared);
         let salted = Secret::new(hi(prepared.expose().as_bytes(), &salt, iterations));
         let client_key = Secret::new(keyed_hash(salted.expose(), &[b"Client Key"]));

@@ -42,7 +42,9 @@ pub(super) async fn check(opened: &mut LoggedIn, wanted: Wanted, host: &Host) ->
         return Ok(());
     }
     terminate(&mut opened.stream).await;
-    Err(OpenError::Unreachable(format!("{host} is not what target_session_attrs={name} asks for")))
+    Err(OpenError::Unreachable(format!(
+        "{host} is not what target_session_attrs={name} asks for"
+    )))
 }
 
 /// The same for the control plane, by asking the server. A standby that is only preferred is not insisted on.
@@ -57,9 +59,13 @@ pub(super) async fn check_typed(
         TargetSessionAttrs::Standby | TargetSessionAttrs::ReadOnly => (RECOVERY, false, "standby"),
     };
     let row = client.query_one(question, &[]).await;
-    let standby: bool = row.and_then(|row| row.try_get(0)).map_err(|error| OpenError::Unreachable(error.to_string()))?;
+    let standby: bool = row
+        .and_then(|row| row.try_get(0))
+        .map_err(|error| OpenError::Unreachable(error.to_string()))?;
     if standby == unwanted {
-        return Err(OpenError::Unreachable(format!("{host} is no {name}, which target_session_attrs asks for")));
+        return Err(OpenError::Unreachable(format!(
+            "{host} is no {name}, which target_session_attrs asks for"
+        )));
     }
     Ok(())
 }
@@ -68,7 +74,10 @@ const RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
 async fn is_read_only(opened: &mut LoggedIn) -> Result<bool, OpenError> {
     // Reported since PostgreSQL 14.
-    match (reported(opened, "default_transaction_read_only"), reported(opened, "in_hot_standby")) {
+    match (
+        reported(opened, "default_transaction_read_only"),
+        reported(opened, "in_hot_standby"),
+    ) {
         (Some(read_only), Some(standby)) => Ok(read_only || standby),
         _ => ask(&mut opened.stream, "SHOW transaction_read_only").await,
     }

@@ -62,13 +62,19 @@ pub(super) async fn log_in_typed(
     let login = async move {
         let (home, mut record) = oneshot::channel();
         let (encrypted, binding) = (stream.is_encrypted(), binding(&stream));
-        let recorder = Lent { recorder: Recorder::new(policy), home: Some(home) };
+        let recorder = Lent {
+            recorder: Recorder::new(policy),
+            home: Some(home),
+        };
         let tee = Tee::new(stream, recorder, startup, binding, After::Everything);
         let result = if encrypted {
-            config.connect_raw(tee, AlreadySecured).await.map(|(client, connection)| {
-                driver.spawn(connection);
-                client
-            })
+            config
+                .connect_raw(tee, AlreadySecured)
+                .await
+                .map(|(client, connection)| {
+                    driver.spawn(connection);
+                    client
+                })
         } else {
             config.connect_raw(tee, NoTls).await.map(|(client, connection)| {
                 driver.spawn(connection);
@@ -97,7 +103,9 @@ async fn hashing<T: Send + 'static>(login: impl Future<Output = T> + Send + 'sta
     });
     let done = task.await;
     drop(alive);
-    done.ok().flatten().ok_or_else(|| OpenError::Unreachable("the login was broken off".to_owned()))
+    done.ok()
+        .flatten()
+        .ok_or_else(|| OpenError::Unreachable("the login was broken off".to_owned()))
 }
 
 /// A recorder that was given away, and sends home what it learned when it is dropped.
@@ -128,7 +136,9 @@ impl Drop for Lent {
 }
 
 fn binding(stream: &Stream) -> Option<Vec<u8>> {
-    stream.peer_certificate().and_then(|certificate| certificate_binding_hash(certificate))
+    stream
+        .peer_certificate()
+        .and_then(|certificate| certificate_binding_hash(certificate))
 }
 
 fn config(endpoint: &PostgresEndpoint, stream: &Stream) -> Config {
@@ -144,7 +154,9 @@ fn config(endpoint: &PostgresEndpoint, stream: &Stream) -> Config {
         weir_config::ChannelBinding::Require => ChannelBinding::Require,
     });
     if stream.is_encrypted() {
-        config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+        config
+            .ssl_mode(SslMode::Require)
+            .ssl_negotiation(SslNegotiation::Direct);
     } else {
         config.ssl_mode(SslMode::Disable);
     }
@@ -175,7 +187,8 @@ fn explain(record: &Record, error: &tokio_postgres::Error, endpoint: &PostgresEn
         return OpenError::Misconfigured(format!("{host} asks for a password, and the address holds none"));
     }
     // tokio-postgres's words for a failed SCRAM: no secret is in them.
-    let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+    let reason =
+        std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
     OpenError::Untrusted(format!("login at {host} failed: {reason}"))
 }
 
@@ -192,7 +205,11 @@ mod tests {
 
     fn endpoint() -> PostgresEndpoint {
         PostgresEndpoint {
-            hosts: vec![Host { name: HostName::Tcp("db".to_owned()), port: 5432, address: None }],
+            hosts: vec![Host {
+                name: HostName::Tcp("db".to_owned()),
+                port: 5432,
+                address: None,
+            }],
             database: "ledger".to_owned(),
             user: "app".to_owned(),
             password: Some(Secret::new("canary-password".to_owned())),
@@ -220,7 +237,10 @@ mod tests {
             seen.truncate(read);
             let salt = if code == 5 { &b"salt"[..] } else { b"" };
             let length = 8 + salt.len() as u32;
-            theirs.write_all(&[b"R", &length.to_be_bytes()[..], &code.to_be_bytes(), salt].concat()).await.unwrap();
+            theirs
+                .write_all(&[b"R", &length.to_be_bytes()[..], &code.to_be_bytes(), salt].concat())
+                .await
+                .unwrap();
             theirs.read_to_end(&mut seen).await.unwrap();
             seen
         });
@@ -235,7 +255,10 @@ mod tests {
     async fn no_password_byte_leaves_over_an_unproven_line() {
         for (code, words) in [(3, "in clear"), (5, "MD5")] {
             let (error, seen) = demanded(code, PasswordPolicy::ScramOnly).await;
-            assert!(matches!(&error, Some(OpenError::Untrusted(why)) if why.contains(words)), "{error:?}");
+            assert!(
+                matches!(&error, Some(OpenError::Untrusted(why)) if why.contains(words)),
+                "{error:?}"
+            );
             assert_eq!(seen, b"our startup packet", "nothing but the startup packet");
         }
     }

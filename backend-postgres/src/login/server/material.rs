@@ -16,7 +16,13 @@ const ALPN: &[u8] = b"postgresql";
 
 /// What was last made, and of what.
 #[derive(Debug, Default)]
-pub(super) struct Materials(Arc<Mutex<Option<(ClientTlsSettings, Arc<ClientTls>)>>>);
+pub(super) struct Materials(Arc<Mutex<Option<Made>>>);
+
+#[derive(Debug)]
+struct Made {
+    of: ClientTlsSettings,
+    tls: Arc<ClientTls>,
+}
 
 impl Materials {
     /// The TLS settings of the endpoint as they are now.
@@ -24,14 +30,17 @@ impl Materials {
         let (endpoint, cache) = (endpoint.clone(), self.0.clone());
         off_reactor(move || {
             let settings = settings(&endpoint)?;
-            if let Some((known, tls)) = &*cache.lock()
-                && *known == settings
+            if let Some(made) = &*cache.lock()
+                && made.of == settings
             {
-                return Ok(tls.clone());
+                return Ok(made.tls.clone());
             }
             let tls = ClientTls::new(&settings).map_err(|error| OpenError::Misconfigured(error.to_string()))?;
             let tls = Arc::new(tls);
-            *cache.lock() = Some((settings, tls.clone()));
+            *cache.lock() = Some(Made {
+                of: settings,
+                tls: tls.clone(),
+            });
             Ok(tls)
         })
         .await?

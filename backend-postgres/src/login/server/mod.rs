@@ -14,7 +14,9 @@ mod tee;
 use std::{io, sync::Arc};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use weir_config::{Host, HostName, LoadBalanceHosts, PostgresConnection, PostgresEndpoint, ResolveError, SslMode, SslNegotiation};
+use weir_config::{
+    Host, HostName, LoadBalanceHosts, PostgresConnection, PostgresEndpoint, ResolveError, SslMode, SslNegotiation,
+};
 use weir_core::{
     net::{RemoteAddress, Stream, Target, dial, redial, tls::ClientTls},
     refusal::OpenError,
@@ -25,10 +27,7 @@ use self::{
     recorder::{PasswordPolicy, ServerKey},
     secure::Line,
 };
-use crate::{
-    settings::Profile,
-    wire::startup,
-};
+use crate::{settings::Profile, wire::startup};
 
 /// How server connections of one endpoint are opened.
 #[derive(Debug)]
@@ -148,7 +147,10 @@ impl Opener {
     /// As [`Opener::open`].
     pub async fn open_typed(&self, parameters: &[(&str, &str)]) -> Result<tokio_postgres::Client, OpenError> {
         let endpoint = self.resolve().await?;
-        let fixed = [("user", endpoint.user.as_str()), ("database", endpoint.database.as_str())];
+        let fixed = [
+            ("user", endpoint.user.as_str()),
+            ("database", endpoint.database.as_str()),
+        ];
         let startup = packet(fixed.into_iter().chain(parameters.iter().copied()))?;
         let mut failures = Vec::new();
         for host in &in_order(&endpoint) {
@@ -217,18 +219,35 @@ impl Opener {
     }
 
     fn startup_packet(&self, endpoint: &PostgresEndpoint, profile: Profile) -> Result<Vec<u8>, OpenError> {
-        let mut parameters = vec![("user", endpoint.user.as_str()), ("database", endpoint.database.as_str())];
+        let mut parameters = vec![
+            ("user", endpoint.user.as_str()),
+            ("database", endpoint.database.as_str()),
+        ];
         parameters.extend(profile.replication.parameter().map(|value| ("replication", value)));
-        let set_by_address = endpoint.application_name.as_deref().map(|name| ("application_name", name));
-        let ours = self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let set_by_address = endpoint
+            .application_name
+            .as_deref()
+            .map(|name| ("application_name", name));
+        let ours = self
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in ours.chain(set_by_address) {
             if name != "options" && !parameters.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 parameters.push((name, value));
             }
         }
-        let ours = self.parameters.iter().find(|(name, _)| name == "options").map(|(_, value)| value.as_str());
+        let ours = self
+            .parameters
+            .iter()
+            .find(|(name, _)| name == "options")
+            .map(|(_, value)| value.as_str());
         // Of two settings of the same name, the later one counts.
-        let all_options = [endpoint.options.as_deref(), ours].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let all_options = [endpoint.options.as_deref(), ours]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ");
         if !all_options.is_empty() {
             parameters.push(("options", &all_options));
         }
@@ -253,7 +272,11 @@ impl LogIn for Raw {
     type Result = LoggedIn;
 
     async fn log_in(reached: Reached, attempt: &Attempt<'_>) -> Result<LoggedIn, OpenError> {
-        let Attempt { endpoint, host, startup } = *attempt;
+        let Attempt {
+            endpoint,
+            host,
+            startup,
+        } = *attempt;
         let (stream, record) =
             login::log_in(reached.stream, endpoint, startup, reached.policy, &host.to_string()).await?;
         Ok(LoggedIn {
@@ -273,7 +296,11 @@ impl LogIn for Typed {
     type Result = tokio_postgres::Client;
 
     async fn log_in(reached: Reached, attempt: &Attempt<'_>) -> Result<tokio_postgres::Client, OpenError> {
-        let Attempt { endpoint, host, startup } = *attempt;
+        let Attempt {
+            endpoint,
+            host,
+            startup,
+        } = *attempt;
         login::log_in_typed(reached.stream, endpoint, startup, reached.policy, &host.to_string()).await
     }
 }
@@ -310,7 +337,12 @@ pub async fn cancel(key: &CancelKey) -> Result<(), OpenError> {
         match stream.read(&mut rest).await {
             // A server that closes without a TLS good-bye, or resets, has closed all the same.
             Ok(0) => return Ok(()),
-            Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+                ) =>
+            {
                 return Ok(());
             }
             Ok(_) => {}

@@ -197,7 +197,9 @@ impl Recorder {
         let parameters = &mut self.record.parameters;
         match parameters.iter().position(|(known, _)| known == name) {
             Some(position) => value.clone_into(&mut parameters[position].1),
-            None if parameters.len() < limits::SERVER_PARAMETERS => parameters.push((name.to_owned(), value.to_owned())),
+            None if parameters.len() < limits::SERVER_PARAMETERS => {
+                parameters.push((name.to_owned(), value.to_owned()))
+            }
             None => return Verdict::Veto(Veto::Protocol("too many parameters during login")),
         }
         Verdict::Swallow
@@ -247,7 +249,10 @@ mod tests {
     fn passwords_in_clear_are_vetoed_on_an_unproven_line() {
         for (demand, veto) in [(3_u32, Veto::ClearText), (5, Veto::Md5)] {
             let body = [&demand.to_be_bytes()[..], b"salt"].concat();
-            assert_eq!(Recorder::new(PasswordPolicy::ScramOnly).judge(b'R', &body), Verdict::Veto(veto));
+            assert_eq!(
+                Recorder::new(PasswordPolicy::ScramOnly).judge(b'R', &body),
+                Verdict::Veto(veto)
+            );
             assert_eq!(Recorder::new(PasswordPolicy::Any).judge(b'R', &body), Verdict::Deliver);
         }
     }
@@ -270,7 +275,10 @@ mod tests {
             (b'v', b""),
         ] {
             let verdict = authenticated().judge(kind, body);
-            assert!(matches!(verdict, Verdict::Veto(Veto::Protocol(_))), "{kind} {body:?}: {verdict:?}");
+            assert!(
+                matches!(verdict, Verdict::Veto(Veto::Protocol(_))),
+                "{kind} {body:?}: {verdict:?}"
+            );
         }
         let mut recorder = authenticated();
         let mut parameters = 0;
@@ -288,7 +296,10 @@ mod tests {
         let mut recorder = Recorder::new(PasswordPolicy::ScramOnly);
         assert_eq!(recorder.judge(b'E', b"Mgo away\0\0"), Verdict::Deliver);
         let rejection = recorder.into_record().rejection.expect("a rejection");
-        assert_eq!((rejection.code.as_str(), rejection.message.as_str()), ("XX000", "go away"));
+        assert_eq!(
+            (rejection.code.as_str(), rejection.message.as_str()),
+            ("XX000", "go away")
+        );
     }
 
     proptest! {

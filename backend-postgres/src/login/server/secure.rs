@@ -68,8 +68,12 @@ pub(super) async fn secure(
                     "{host} does not do TLS, but sslmode asks for it; if that is how it should be, set sslmode=prefer"
                 ))),
                 // Not read: nothing that comes before TLS may be shown as the server's words (CVE-2024-10977).
-                b'E' => Err(OpenError::Unreachable(format!("{host} answered the request for TLS with an error"))),
-                _ => Err(OpenError::Untrusted(format!("{host} does not speak PostgreSQL's protocol"))),
+                b'E' => Err(OpenError::Unreachable(format!(
+                    "{host} answered the request for TLS with an error"
+                ))),
+                _ => Err(OpenError::Untrusted(format!(
+                    "{host} does not speak PostgreSQL's protocol"
+                ))),
             }
         }
     }
@@ -90,5 +94,9 @@ async fn handshake(socket: Socket, host: &str, tls: &ClientTls) -> Result<Stream
 pub(super) fn password_policy(stream: &Stream, endpoint: &PostgresEndpoint) -> PasswordPolicy {
     let verified = stream.is_encrypted() && endpoint.verification() != Verification::Nothing;
     let local = stream.socket().peer().is_ok_and(|peer| peer.is_loopback());
-    if verified || local { PasswordPolicy::Any } else { PasswordPolicy::ScramOnly }
+    if verified || local {
+        PasswordPolicy::Any
+    } else {
+        PasswordPolicy::ScramOnly
+    }
 }

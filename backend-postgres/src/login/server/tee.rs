@@ -41,9 +41,19 @@ pub(super) enum After {
 }
 
 enum Reading {
-    Header { header: [u8; 5], have: usize },
-    Body { header: [u8; 5], length: usize, body: Vec<u8> },
-    Delivering { bytes: Vec<u8>, at: usize },
+    Header {
+        header: [u8; 5],
+        have: usize,
+    },
+    Body {
+        header: [u8; 5],
+        length: usize,
+        body: Vec<u8>,
+    },
+    Delivering {
+        bytes: Vec<u8>,
+        at: usize,
+    },
     Over,
     Through,
 }
@@ -80,7 +90,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder>> Tee<S, R> {
         self.reading = match &mut self.reading {
             Reading::Header { header, have } => {
                 let mut buffer = ReadBuf::new(&mut header[*have..]);
-                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)).inspect_err(|error| self.recorder.borrow_mut().broken(error))?;
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))
+                    .inspect_err(|error| self.recorder.borrow_mut().broken(error))?;
                 let read = buffer.filled().len();
                 if read == 0 {
                     return Poll::Ready(Err(self.ended()));
@@ -92,7 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder>> Tee<S, R> {
                 let header = *header;
                 let length = self.recorder.borrow_mut().header(header).map_err(|_| vetoed())?;
                 let body = Vec::with_capacity(length.min(CHUNK));
-                if length == 0 { self.judge(header, body)? } else { Reading::Body { header, length, body } }
+                if length == 0 {
+                    self.judge(header, body)?
+                } else {
+                    Reading::Body { header, length, body }
+                }
             }
             Reading::Body { header, length, body } => {
                 let have = body.len();
@@ -191,7 +206,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder> + Unpin> AsyncWri
         let this = self.get_mut();
         if let Outgoing::Startup(packet) = &mut this.outgoing {
             // tokio-postgres hands over its startup packet as one piece.
-            let whole = buf.first_chunk::<4>().is_some_and(|length| u32::from_be_bytes(*length) as usize == buf.len());
+            let whole = buf
+                .first_chunk::<4>()
+                .is_some_and(|length| u32::from_be_bytes(*length) as usize == buf.len());
             if !whole {
                 return Poll::Ready(Err(io::Error::other("the startup packet came in pieces")));
             }
