@@ -52,6 +52,13 @@ impl<'a> Context<'a> {
         self.report(Severity::Error, place, message);
     }
 
+    /// An error that leaves the subject as good as it was: what is wrong is only left out of it.
+    pub(crate) fn error_aside(&mut self, place: &Place, message: impl Into<String>) {
+        let reasons = self.reasons.len();
+        self.error(place, message);
+        self.reasons.truncate(reasons);
+    }
+
     pub(crate) fn warn(&mut self, place: &Place, message: impl Into<String>) {
         self.report(Severity::Warning, place, message);
     }

@@ -50,6 +50,7 @@ impl Scalar<'_> {
             Scalar::Written(Value::Number(_, text)) => text.clone(),
             Scalar::Written(Value::List(_)) => "a list".to_owned(),
             Scalar::Written(Value::Map(_)) => "a mapping".to_owned(),
+            Scalar::Written(Value::Twice) => "two values (the key is written twice)".to_owned(),
             Scalar::Written(_) => "nothing".to_owned(),
         }
     }
@@ -287,10 +288,15 @@ pub(crate) fn secret(cx: &mut Context<'_>, name: &str, node: &Node) -> Option<Se
             );
             None
         }
-        Scalar::Written(_) => {
+        Scalar::Written(value) => {
+            let advice = if matches!(value, Value::Number(..) | Value::Bool(_)) {
+                ": put it in quotes"
+            } else {
+                ""
+            };
             cx.error(
                 &node.place,
-                format!("{name} must be a string, got {}: put it in quotes", node.describe()),
+                format!("{name} must be a string, got {}{advice}", node.describe()),
             );
             None
         }

@@ -200,7 +200,8 @@ fn allowed_sources(cx: &mut Context<'_>, fields: Fields<'_>, sources: &Sources) 
             let advice = suggest::nearest(&name.value, sources.names())
                 .map(|nearest| format!(", did you mean \"{nearest}\"?"))
                 .unwrap_or_default();
-            cx.error(
+            // The rest of the list is as good as before.
+            cx.error_aside(
                 &name.place,
                 format!(
                     "there is no source \"{}\" in the metadata{advice}",

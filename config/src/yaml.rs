@@ -30,6 +30,8 @@ pub(crate) enum Value {
     Map(Vec<Entry>),
     /// `!include path` as a tag; the string spelling is still a `String`.
     Include(String),
+    /// The key was written twice, so that nobody can say which value is meant. An error of whoever needs it.
+    Twice,
     /// Could not be had, which has been reported: nothing more is to be said about it.
     Broken,
 }
@@ -110,6 +112,7 @@ impl Node {
             Value::String(_) => "a string",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
+            Value::Twice => "two values (the key is written twice)",
             Value::Include(_) | Value::Broken => "an include",
         }
     }

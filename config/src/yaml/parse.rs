@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::{Entry, Node, Value};
-use crate::{limits, problem::Place, quote::shorten};
+use crate::{limits, problem::Place};
 
 /// Why a text is not usable YAML.
 #[derive(Debug)]
@@ -172,10 +172,13 @@ impl Builder {
                     merges.push(node);
                     Ok(())
                 }
-                Some((name, place)) if entries.iter().any(|entry| entry.key == name) => Err(SyntaxError {
-                    place,
-                    message: format!("the key \"{}\" is written twice", shorten(&name)),
-                }),
+                Some((name, place)) if entries.iter().any(|entry| entry.key == name) => {
+                    let first = entries.iter_mut().find(|entry| entry.key == name);
+                    first
+                        .into_iter()
+                        .for_each(|entry| entry.value = Node::new(&place, Value::Twice));
+                    Ok(())
+                }
                 Some((name, place)) => {
                     entries.push(Entry {
                         key: name,
@@ -260,10 +263,11 @@ fn plain(text: &str) -> Value {
     if text.is_empty() {
         return Value::Null;
     }
-    let could_be_typed = text.len() <= 64
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.~_".contains(&byte));
+    let first = text.as_bytes()[0];
+    let is_word = ["null", "true", "false"]
+        .iter()
+        .any(|word| word.eq_ignore_ascii_case(text));
+    let could_be_typed = text.len() <= 64 && (is_word || first.is_ascii_digit() || b"+-.~".contains(&first));
     if !could_be_typed {
         return Value::String(text.to_owned());
     }
@@ -365,7 +369,6 @@ mod tests {
     #[test]
     fn broken_and_hostile_texts_are_errors_with_positions() {
         for (text, expected) in [
-            ("a: 1\na: 2\n", "f:2:1: the key \"a\" is written twice"),
             ("--- 1\n--- 2\n", "f:2:1: the file holds more than one YAML document"),
             ("a: &x [*x]\n", "f:1:8: an alias refers to a value that contains it"),
             ("? [1]\n: 2\n", "f:1:3: a key must be a word, got a list"),
@@ -381,6 +384,14 @@ mod tests {
             laughs += &format!("a{level}: &a{level} [{}]\n", vec![previous; 10].join(","));
         }
         assert!(of(&laughs).unwrap_err().contains("more than 1000000 values"));
+    }
+
+    #[test]
+    fn a_key_that_is_written_twice_has_no_value() {
+        let root = of("a: 1\nb: 2\na: 3\n").unwrap();
+        let a = root.get("a").unwrap();
+        assert_eq!((a.place.to_string(), &a.value), ("f:3:1".to_owned(), &Value::Twice));
+        assert_eq!(root.get("b").unwrap().as_number(), Some(2.0));
     }
 
     #[test]

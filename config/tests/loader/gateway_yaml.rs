@@ -296,3 +296,31 @@ fn the_admin_interface() {
         );
     }
 }
+
+/// The example in the crate's documentation is what the loader understands.
+#[test]
+fn the_documented_file_loads_without_a_word() {
+    let documentation = include_str!("../../src/lib.rs");
+    let example = documentation
+        .split("//! ```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("//! ```")
+        .next()
+        .unwrap();
+    let yaml: String = example
+        .lines()
+        .map(|line| format!("{}\n", line.trim_start_matches("//!").strip_prefix(' ').unwrap_or("")))
+        .collect();
+    let env = [
+        ("CERT", "-----BEGIN CERTIFICATE-----"),
+        ("KEY", "-----BEGIN PRIVATE KEY-----"),
+        ("CA", "-----BEGIN CERTIFICATE-----"),
+        ("APP_PASSWORD", "app"),
+        ("AUTH_URL", "postgres://auth@h/d"),
+        ("SECRET", "s"),
+    ];
+    let loaded = both(&SOURCES.replace("name: s", "name: orders"), Some(&yaml), &env);
+    assert_eq!(problems(&loaded), "");
+    assert_eq!(source(&loaded, "orders").database_names, ["orders", "orders_rw"]);
+}

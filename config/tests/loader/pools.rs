@@ -170,6 +170,10 @@ fn messages() {
             "8:26: warning: min_connections 60 is more than max_connections 50: 50 is used",
         ),
         (
+            "retries: 1\nretries: 2",
+            "9:9: error: retries must be a number, got two values (the key is written twice)",
+        ),
+        (
             "retries: {from_env: R}",
             "8:18: error: environment variable 'R' not set",
         ),

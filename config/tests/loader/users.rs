@@ -120,7 +120,7 @@ fn messages() {
         (
             "{name: a, password: x, sources: [ordres]}",
             "2:36: error: there is no source \"ordres\" in the metadata, did you mean \"orders\"?",
-            0,
+            1,
         ),
         (
             "{name: a, password: x, sources: [old]}",
