@@ -85,7 +85,7 @@ impl Backend for Postgres {
     type CancelKey = CancelKey;
 
     async fn open(&self, profile: &Profile) -> Result<Opened<Self>, OpenError> {
-        let opened = self.opener.open(*profile).await?;
+        let opened = self.opener.open(profile).await?;
         let parameters = Parameters::from_pairs(opened.parameters);
         let replication = profile.replication != Replication::No;
         if !replication {

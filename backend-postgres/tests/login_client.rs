@@ -53,6 +53,8 @@ struct Wanted {
     limits: ListenerLimits,
     source_limit: Option<u32>,
     application_name: Option<String>,
+    /// As whom the gateway logs in, with which password, at which port.
+    server_role: &'static str,
     server: (String, u16),
 }
 
@@ -72,6 +74,7 @@ impl Default for Wanted {
             limits: ListenerLimits::default(),
             source_limit: None,
             application_name: None,
+            server_role: ROLE,
             server: (ROLE_PASSWORD.to_owned(), cluster().port),
         }
     }
@@ -128,7 +131,7 @@ fn source(name: &str, wanted: &Wanted) -> Source {
         definition: Definition::Postgres(Box::new(PostgresSource {
             primary: PostgresConnection {
                 label: "test".to_owned(),
-                address: AddressSource::Fixed(Box::new(address(ROLE, password, *port))),
+                address: AddressSource::Fixed(Box::new(address(wanted.server_role, password, *port))),
                 pool: PoolSettings {
                     max_connections: 4,
                     retries: 0,
@@ -918,6 +921,25 @@ async fn a_downgrade_of_channel_binding_is_refused() {
     assert!(
         heard.contains("C28000\0") && heard.contains("channel binding negotiation error"),
         "{heard:?}"
+    );
+}
+
+#[tokio::test]
+async fn replication_clients_get_a_wal_sender() {
+    let site = Site::start(Wanted {
+        server_role: SUPERUSER,
+        server: (SUPERUSER_PASSWORD.to_owned(), cluster().port),
+        ..Wanted::default()
+    })
+    .await;
+    let found = site.psql("replication=database", "IDENTIFY_SYSTEM").await;
+    let found = found.unwrap_or_else(|error| panic!("{error}
+{}", cluster().log()));
+    assert!(found.contains("|postgres"), "{found}");
+    let refused = site.psql("replication=maybe", "IDENTIFY_SYSTEM").await.unwrap_err();
+    assert!(
+        refused.contains("invalid value for parameter \"replication\""),
+        "{refused}"
     );
 }
 

@@ -3,7 +3,7 @@
 // A test that cannot go on has found a failure.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::OnceLock, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::{Arc, OnceLock}, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -82,7 +82,7 @@ fn opener_with(endpoint: PostgresEndpoint, parameters: &[(&str, &str)]) -> Opene
 }
 
 async fn open(endpoint: PostgresEndpoint) -> Result<LoggedIn, OpenError> {
-    tokio::time::timeout(Duration::from_secs(20), opener(endpoint).open(Profile::default()))
+    tokio::time::timeout(Duration::from_secs(20), opener(endpoint).open(&Profile::default()))
         .await
         .expect("an answer")
 }
@@ -240,7 +240,7 @@ async fn startup_parameters_arrive() {
             ("options", "-c geqo=on -c work_mem=123kB"),
         ],
     );
-    let mut opened = opener.open(Profile::default()).await.expect("a login");
+    let mut opened = opener.open(&Profile::default()).await.expect("a login");
     for (name, value) in [
         ("application_name", "from the source"),
         ("geqo", "on"),
@@ -284,12 +284,14 @@ async fn a_wal_sender_for_replication() {
     settings.user = weir_tests::cluster::SUPERUSER.to_owned();
     settings.password = Some(secret(weir_tests::cluster::SUPERUSER_PASSWORD));
     let mut opened = opener(settings)
-        .open(Profile {
+        .open(&Profile {
             replication: Replication::Logical,
+            settings: Arc::new([("work_mem".to_owned(), "321kB".to_owned())]),
         })
         .await
         .expect("a replication connection");
     assert!(!ask(&mut opened, "IDENTIFY_SYSTEM").await.contains("syntax error"));
+    assert_eq!(ask(&mut opened, "SHOW work_mem").await, "321kB");
 }
 
 #[tokio::test]
@@ -307,6 +309,36 @@ async fn cancel_reaches_the_query() {
         }
         assert!(asked.await.unwrap().contains("canceling statement due to user request"));
     }
+}
+
+#[tokio::test]
+async fn direct_tls_with_postgresql_18() {
+    let cluster = Cluster::start(Version::Eighteen, &[]);
+    let mut settings = endpoint(cluster.port);
+    settings.ssl_mode = SslMode::VerifyFull;
+    settings.ssl_negotiation = SslNegotiation::Direct;
+    settings.channel_binding = ChannelBinding::Require;
+    settings.root_certificate = Some(RootCertificate::Pem(SecretSource::Literal(secret(
+        &cluster.authority.certificate,
+    ))));
+    let mut opened = open(settings.clone()).await.expect("a login");
+    assert_eq!(opened.stream.alpn(), Some(&b"postgresql"[..]));
+    let search_path = opened.parameters.iter().find(|(name, _)| name == "search_path");
+    assert_eq!(search_path.map(|(_, value)| value.as_str()), Some("\"$user\", public"));
+    let key = opened.cancel_key.clone().expect("PostgreSQL gives a key");
+    let asked = tokio::spawn(async move { ask(&mut opened, "SELECT pg_sleep(30)").await });
+    while !asked.is_finished() {
+        cancel(&key).await.expect("a cancel request inside direct TLS");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(asked.await.unwrap().contains("canceling statement"));
+    // A server from before 17 cannot: it answers what it takes for a startup packet, or nothing.
+    settings.hosts = endpoint(self::cluster().port).hosts;
+    let error = open(settings).await.expect_err("a refusal");
+    assert!(
+        matches!(error, OpenError::Unreachable(_) | OpenError::Untrusted(_)),
+        "{error}"
+    );
 }
 
 // === Hostile servers ===

@@ -69,12 +69,11 @@ pub(super) async fn admit(
         .map_err(|_| Fatal::new("53300", "sorry, too many clients already"))
         .map_err(|fatal| Ended::told(fatal, "no id is free"))?;
 
-    let profile = Profile {
-        replication: login.replication,
-    };
     let overlay = overlay(&route, &login);
-    let fresh = fresh_session(&route, profile, &who.grant, line).await?;
-    let told = welcome::told(&fresh, &effective(&overlay, &who.grant));
+    let effective = effective(&overlay, &who.grant);
+    let profile = profile(login.replication, &effective);
+    let fresh = fresh_session(&route, profile.clone(), &who.grant, line).await?;
+    let told = welcome::told(&fresh, &effective);
     for (name, value) in told.iter() {
         write::parameter_status(&mut out, name, value);
     }
@@ -83,13 +82,15 @@ pub(super) async fn admit(
     line.write(&out).await?;
 
     let terms = terms(&route, &source, &who.grant);
+    let replication = login.replication != Replication::No;
     let dialogue = Conversation::new(ConversationInit {
         pool_mode: terms.pool_mode,
         told,
-        overlay,
+        // A WAL sender has had them in its startup packet.
+        overlay: if replication { Overlay::default() } else { overlay },
         replica_routing: source.replica_routing,
-        read_only: who.grant.read_only,
-        replication: login.replication != Replication::No,
+        read_only: who.grant.read_only && !replication,
+        replication,
         shared: pool_of(&route).backend().shared().clone(),
         client_id: registration.id(),
     });
@@ -150,6 +151,18 @@ fn effective(overlay: &Overlay, grant: &Grant) -> Overlay {
         true => overlay.with("default_transaction_read_only", "on"),
         false => overlay.clone(),
     }
+}
+
+/// Ordinary clients share server connections whatever their settings; a WAL sender is opened for one client.
+fn profile(replication: Replication, settings: &Overlay) -> Profile {
+    let settings = match replication {
+        Replication::No => Arc::default(),
+        Replication::Physical | Replication::Logical => settings
+            .iter()
+            .map(|setting| (setting.name.to_string(), setting.value.to_string()))
+            .collect(),
+    };
+    Profile { replication, settings }
 }
 
 /// What a fresh session of the source looks like: known from earlier connections, or from one that is opened now.

@@ -114,7 +114,7 @@ impl Opener {
     ///
     /// # Errors
     /// [`OpenError`]: of several hosts, the most telling one.
-    pub async fn open(&self, profile: Profile) -> Result<LoggedIn, OpenError> {
+    pub async fn open(&self, profile: &Profile) -> Result<LoggedIn, OpenError> {
         let endpoint = self.resolve().await?;
         let startup = self.startup_packet(&endpoint, profile)?;
         let hosts = in_order(&endpoint);
@@ -218,7 +218,7 @@ impl Opener {
         })
     }
 
-    fn startup_packet(&self, endpoint: &PostgresEndpoint, profile: Profile) -> Result<Vec<u8>, OpenError> {
+    fn startup_packet(&self, endpoint: &PostgresEndpoint, profile: &Profile) -> Result<Vec<u8>, OpenError> {
         let mut parameters = vec![
             ("user", endpoint.user.as_str()),
             ("database", endpoint.database.as_str()),
@@ -232,7 +232,11 @@ impl Opener {
             .parameters
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in ours.chain(set_by_address) {
+        let by_client = profile
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in by_client.chain(ours).chain(set_by_address) {
             if name != "options" && !parameters.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 parameters.push((name, value));
             }
