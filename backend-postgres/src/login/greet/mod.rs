@@ -2,7 +2,7 @@
 //!
 //! The shell around the pure parts: reads, writes, keeps the deadline, asks who may log in. Invariants: whatever goes
 //! wrong is told in the protocol's own words, and nothing but "password authentication failed" to whoever has not proved
-//! who it is; everything after authentication needs an [`authenticate::Authenticated`], which only a proof makes.
+//! who it is; everything after authentication needs an `Authenticated`, which only a proof makes.
 
 mod admit;
 mod authenticate;

@@ -15,11 +15,15 @@ use weir_core::{
 };
 
 use super::{Ended, FrontendSettings};
-use crate::login::{
-    handshake::{Handshake, Login, TlsOffer, Verdict},
-    limits,
-    scram::Binding,
-    words::Fatal,
+use crate::{
+    dialogue::refusals,
+    login::{
+        handshake::{Handshake, Login, TlsOffer, Verdict},
+        limits,
+        scram::Binding,
+        words::Fatal,
+    },
+    wire::startup::TLS_HANDSHAKE,
 };
 
 /// What a peer wants.
@@ -46,80 +50,92 @@ type Failure = (Ended, Option<Line>);
 /// Takes the first packets of a connection.
 pub(super) async fn receive(settings: &FrontendSettings, socket: Socket, gate: LoginGate) -> Result<Received, Failure> {
     // TLS is not spoken on Unix sockets, as in PostgreSQL.
-    let tls = settings
-        .tls
-        .as_ref()
-        .filter(|_| socket.tcp().is_some())
-        .map(|tls| tls.material.current());
+    let tls = settings.tls.as_ref().filter(|_| socket.tcp().is_some());
+    let tls = tls.map(|tls| tls.material.current());
     let offer = if tls.is_some() {
         TlsOffer::Available
     } else {
         TlsOffer::Unavailable
     };
-    let mut handshake = Handshake::new(offer);
     // Only looked at: direct TLS must find its first byte in the socket.
     let first = gate.within(socket.peek_first_byte()).await;
-    let mut line = Line {
+    let line = Line {
         stream: Stream::Plain(socket),
         buffer: BytesMut::new(),
         gate,
         binding: Binding::None,
     };
-    let mut peeked = match first {
+    let first = match first {
         Ok(Ok(first)) => first,
         Ok(Err(error)) => return Err((error.into(), None)),
         Err(closed) => return Err((closed.into(), Some(line))),
     };
+    let handshake = Handshake::new(offer);
+    let verdict = handshake.judge(
+        &first
+            .filter(|first| *first == TLS_HANDSHAKE)
+            .map_or(Vec::new(), |first| vec![first]),
+    );
+    let mut next = obey(settings, line, tls.as_deref(), handshake, verdict).await?;
     loop {
-        let verdict = match peeked.take() {
-            Some(crate::wire::startup::TLS_HANDSHAKE) => handshake.judge(&[crate::wire::startup::TLS_HANDSHAKE]),
-            _ => handshake.judge(&line.buffer),
+        next = match next {
+            Next::Done(received) => return Ok(received),
+            Next::Judge(line, handshake) => {
+                let verdict = handshake.judge(&line.buffer);
+                obey(settings, line, tls.as_deref(), handshake, verdict).await?
+            }
         };
-        let step = match verdict {
-            Verdict::Need(_) => line.read_more().await,
-            Verdict::SayNo { taken, next } => {
-                line.buffer.advance(taken);
-                handshake = next;
-                line.write(b"N").await
-            }
-            Verdict::Secure { taken, next } => {
-                line.buffer.advance(taken);
-                handshake = next;
-                line = secure(line, tls.as_deref(), Start::Asked)
-                    .await
-                    .map_err(|ended| (ended, None))?;
-                Ok(())
-            }
-            Verdict::SecureDirectly(next) => {
-                handshake = next;
-                line = secure(line, tls.as_deref(), Start::Direct)
-                    .await
-                    .map_err(|ended| (ended, None))?;
-                Ok(())
-            }
-            Verdict::Cancel { id, secret } => {
-                return Ok(Received::Cancel {
-                    id,
-                    secret,
-                    stream: line.stream,
-                });
-            }
-            Verdict::Login { taken, login } => {
-                line.buffer.advance(taken);
-                return match check(settings, &line) {
-                    Ok(()) => Ok(Received::Login { line, login }),
-                    Err(ended) => Err((ended, Some(line))),
-                };
-            }
-            Verdict::Refuse(fatal) => {
-                let reason = fatal.message.clone();
-                Err(Ended::told(fatal, reason))
-            }
-            Verdict::Close(reason) => Err(Ended::Silent(reason.to_owned())),
-        };
-        if let Err(ended) = step {
-            return Err((ended, Some(line)));
+    }
+}
+
+enum Next {
+    Judge(Line, Handshake),
+    Done(Received),
+}
+
+/// Does what a verdict says.
+async fn obey(
+    settings: &FrontendSettings,
+    mut line: Line,
+    tls: Option<&ServerTls>,
+    handshake: Handshake,
+    verdict: Verdict,
+) -> Result<Next, Failure> {
+    let (step, handshake) = match verdict {
+        Verdict::Need(_) => (line.read_more().await, handshake),
+        Verdict::SayNo { taken, next } => {
+            line.buffer.advance(taken);
+            (line.write(b"N").await, next)
         }
+        Verdict::Secure { taken, next } => {
+            line.buffer.advance(taken);
+            let line = secure(line, tls, Start::Asked).await.map_err(|ended| (ended, None))?;
+            return Ok(Next::Judge(line, next));
+        }
+        Verdict::SecureDirectly(next) => {
+            let line = secure(line, tls, Start::Direct).await.map_err(|ended| (ended, None))?;
+            return Ok(Next::Judge(line, next));
+        }
+        Verdict::Cancel { id, secret } => {
+            let stream = line.stream;
+            return Ok(Next::Done(Received::Cancel { id, secret, stream }));
+        }
+        Verdict::Login { taken, login } => {
+            line.buffer.advance(taken);
+            return match check(settings, &line) {
+                Ok(()) => Ok(Next::Done(Received::Login { line, login })),
+                Err(ended) => Err((ended, Some(line))),
+            };
+        }
+        Verdict::Refuse(fatal) => {
+            let reason = fatal.message.clone();
+            return Err((Ended::told(fatal, reason), Some(line)));
+        }
+        Verdict::Close(reason) => return Err((Ended::Silent(reason.to_owned()), None)),
+    };
+    match step {
+        Ok(()) => Ok(Next::Judge(line, handshake)),
+        Err(ended) => Err((ended, Some(line))),
     }
 }
 
@@ -138,7 +154,7 @@ fn check(settings: &FrontendSettings, line: &Line) -> Result<(), Ended> {
             "listener \"{}\" has an sslmode of require or stricter",
             settings.listener
         );
-        let fatal = Fatal::from(crate::dialogue::refusals::fatal(&Refusal::TlsRequired)).detail(detail);
+        let fatal = Fatal::from(refusals::fatal(&Refusal::TlsRequired)).detail(detail);
         return Err(Ended::told(
             fatal,
             "the connection is not encrypted, and the listener asks for it",
