@@ -22,7 +22,11 @@ pub(crate) fn start(format: LogFormat, level: Option<&str>) -> Result<(), String
         env::var("RUST_LOG").ok().as_deref(),
         env::var("HASURA_GRAPHQL_LOG_LEVEL").ok().as_deref(),
     )?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // When whoever read standard error has gone, lines are lost; reporting that on standard error would panic.
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match format {
         LogFormat::Json => builder.json().init(),
         LogFormat::Pretty => builder

@@ -279,7 +279,7 @@ fn documents_point_at_what_exists() {
 /// documents that promise tests say so in a table whose last column holds nothing but names.
 #[test]
 fn tests_that_documents_name_exist() {
-    let all: String = sources_and_tests().into_iter().map(|(_, text)| text).collect();
+    let all: String = sources_and_tests().into_values().collect();
     let mut wrong = Vec::new();
     for document in ["docs/pooler-vulnerabilities.md", "ARCHITECTURE.md"] {
         let text = read(&root().join(document));
