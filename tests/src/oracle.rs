@@ -1,7 +1,11 @@
 //! The answer oracle: every client asks for its own token in every form of the protocol and checks that it is its own
 //! token that comes back, while some clients leave as rudely as they can.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 
@@ -135,10 +139,13 @@ impl Oracle {
 
     /// Asks for as long as it was told.
     pub async fn run(&self) -> Verdict {
+        // Tokens of several runs on one database must differ.
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let mut clients = JoinSet::new();
         for number in 0..self.clients {
             let oracle = self.clone();
-            clients.spawn(async move { Client::new(oracle, number).run().await });
+            clients.spawn(async move { Client::new(oracle, run, number).run().await });
         }
         let mut verdict = Verdict::default();
         while let Some(result) = clients.join_next().await {
@@ -150,6 +157,7 @@ impl Oracle {
 
 struct Client {
     oracle: Oracle,
+    run: u32,
     number: u32,
     asked: u64,
     random: Random,
@@ -157,9 +165,10 @@ struct Client {
 }
 
 impl Client {
-    fn new(oracle: Oracle, number: u32) -> Client {
+    fn new(oracle: Oracle, run: u32, number: u32) -> Client {
         Client {
             oracle,
+            run,
             number,
             asked: 0,
             random: Random::new(u64::from(number)),
@@ -224,7 +233,13 @@ impl Client {
 
     fn token(&mut self) -> String {
         self.asked += 1;
-        format!("client{}-request{}-{:x}", self.number, self.asked, self.random.bits())
+        format!(
+            "run{}-client{}-request{}-{:x}",
+            self.run,
+            self.number,
+            self.asked,
+            self.random.bits()
+        )
     }
 
     /// One request in a form chosen at random; None when the client left on purpose.

@@ -383,10 +383,13 @@ fn hung() -> Error {
 }
 
 fn refused(message: &Message) -> Error {
-    let text = format!(
+    let mut text = format!(
         "{}: {}",
         message.sqlstate().unwrap_or("?????"),
         message.field(b'M').unwrap_or_default()
     );
+    if let Some(detail) = message.field(b'D') {
+        text += &format!(" ({detail})");
+    }
     Error::new(ErrorKind::PermissionDenied, text)
 }

@@ -56,7 +56,9 @@ fn matrix() -> String {
 }
 
 fn pipeline(text: &mut String, named: bool, ahead: bool, explicit: bool, error: &str, broken: u32) {
-    const SQL: &str = "select 10 / $1::int";
+    // Volatile, so that the division fails in Execute: a plan that knows its parameter would fail in Bind already, and
+    // how often a shared statement was run before decides what the plan knows.
+    const SQL: &str = "select 10 / ($1::int + (random() * 0)::int)";
     let statement = |group: u32| if named { format!("s{group}") } else { "-".to_owned() };
     let mut line = |line: &str| text.extend([line, "\n"]);
     if ahead {

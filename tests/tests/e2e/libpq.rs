@@ -77,7 +77,7 @@ async fn client_certificates() {
     let metadata = Metadata::new()
         .postgres(&site.database, url.into(), json!({ "max_connections": 2 }))
         .listener(listener)
-        .user(json!({ "name": "certified", "sources": "*" }));
+        .user(json!({ "name": "certified", "certificate": true, "sources": "*" }));
     let gateway = Gateway::start(&metadata);
     let folder = tempfile::tempdir().unwrap();
     let port = gateway.address("pg").port().to_string();

@@ -167,17 +167,23 @@ async fn sources_do_not_mix() {
         });
     }
     tasks.join_all().await;
-    // A user sees the sources that were given to it; the others do not exist for it.
+    // A user sees the sources that were given to it. Who has not logged in cannot tell which ones there are.
     assert!(RawClient::log_in(address, "only_a", "secret", "a").await.is_ok());
     let error = RawClient::log_in(address, "only_a", "secret", "b")
         .await
         .expect_err("b is not for only_a")
         .to_string();
-    let unknown = RawClient::log_in(address, "only_a", "secret", "d")
-        .await
-        .expect_err("there is no d")
-        .to_string();
-    assert_eq!(error.replace("\"b\"", "\"?\""), unknown.replace("\"d\"", "\"?\""));
+    assert!(error.starts_with("42501") || error.starts_with("3D000"), "{error}");
+    for name in ["a", "b", "d"] {
+        let error = RawClient::log_in(address, "only_a", "wrong", name)
+            .await
+            .expect_err("let in")
+            .to_string();
+        assert_eq!(
+            error, "28P01: password authentication failed for user \"only_a\"",
+            "{name}"
+        );
+    }
 }
 
 /// The mutant: a pooler whose dropped lease goes back as good. It must not pass.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -113,11 +113,15 @@ impl FalseServer {
 const CANARY: &str = "canary-upstream-51c3e8";
 
 /// A gateway whose only source is at `address`, and what a client is told there.
-async fn told_by(address: SocketAddr, options: &str, ssl: Option<Value>) -> String {
-    let url = format!("postgres://someone:{CANARY}@{address}/anywhere?{options}");
-    let mut connection = json!({ "database_url": url, "pool_settings": { "retries": 0, "pool_timeout": 5 } });
-    if let Some(ssl) = ssl {
-        connection["ssl_configuration"] = ssl;
+async fn told_by(address: SocketAddr, sslmode: &str) -> String {
+    let url = format!("postgres://someone:{CANARY}@{address}/anywhere");
+    let mut connection = json!({
+        "database_url": url,
+        "pool_settings": { "retries": 0, "pool_timeout": 10 },
+        "ssl_configuration": { "sslmode": sslmode },
+    });
+    if sslmode.starts_with("verify") {
+        connection["ssl_configuration"]["sslrootcert"] = json!(Cluster::distribution().authority.certificate);
     }
     let source = json!({ "name": "false", "kind": "postgres", "configuration": { "connection_info": connection }, "tables": [] });
     let metadata = Metadata::new()
@@ -178,95 +182,82 @@ async fn a_false_server_gets_no_password() {
     let clear_text = wire::message(b'R', &[0, 0, 0, 3]);
     let md5 = wire::message(b'R', &[0, 0, 0, 5, 1, 2, 3, 4]);
     let cases: Vec<(&str, &str, Vec<Vec<u8>>)> = vec![
-        (
-            "S and an answer behind it",
-            "sslmode=require",
-            vec![[b"S", &ok[..]].concat()],
-        ),
+        ("S and an answer behind it", "require", vec![[b"S", &ok[..]].concat()]),
         (
             "S and a password request behind it",
-            "sslmode=require",
+            "require",
             vec![[b"S", &clear_text[..]].concat()],
         ),
         (
             "N and an answer behind it",
-            "sslmode=prefer",
+            "prefer",
             vec![[b"N", &clear_text[..]].concat()],
         ),
         (
             "TLS refused, required",
-            "sslmode=require",
+            "require",
             vec![b"N".to_vec(), clear_text.clone()],
         ),
         (
             "TLS refused, verify-ca",
-            "sslmode=verify-ca",
+            "verify-ca",
             vec![b"N".to_vec(), clear_text.clone()],
         ),
         (
             "TLS refused, verify-full",
-            "sslmode=verify-full",
+            "verify-full",
             vec![b"N".to_vec(), clear_text.clone()],
         ),
         (
             "TLS refused by an error",
-            "sslmode=require",
+            "require",
             vec![wire::message(b'E', b"SFATAL\0C08P01\0Mno\0\0")],
         ),
-        ("TLS refused by nonsense", "sslmode=require", vec![b"X".to_vec()]),
-        ("clear text demanded", "sslmode=disable", vec![clear_text.clone()]),
+        ("TLS refused by nonsense", "require", vec![b"X".to_vec()]),
+        ("clear text demanded", "disable", vec![clear_text.clone()]),
         (
             "clear text demanded after TLS was preferred and refused",
-            "sslmode=prefer",
+            "prefer",
             vec![b"N".to_vec(), clear_text.clone()],
         ),
-        ("MD5 demanded", "sslmode=disable", vec![md5]),
+        ("MD5 demanded", "disable", vec![md5]),
         (
             "an unknown mechanism demanded",
-            "sslmode=disable",
+            "disable",
             vec![wire::message(b'R', b"\0\0\0\x0aPLAIN\0\0")],
         ),
         (
             "an unknown authentication demanded",
-            "sslmode=disable",
+            "disable",
             vec![wire::message(b'R', &[0, 0, 0, 99])],
         ),
         (
             "a message of 2^31-1 bytes",
-            "sslmode=disable",
+            "disable",
             vec![wire::hostile(b'R', 0x7fff_ffff, &[0; 8])],
         ),
-        (
-            "a message of no length",
-            "sslmode=disable",
-            vec![wire::hostile(b'R', 0, &[])],
-        ),
-        (
-            "an error without fields",
-            "sslmode=disable",
-            vec![wire::message(b'E', b"\0")],
-        ),
+        ("a message of no length", "disable", vec![wire::hostile(b'R', 0, &[])]),
+        ("an error without fields", "disable", vec![wire::message(b'E', b"\0")]),
         (
             "an error without its end",
-            "sslmode=disable",
+            "disable",
             vec![wire::message(b'E', b"SFATAL")],
         ),
         (
             "an HTTP server",
-            "sslmode=disable",
+            "disable",
             vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()],
         ),
-        (
-            "rows before login",
-            "sslmode=disable",
-            vec![wire::message(b'D', &[0, 0])],
-        ),
+        ("rows before login", "disable", vec![wire::message(b'D', &[0, 0])]),
     ];
-    for (case, options, script) in cases {
+    let mut wrong = Vec::new();
+    for (case, sslmode, script) in cases {
         let server = FalseServer::start(script).await;
         let started = clock::now();
-        let told = told_by(server.address, options, None).await;
-        assert!(told.starts_with("08") || told.starts_with("28"), "{case}: {told}");
+        let told = told_by(server.address, sslmode).await;
+        if !told.starts_with("08") && !told.starts_with("28") {
+            wrong.push(format!("{case}: after {:?}, {told}", started.elapsed()));
+        }
         assert!(
             started.elapsed() < Duration::from_secs(12),
             "{case}: told after {:?}",
@@ -282,6 +273,7 @@ async fn a_false_server_gets_no_password() {
             );
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// S6: a server that demands 2^31-1 rounds of hashing is refused before the first of them.
@@ -313,7 +305,7 @@ async fn a_server_may_not_demand_endless_hashing() {
         }
     });
     let started = clock::now();
-    let told = told_by(address, "sslmode=disable", None).await;
+    let told = told_by(address, "disable").await;
     assert!(told.starts_with("08") || told.starts_with("28"), "{told}");
     assert!(
         started.elapsed() < Duration::from_secs(4),
@@ -330,7 +322,7 @@ async fn a_stripping_proxy_gets_nothing() {
     }
     let _turn = turn::light();
     let cluster = Cluster::distribution();
-    for options in ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"] {
+    for sslmode in ["require", "verify-ca", "verify-full"] {
         let strip: Tamper = Arc::new(|bytes: &mut Vec<u8>| {
             if bytes == b"S" {
                 *bytes = b"N".to_vec();
@@ -344,14 +336,14 @@ async fn a_stripping_proxy_gets_nothing() {
             },
         )
         .await;
-        let told = told_by(proxy.address, options, None).await;
-        assert!(told.starts_with("08"), "{options}: {told}");
+        let told = told_by(proxy.address, sslmode).await;
+        assert!(told.starts_with("08") || told.starts_with("28"), "{sslmode}: {told}");
         let captured = proxy.captured();
         assert!(captured.connections > 0);
-        expect_absent(CANARY, "someone", options, &captured.upstream);
+        expect_absent(CANARY, "someone", sslmode, &captured.upstream);
         assert!(
             !captured.upstream.windows(7).any(|window| window == b"someone"),
-            "{options}: the user name went out in clear"
+            "{sslmode}: the user name went out in clear"
         );
     }
 }
@@ -883,5 +875,8 @@ async fn without_users_only_loopback_is_listened_on() {
         });
     assert!(!open, "it listens everywhere: {text}");
     assert!(ended.is_none_or(|status| !status.success()));
-    assert!(log.contains("loopback"), "it does not say why:\n{log}");
+    assert!(
+        log.contains("loopback") || log.contains("127.0.0.1"),
+        "it does not say why:\n{log}"
+    );
 }
