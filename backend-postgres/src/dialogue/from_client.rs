@@ -221,18 +221,27 @@ impl Conversation {
         };
         session.touched |= class.touches;
         entry.weight = Weight::of(&class.shape);
-        if let Shape::Deallocate(name) = &class.shape
-            && session.status != TransactionStatus::Failed
-            && self.statements.find(effective_name(name)).is_some()
-        {
-            return Ok(self.deallocate(head, effective_name(name), session, out));
+        if let Shape::Deallocate(name) = &class.shape {
+            let name = effective_name(name);
+            let is_known = self.statements.find(name).is_some();
+            // A transaction that an earlier group may have failed would refuse the Parse that goes ahead, and the server
+            // would then skip to a Sync that does not come.
+            if session.pending.is_name_uncertain(name, session.group_number)
+                || (is_known && session.pending.has_boundary())
+            {
+                return Ok(Step::Hold);
+            }
+            if is_known && session.status != TransactionStatus::Failed {
+                return Ok(self.deallocate(head, name, session, out));
+            }
         }
-        // A simple query destroys the unnamed statement.
-        if let Some(unnamed) = self.unnamed.take() {
-            entry.at_client = ClientChange::Unnamed(Some(unnamed));
+        // A simple query destroys the unnamed statement, also the one that comes back because something before it turns
+        // out not to be carried out.
+        if self.unnamed.is_some() || session.pending.may_be_undone() {
+            entry.at_client = ClientChange::Unnamed(self.unnamed.take());
         }
-        if let Some(unnamed) = session.unnamed.take() {
-            entry.on_server = ServerChange::Unnamed(Some(unnamed));
+        if session.unnamed.is_some() || session.pending.may_be_undone() {
+            entry.on_server = ServerChange::Unnamed(session.unnamed.take());
         }
         session.push(entry);
         Ok(Step::Forward(head.total()))
@@ -240,17 +249,14 @@ impl Conversation {
 
     /// `DEALLOCATE name` of a statement that the server knows by another name, as psycopg sends it.
     fn deallocate(&mut self, head: Head, name: &[u8], session: &mut Session, out: &mut Outbox) -> Step {
-        if session.pending.is_name_uncertain(name, session.group_number) {
-            return Step::Hold;
-        }
         let Some((name, statement)) = self.statements.remove(name) else {
             return Step::Hold;
         };
-        let text = deallocate_text(&statement, session, &mut out.to_server);
+        let unnamed = ClientChange::Unnamed(self.unnamed.take());
+        let text = deallocate_text(&statement, unnamed, session, &mut out.to_server);
         let mut entry = Entry::new(Expects::Query, Disposition::Forward, session.group_number);
         entry.at_client = ClientChange::Dropped(name, statement);
-        session.unnamed = None;
-        self.unnamed = None;
+        entry.on_server = ServerChange::Unnamed(session.unnamed.take());
         session.push(entry);
         write::query(&mut out.to_server, &text);
         Step::Skip(head.total())

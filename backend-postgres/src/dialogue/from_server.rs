@@ -57,9 +57,11 @@ impl Conversation {
             }
             // Rows and COPY data change nothing: a run of them is one verdict.
             let is_data = match head.kind {
+                // Also rows: what a WAL sender is asked is not looked into.
+                _ if self.protocol == Protocol::Replication => true,
                 server::DATA_ROW => rows,
                 server::COPY_DATA => rows && session.copy == CopyState::Out,
-                _ => self.protocol == Protocol::Replication,
+                _ => false,
             };
             if is_data {
                 passed += head.total();
@@ -409,36 +411,34 @@ fn pass(head: Head, session: &Session) -> Step {
     }
 }
 
-/// The end of the answer at the front. What the gateway owes behind it goes out with it.
+/// The end of the answer at the front. It is judged whole, so that whatever the gateway says next cannot fall into the
+/// middle of it; what the gateway owes behind it goes out with it.
 fn answered(head: Head, bytes: &[u8], session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
-    if !session.pending.is_fake_next() {
-        let step = pass(head, session);
-        session.pending.pop();
-        answer_fakes(session, &mut out.to_client);
-        return Ok(step);
-    }
     if head.total() > limits::MAX_PEEK as u64 {
         return Err(session.fail("too long an answer"));
     }
     let Some(message) = head.message(bytes) else {
         return Ok(Step::Need(head.total() as usize));
     };
-    if !is_swallowed(session) {
+    let step = pass(head, session);
+    let owes = session.pending.is_fake_next();
+    session.pending.pop();
+    if !owes {
+        return Ok(step);
+    }
+    if let Step::Forward(_) = step {
         out.to_client.put_slice(message);
     }
-    session.pending.pop();
     answer_fakes(session, &mut out.to_client);
     Ok(Step::Skip(head.total()))
 }
 
-/// Answers what was never sent and is due now; forgets marks that have served.
+/// Answers what was never sent and is due now.
 fn answer_fakes(session: &mut Session, out: &mut BytesMut) {
-    while let Some(front) = session.pending.front() {
-        if front.disposition == Disposition::Fake {
-            prepare::answer_fake(front.expects, out);
-        } else if front.expects != Expects::CopyEnd {
-            return;
-        }
+    while let Some(front) = session.pending.front()
+        && front.disposition == Disposition::Fake
+    {
+        prepare::answer_fake(front.expects, out);
         session.pending.pop();
     }
 }

@@ -200,7 +200,7 @@ impl Conversation {
             }
             // Still there, and maybe stale: closed again before it is prepared again.
             ServerChange::Closed(statement) => session.to_close.push(statement),
-            ServerChange::Unnamed(before) => session.unnamed = before,
+            ServerChange::Unnamed(before) => session.unnamed_was(before),
         }
         match entry.at_client {
             ClientChange::None => {}
@@ -208,7 +208,10 @@ impl Conversation {
                 self.statements.remove(&name);
             }
             ClientChange::Dropped(name, statement) => self.statements.insert(name, statement),
-            ClientChange::Unnamed(before) => self.unnamed = before,
+            ClientChange::Unnamed(before) => match session.pending.next_unnamed_at_client() {
+                Some(later) => *later = before,
+                None => self.unnamed = before,
+            },
         }
     }
 }

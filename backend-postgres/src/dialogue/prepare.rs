@@ -21,8 +21,8 @@ use crate::{
     limits,
     session::{
         Group, Overlay, Session,
-        classify::{self, Shape},
-        pending::{ClientChange, Disposition, Entry, Expects, ServerChange, Subject, Weight},
+        classify::{self, Class, Shape},
+        pending::{ClientChange, ClientName, Disposition, Entry, Expects, ServerChange, Subject, Weight},
         statement::{PASSING_NAME, Statement, StatementId, UNKNOWN_NAME},
     },
     wire::{Head, bind::Bind, client, effective_name, parse::Parse, ready_for_query::TransactionStatus, write},
@@ -65,32 +65,43 @@ impl Conversation {
     /// The server's own unnamed statement becomes the client's: a group that uses it at once costs nothing extra.
     fn parse_unnamed(&mut self, head: Head, parse: Parse<'_>, session: &mut Session, out: &mut Outbox) -> Step {
         let class = classify::classify(parse.text());
-        let mut entry = Entry::new(Expects::Parse, Disposition::Forward, session.group_number);
-        let mut rewritten = None;
-        if let Shape::Deallocate(name) = &class.shape
-            && self.statements.find(effective_name(name)).is_some()
-        {
+        if let Shape::Deallocate(name) = &class.shape {
             let name = effective_name(name);
             if session.pending.is_name_uncertain(name, session.group_number) {
                 return Step::Hold;
             }
-            if let Some((_, statement)) = self.statements.remove(name) {
-                rewritten = Some(deallocate_text(&statement, session, &mut out.to_server));
+            if let Some((name, statement)) = self.statements.remove(name) {
+                self.parse_deallocate(class, name, statement, session, &mut out.to_server);
+                return Step::Skip(head.total());
             }
         }
-        let statement = match &rewritten {
-            None => Statement::kept(parse.body, class),
-            Some(text) => Statement::kept(&[text, &b"\0\0\0"[..]].concat(), class),
-        };
-        let statement = Arc::new(statement);
+        let statement = Arc::new(Statement::kept(parse.body, class));
+        let mut entry = Entry::new(Expects::Parse, Disposition::Forward, session.group_number);
         entry.on_server = ServerChange::Unnamed(session.unnamed.replace(statement.id()));
-        entry.at_client = ClientChange::Unnamed(self.unnamed.replace(statement.clone()));
+        entry.at_client = ClientChange::Unnamed(self.unnamed.replace(statement));
         session.push(entry);
-        if rewritten.is_none() {
-            return Step::Forward(head.total());
-        }
-        write::parse(&mut out.to_server, b"", statement.body().unwrap_or_default());
-        Step::Skip(head.total())
+        Step::Forward(head.total())
+    }
+
+    /// `DEALLOCATE` of a statement that the server knows by another name, as psycopg sends it in a pipeline. The name is
+    /// taken to be gone once this is parsed.
+    fn parse_deallocate(
+        &mut self,
+        class: Class,
+        name: ClientName,
+        dropped: Arc<Statement>,
+        session: &mut Session,
+        out: &mut BytesMut,
+    ) {
+        let unnamed = ClientChange::Unnamed(self.unnamed.take());
+        let text = deallocate_text(&dropped, unnamed, session, out);
+        let statement = Arc::new(Statement::kept(&[&text, &b"\0\0\0"[..]].concat(), class));
+        let mut entry = Entry::new(Expects::Parse, Disposition::Forward, session.group_number);
+        entry.on_server = ServerChange::Unnamed(session.unnamed.replace(statement.id()));
+        entry.at_client = ClientChange::Dropped(name, dropped);
+        session.push(entry);
+        write::parse(out, b"", statement.body().unwrap_or_default());
+        self.unnamed = Some(statement);
     }
 
     fn parse_named(
@@ -105,9 +116,13 @@ impl Conversation {
         if session.pending.is_name_uncertain(name, group) {
             return Step::Hold;
         }
-        if let Some((name, taken)) = self.statements.find(name) {
-            let (name, taken) = (name.clone(), taken.clone());
-            return self.parse_taken(head, name, &taken, parse, session, out);
+        if let Some((name, _)) = self.statements.find(name) {
+            let mut entry = Entry::new(Expects::Parse, Disposition::Forward, group);
+            entry.subject = Subject::Statement(name.clone(), None);
+            take_passing(session, &mut out.to_server);
+            session.push(entry);
+            write::parse(&mut out.to_server, PASSING_NAME, parse.body);
+            return Step::Skip(head.total());
         }
         if let Err((limit, value)) = self.statements.check_room(parse.body.len() + name.len()) {
             provoke(refusals::too_many_statements(limit, value), session, &mut out.to_server);
@@ -129,34 +144,14 @@ impl Conversation {
             session.push(entry);
         } else if may_be_failed(session) {
             // Only the server knows whether this would be 25P02 (S1.5): let it try, and forget.
-            close_passing(session, &mut out.to_server);
+            close_passing(ClientChange::None, session, &mut out.to_server);
             write::parse(&mut out.to_server, PASSING_NAME, parse.body);
             session.push(entry);
-            close_passing(session, &mut out.to_server);
+            close_passing(ClientChange::None, session, &mut out.to_server);
         } else {
             entry.disposition = Disposition::Fake;
             fake(entry, session, out);
         }
-        Step::Skip(head.total())
-    }
-
-    /// The client prepares a name twice: the server says so, because it gets the statement's one name twice (S1.7).
-    fn parse_taken(
-        &mut self,
-        head: Head,
-        name: Arc<[u8]>,
-        taken: &Arc<Statement>,
-        parse: Parse<'_>,
-        session: &mut Session,
-        out: &mut Outbox,
-    ) -> Step {
-        if !self.ensure_prepared(taken, &name, session, &mut out.to_server) {
-            return Step::Hold;
-        }
-        let mut entry = Entry::new(Expects::Parse, Disposition::Forward, session.group_number);
-        entry.subject = Subject::Statement(name, None);
-        session.push(entry);
-        write::parse(&mut out.to_server, taken.server_name(), parse.body);
         Step::Skip(head.total())
     }
 
@@ -184,13 +179,10 @@ impl Conversation {
             return Ok(Step::Forward(head.total()));
         }
         let mut server_name = statement.server_name().to_vec();
-        if let Some((name, taken)) = self.statements.find(name) {
-            let (name, taken) = (name.clone(), taken.clone());
-            if !self.ensure_prepared(&taken, &name, session, &mut out.to_server) {
-                return Ok(Step::Hold);
-            }
-            entry.subject = Subject::Statement(name, None);
-            server_name = taken.server_name().to_vec();
+        if let Some((name, _)) = self.statements.find(name) {
+            entry.subject = Subject::Statement(name.clone(), None);
+            take_passing(session, &mut out.to_server);
+            server_name = PASSING_NAME.to_vec();
         } else if let Err((limit, value)) = self.statements.check_room(name.len()) {
             provoke(refusals::too_many_statements(limit, value), session, &mut out.to_server);
             return Ok(Step::Skip(head.total()));
@@ -277,7 +269,7 @@ impl Conversation {
             b"" => {
                 let unnamed = self.unnamed.take();
                 let streamed = unnamed.as_ref().is_some_and(|unnamed| unnamed.body().is_none());
-                if unnamed.is_some() {
+                if unnamed.is_some() || session.pending.may_be_undone() {
                     entry.at_client = ClientChange::Unnamed(unnamed);
                 }
                 streamed.then_some(Vec::new())
@@ -470,13 +462,17 @@ fn provoke(error: crate::wire::error_response::ErrorMessage, session: &mut Sessi
 
 /// The text of a `DEALLOCATE` that succeeds exactly where the client's would: of an empty statement that is prepared for
 /// the purpose, because the client's own may not be here, and others use it.
-pub(super) fn deallocate_text(statement: &Statement, session: &mut Session, out: &mut BytesMut) -> Vec<u8> {
+pub(super) fn deallocate_text(
+    statement: &Statement,
+    at_client: ClientChange,
+    session: &mut Session,
+    out: &mut BytesMut,
+) -> Vec<u8> {
+    close_passing(at_client, session, out);
     let name = match statement.body() {
         None => statement.server_name(),
         Some(_) => {
-            close_passing(session, out);
-            session.expect(Expects::Parse, Disposition::Injected);
-            write::parse_text(out, PASSING_NAME, b"");
+            parse_passing(session, out);
             PASSING_NAME
         }
     };
@@ -484,9 +480,23 @@ pub(super) fn deallocate_text(statement: &Statement, session: &mut Session, out:
 }
 
 /// Closes the statement that lives for one message; that it does not exist is no error.
-fn close_passing(session: &mut Session, out: &mut BytesMut) {
+fn close_passing(at_client: ClientChange, session: &mut Session, out: &mut BytesMut) {
     write::close_statement(out, PASSING_NAME);
-    session.expect(Expects::Close, Disposition::Injected);
+    let entry = Entry::new(Expects::Close, Disposition::Injected, session.group_number);
+    session.push(Entry { at_client, ..entry });
+}
+
+fn parse_passing(session: &mut Session, out: &mut BytesMut) {
+    session.expect(Expects::Parse, Disposition::Injected);
+    write::parse_text(out, PASSING_NAME, b"");
+}
+
+/// Makes the passing name taken, so that the next Parse of it is refused as the client's own name, prepared twice, would
+/// be (S1.7). An empty text can be prepared in any state of a transaction. It stays until it is closed ahead of the next
+/// use.
+fn take_passing(session: &mut Session, out: &mut BytesMut) {
+    close_passing(ClientChange::None, session, out);
+    parse_passing(session, out);
 }
 
 /// Whether a message might meet a failed transaction: as far as the answers so far go, or as unfinished groups may end.
@@ -528,7 +538,7 @@ const NAME_STEP: usize = 64;
 /// The unnamed statement, if it is this one, is stale.
 pub(super) fn forget_stale(session: &mut Session, id: Option<StatementId>) {
     match id {
-        None => session.unnamed = None,
+        None => session.unnamed_was(None),
         Some(id) => {
             if let Some(statement) = session.prepared.remove(id) {
                 session.to_close.push(statement);

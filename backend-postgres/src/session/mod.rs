@@ -250,6 +250,15 @@ impl Session {
         }
     }
 
+    /// It has turned out what the unnamed statement is after all that has been answered; messages on their way may have
+    /// replaced it since.
+    pub(crate) fn unnamed_was(&mut self, unnamed: Option<StatementId>) {
+        match self.pending.next_unnamed_on_server() {
+            Some(before) => *before = unnamed,
+            None => self.unnamed = unnamed,
+        }
+    }
+
     /// Takes note of a report; says whether it was news.
     pub(crate) fn reported(&mut self, body: &[u8]) -> bool {
         parameter_status::read(body).is_some_and(|(name, value)| self.parameters.set(name, value))

@@ -1,8 +1,8 @@
 //! What is outstanding on a server connection: one entry per message that expects an answer or ends a group.
 //!
 //! Invariants (specification S2): entries stand in the order in which the server reads the messages; an entry is pushed
-//! before its message is written; the front is never a [`Disposition::Fake`] or a [`Expects::CopyEnd`] for longer than it
-//! takes to notice; what an entry changed ahead of its answer can be undone as long as the entry is there.
+//! before its message is written; the front is never an [`Expects::CopyEnd`], and a [`Disposition::Fake`] for no longer
+//! than it takes to notice; what an entry changed ahead of its answer can be undone as long as the entry is there.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -145,9 +145,17 @@ impl Pending {
         self.entries.push_back(entry);
     }
 
+    /// Takes out the front; marks of a COPY's end that come to the front have served.
     pub(crate) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         self.changes -= usize::from(entry.changes_a_statement());
+        while self
+            .entries
+            .front()
+            .is_some_and(|next| next.expects == Expects::CopyEnd)
+        {
+            self.entries.pop_front();
+        }
         Some(entry)
     }
 
@@ -241,6 +249,27 @@ impl Pending {
     /// Whether a whole group was sent whose end is not answered yet.
     pub(crate) fn has_boundary(&self) -> bool {
         self.entries.iter().any(|entry| entry.expects.is_boundary())
+    }
+
+    /// Where the next message that replaces the server's unnamed statement keeps what was before it.
+    pub(crate) fn next_unnamed_on_server(&mut self) -> Option<&mut Option<StatementId>> {
+        self.entries.iter_mut().find_map(|entry| match &mut entry.on_server {
+            ServerChange::Unnamed(before) => Some(before),
+            _ => None,
+        })
+    }
+
+    /// The same for the client's unnamed statement.
+    pub(crate) fn next_unnamed_at_client(&mut self) -> Option<&mut Option<Arc<Statement>>> {
+        self.entries.iter_mut().find_map(|entry| match &mut entry.at_client {
+            ClientChange::Unnamed(before) => Some(before),
+            _ => None,
+        })
+    }
+
+    /// Whether anything that is outstanding changes a statement, so that undoing it may bring one back.
+    pub(crate) fn may_be_undone(&self) -> bool {
+        self.changes > 0
     }
 
     /// Whether the client's `name` depends on how an earlier group ends.
