@@ -1,6 +1,9 @@
 //! The login itself: tokio-postgres's code over a stream under observation.
 
-use std::borrow::{Borrow, BorrowMut};
+use std::{
+    borrow::{Borrow, BorrowMut},
+    sync::Arc,
+};
 
 use tokio::sync::oneshot;
 use tokio_postgres::{
@@ -14,6 +17,7 @@ use weir_core::{
 };
 
 use super::{
+    hashing::{Turn, drive},
     recorder::{PasswordPolicy, Record, Recorder, Veto},
     tee::{After, AlreadySecured, Tee},
 };
@@ -28,11 +32,13 @@ pub(super) async fn log_in(
 ) -> Result<(Stream, Record), OpenError> {
     let config = config(endpoint, &stream);
     let startup = startup.to_vec();
+    let turn = Arc::new(Turn::default());
+    let tees_turn = turn.clone();
     let login = async move {
         let mut recorder = Recorder::new(policy);
         let encrypted = stream.is_encrypted();
         let binding = binding(&stream);
-        let tee = Tee::new(&mut stream, &mut recorder, startup, binding, After::Nothing);
+        let tee = Tee::new(&mut stream, &mut recorder, startup, binding, tees_turn, After::Nothing);
         // Client and connection are let go at once; all that matters is that the server said ReadyForQuery.
         let result = if encrypted {
             config.connect_raw(tee, AlreadySecured).await.map(drop)
@@ -41,7 +47,7 @@ pub(super) async fn log_in(
         };
         (stream, recorder.into_record(), result)
     };
-    match hashing(login).await? {
+    match drive(login, turn).await? {
         (stream, record, Ok(())) => Ok((stream, record)),
         (_, record, Err(error)) => Err(explain(&record, &error, endpoint, host)),
     }
@@ -59,6 +65,8 @@ pub(super) async fn log_in_typed(
     let config = config(endpoint, &stream);
     let startup = startup.to_vec();
     let driver = tokio::runtime::Handle::current();
+    let turn = Arc::new(Turn::default());
+    let tees_turn = turn.clone();
     let login = async move {
         let (home, mut record) = oneshot::channel();
         let (encrypted, binding) = (stream.is_encrypted(), binding(&stream));
@@ -66,7 +74,7 @@ pub(super) async fn log_in_typed(
             recorder: Recorder::new(policy),
             home: Some(home),
         };
-        let tee = Tee::new(stream, recorder, startup, binding, After::Everything);
+        let tee = Tee::new(stream, recorder, startup, binding, tees_turn, After::Everything);
         let result = if encrypted {
             config
                 .connect_raw(tee, AlreadySecured)
@@ -84,28 +92,8 @@ pub(super) async fn log_in_typed(
         // When the login failed, the tee is gone and has sent its record home.
         (record.try_recv().unwrap_or_default(), result)
     };
-    let (record, result) = hashing(login).await?;
+    let (record, result) = drive(login, turn).await?;
     result.map_err(|error| explain(&record, &error, endpoint, host))
-}
-
-/// Runs a login where hashing does no harm: SCRAM costs milliseconds of it in between, so the login runs on a thread of
-/// the blocking pool, and ends there soon after this future is dropped.
-async fn hashing<T: Send + 'static>(login: impl Future<Output = T> + Send + 'static) -> Result<T, OpenError> {
-    let (alive, dropped) = oneshot::channel::<()>();
-    let runtime = tokio::runtime::Handle::current();
-    let task = tokio::task::spawn_blocking(move || {
-        runtime.block_on(async move {
-            tokio::select! {
-                done = login => Some(done),
-                _ = dropped => None,
-            }
-        })
-    });
-    let done = task.await;
-    drop(alive);
-    done.ok()
-        .flatten()
-        .ok_or_else(|| OpenError::Unreachable("the login was broken off".to_owned()))
 }
 
 /// A recorder that was given away, and sends home what it learned when it is dropped.

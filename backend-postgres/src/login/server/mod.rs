@@ -5,6 +5,7 @@
 //! hashed by SCRAM. Must not know of pools or clients.
 
 mod attributes;
+mod hashing;
 mod login;
 mod material;
 pub mod recorder;

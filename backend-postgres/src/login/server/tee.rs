@@ -8,6 +8,7 @@ use std::{
     borrow::BorrowMut,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -15,7 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use zeroize::Zeroize;
 
-use super::recorder::{Recorder, Verdict};
+use super::{
+    hashing::Turn,
+    recorder::{Recorder, Verdict},
+};
 
 /// Bytes of a body that are asked for at a time.
 const CHUNK: usize = 4096;
@@ -25,6 +29,7 @@ const CHUNK: usize = 4096;
 pub(super) struct Tee<S, R> {
     stream: S,
     recorder: R,
+    turn: Arc<Turn>,
     after: After,
     binding: Option<Vec<u8>>,
     reading: Reading,
@@ -74,10 +79,18 @@ const AT_BORDER: Reading = Reading::Header {
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder>> Tee<S, R> {
     /// `binding`: the `tls-server-end-point` hash of the TLS session below, if there is one.
-    pub(super) fn new(stream: S, recorder: R, startup: Vec<u8>, binding: Option<Vec<u8>>, after: After) -> Self {
+    pub(super) fn new(
+        stream: S,
+        recorder: R,
+        startup: Vec<u8>,
+        binding: Option<Vec<u8>>,
+        turn: Arc<Turn>,
+        after: After,
+    ) -> Self {
         Tee {
             stream,
             recorder,
+            turn,
             after,
             binding,
             reading: AT_BORDER,
@@ -176,6 +189,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder>> Tee<S, R> {
     }
 }
 
+/// AuthenticationSASLContinue: its answer takes PBKDF2.
+fn is_challenge(message: &[u8]) -> bool {
+    message.first() == Some(&b'R') && message.get(5..9) == Some(&[0, 0, 0, 11])
+}
+
 /// The recorder knows why.
 fn vetoed() -> io::Error {
     io::Error::other("vetoed")
@@ -188,6 +206,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: BorrowMut<Recorder> + Unpin> AsyncRea
             if let Reading::Delivering { bytes, at } = &mut this.reading
                 && *at < bytes.len()
             {
+                // Whoever drives the login polls again when it may; there is nothing to wake for.
+                if *at == 0 && is_challenge(bytes) && !this.turn.may_hash() {
+                    return Poll::Pending;
+                }
                 let count = buf.remaining().min(bytes.len() - *at);
                 buf.put_slice(&bytes[*at..*at + count]);
                 *at += count;
