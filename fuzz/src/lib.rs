@@ -3,6 +3,7 @@
 //! `Need` makes progress.
 
 pub mod metadata_yaml;
+pub mod pg_dialogue;
 pub mod pg_frame;
 pub mod pg_scram_client;
 pub mod pg_scram_server;
@@ -10,8 +11,9 @@ pub mod pg_startup;
 pub mod pool_engine;
 
 /// The targets by name, for the replay of the corpora.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, fn(&[u8])); 7] = [
     ("metadata_yaml", metadata_yaml::run),
+    ("pg_dialogue", pg_dialogue::run),
     ("pg_frame", pg_frame::run),
     ("pg_startup", pg_startup::run),
     ("pg_scram_client", pg_scram_client::run),

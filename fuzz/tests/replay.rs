@@ -29,7 +29,8 @@ fn small_changes_of_the_seeds_pass_as_well() {
             .map(|entry| entry.path())
         {
             let seed = fs::read(&path).expect("a corpus file can be read");
-            for at in 0..seed.len().min(200) {
+            // Some forty places of each seed: this is no fuzzer, and has to end soon.
+            for at in (0..seed.len()).step_by(seed.len() / 40 + 1) {
                 for value in [0, 1, 3, 4, 0x7f, 0x80, 0xff, seed[at] ^ 0x20] {
                     let mut changed = seed.clone();
                     changed[at] = value;
