@@ -313,7 +313,8 @@ mod tests {
             start in 0..3_usize,
             bytes in proptest::collection::vec(any::<u8>(), 0..700),
         ) {
-            feed(&[[&b""[..], V1, V2][start], &bytes].concat());
+            let (_, read) = feed(&[[&b""[..], V1, V2][start], &bytes].concat());
+            prop_assert!(read <= MAX_HEADER);
         }
     }
 }
