@@ -3,7 +3,13 @@
 // A test that cannot go on has found a failure.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::{Arc, OnceLock}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -489,6 +495,8 @@ async fn hostile_answers_end_the_login() {
         ("ok without proof", vec![mechanisms, demand(0, b"")]),
         ("unknown mechanisms", vec![demand(10, b"OAUTHBEARER\0\0")]),
         ("kerberos", vec![demand(2, b"")]),
+        ("clear text", vec![demand(3, b"")]),
+        ("MD5", vec![demand(5, b"salt")]),
         ("a huge length", vec![vec![b'R', 0x7f, 0xff, 0xff, 0xff]]),
         ("a negative length", vec![vec![b'R', 0xff, 0xff, 0xff, 0xff]]),
         ("a length of 0", vec![vec![b'R', 0, 0, 0, 0]]),

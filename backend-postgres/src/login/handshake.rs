@@ -118,6 +118,9 @@ impl Handshake {
             Err(fault) => return Verdict::Refuse(Fatal::new("08P01", fault.as_str())),
         };
         match packet {
+            // Whatever the answer: what came along with the question was not encrypted, and may be somebody else's. So
+            // does PostgreSQL (CVE-2021-23214).
+            StartupPacket::SslRequest | StartupPacket::GssEncRequest if bytes.len() > taken => unencrypted(&packet),
             StartupPacket::SslRequest => self.ssl_request(taken),
             StartupPacket::GssEncRequest => self.gss_request(taken),
             StartupPacket::Cancel { id, secret } => Verdict::Cancel { id, secret },
@@ -176,6 +179,17 @@ impl Handshake {
             }),
         }
     }
+}
+
+fn unencrypted(request: &StartupPacket) -> Verdict {
+    let message = match request {
+        StartupPacket::GssEncRequest => "received unencrypted data after GSSAPI encryption request",
+        _ => "received unencrypted data after SSL request",
+    };
+    Verdict::Refuse(
+        Fatal::new("08P01", message)
+            .detail("This could be either a client-software bug or evidence of an attempted man-in-the-middle attack."),
+    )
 }
 
 /// A second request of the same kind is, as for PostgreSQL, a protocol version that nobody speaks.
@@ -294,6 +308,19 @@ mod tests {
             next.judge(&packet(Protocol::V3_0, &[("user", "ann")])),
             Verdict::Login { .. }
         ));
+    }
+
+    #[test]
+    fn nothing_may_come_along_with_a_request_for_encryption() {
+        for offer in [TlsOffer::Available, TlsOffer::Unavailable] {
+            for request in [startup::ssl_request(), GSS] {
+                let verdict = Handshake::new(offer).judge(&[&request[..], b"x"].concat());
+                assert!(
+                    matches!(&verdict, Verdict::Refuse(fatal) if fatal.message.contains("unencrypted")),
+                    "{verdict:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -155,11 +155,11 @@ fn explain(record: &Record, error: &tokio_postgres::Error, endpoint: &PostgresEn
     if let Some(veto) = record.veto {
         return OpenError::Untrusted(match veto {
             Veto::ClearText => format!(
-                "{host} asks for the password in clear, but its certificate was not verified: no password was sent. \
+                "{host} asks for the password in clear, and nothing proves who it is: no password was sent. \
                  Use SCRAM on the server, or sslmode=verify-full with sslrootcert"
             ),
             Veto::Md5 => format!(
-                "{host} asks for an MD5 password, but its certificate was not verified: no password was sent. \
+                "{host} asks for an MD5 password, and nothing proves who it is: no password was sent. \
                  Use SCRAM on the server, or sslmode=verify-full with sslrootcert"
             ),
             Veto::Protocol(what) => format!("{host} does not follow PostgreSQL's protocol: {what}"),

@@ -17,7 +17,7 @@ use crate::{
 pub enum PasswordPolicy {
     /// SCRAM only: the line may be listened to, or its other end is not proven.
     ScramOnly,
-    /// Any: the server's certificate was verified, or the server is on this machine.
+    /// Any: the server's certificate was verified, or it is reached over a Unix socket.
     Any,
 }
 
