@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -41,6 +41,8 @@ pub struct Source<B: Backend> {
     /// Where each value was set.
     pub origins: Origins,
     clients: Arc<AtomicU32>,
+    /// Which replica is looked at first, so that equal ones take turns.
+    turn: AtomicUsize,
 }
 
 /// The parts of a [`Source`] that its maker decides.
@@ -94,6 +96,7 @@ impl<B: Backend> Source<B> {
             max_client_connections,
             origins,
             clients: Arc::default(),
+            turn: AtomicUsize::new(0),
         })
     }
 
@@ -186,11 +189,16 @@ impl<B: Backend> Route<B> {
         }
     }
 
-    /// The replica with the least work per connection among those that are up.
+    /// The replica with the least work per connection among those that are up; equal ones in turn.
     fn replica(&self) -> Option<&Arc<Pool<B>>> {
-        self.source
-            .replicas
-            .iter()
+        let replicas = &self.source.replicas;
+        let first = match replicas.len() {
+            0 | 1 => 0,
+            count => self.source.turn.fetch_add(1, Ordering::Relaxed) % count,
+        };
+        let (before, from) = replicas.split_at(first);
+        from.iter()
+            .chain(before)
             .filter(|pool| pool.is_up())
             .min_by(|a, b| a.load().total_cmp(&b.load()))
     }
