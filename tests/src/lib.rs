@@ -18,6 +18,7 @@ pub mod oracle;
 pub mod process;
 pub mod random;
 pub mod site;
+pub mod standby;
 pub mod transcript;
 pub mod turn;
 pub mod wire;

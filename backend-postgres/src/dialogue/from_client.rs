@@ -175,12 +175,18 @@ impl Conversation {
 
     /// Whether what comes next may not run on the replica that is held for what came before.
     fn wants_another_server(&mut self, head: Head, bytes: &[u8], session: &Session) -> Option<Step> {
-        if self.access == Access::ReadWrite || session.status != TransactionStatus::Idle {
+        if self.access == Access::ReadWrite {
+            return None;
+        }
+        let in_transaction = session.status != TransactionStatus::Idle;
+        // The transaction may end with what is on its way; then this belongs to what comes after it.
+        if in_transaction && !session.pending.has_boundary() {
             return None;
         }
         match self.access_for(head, bytes) {
             Err(needed) => Some(Step::Need(needed)),
             Ok(Access::ReadOnly) => None,
+            Ok(Access::ReadWrite) if in_transaction => Some(Step::Hold),
             Ok(Access::ReadWrite) if session.state() == SessionState::Idle => {
                 self.access = Access::ReadWrite;
                 self.request = Request::Waiting;

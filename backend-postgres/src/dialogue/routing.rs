@@ -3,6 +3,8 @@
 //! A replica is chosen only for what cannot write whatever the data, judged by the whole group: what has not arrived yet
 //! counts as a write. Clients that asked for replicas by name never get here with a choice; their route has none.
 
+use std::collections::HashSet;
+
 use weir_core::{
     backend::Access,
     settings::{PoolMode, ReplicaRouting},
@@ -12,7 +14,7 @@ use super::{Conversation, Permission};
 use crate::{
     limits,
     session::classify::{self, Class, Shape},
-    wire::{Head, bind::Bind, client, effective_name, parse::Parse, query},
+    wire::{Head, bind::Bind, client, effective_name, named::Named, parse::Parse, query},
 };
 
 impl Conversation {
@@ -37,52 +39,49 @@ impl Conversation {
         Ok(self.access_of(&classify::classify(query::text(head.body(message)))))
     }
 
-    /// An extended group, if all of it is there.
+    /// An extended group, if all of it is there. What is only prepared or described counts too: a replica may not know
+    /// yet what a statement that writes is about.
     fn access_for_group(&self, bytes: &[u8]) -> Access {
         let mut rest = bytes;
-        let mut unnamed = self.unnamed.as_ref().map(|statement| statement.class().clone());
-        let mut parsed: Vec<(&[u8], Class)> = Vec::new();
+        let mut fresh: HashSet<&[u8]> = HashSet::new();
         while let Some(head) = Head::read(rest)
             && let Some(message) = head.message(rest)
         {
-            match head.kind {
+            let is_read = match head.kind {
                 client::SYNC => return Access::ReadOnly,
-                client::PARSE => {
-                    let Some(parse) = Parse::read(message) else {
-                        return Access::ReadWrite;
-                    };
-                    let class = classify::classify(parse.text());
-                    match effective_name(parse.name) {
-                        b"" => unnamed = Some(class),
-                        name => parsed.push((name, class)),
-                    }
-                }
-                client::BIND => {
-                    let Some(bind) = Bind::read(message) else {
-                        return Access::ReadWrite;
-                    };
-                    let name = effective_name(bind.statement);
-                    let fresh = parsed
-                        .iter()
-                        .rev()
-                        .find(|(parsed, _)| *parsed == name)
-                        .map(|(_, class)| class);
-                    let known = || self.statements.find(name).map(|(_, statement)| statement.class());
-                    let class = if name.is_empty() {
-                        unnamed.as_ref()
-                    } else {
-                        fresh.or_else(known)
-                    };
-                    if class.is_none_or(|class| self.access_of(class) == Access::ReadWrite) {
-                        return Access::ReadWrite;
-                    }
-                }
-                client::DESCRIBE | client::EXECUTE | client::CLOSE | client::FLUSH => {}
-                _ => return Access::ReadWrite,
+                client::PARSE => Parse::read(message).is_some_and(|parse| {
+                    fresh.insert(effective_name(parse.name));
+                    self.is_read(&classify::classify(parse.text()))
+                }),
+                client::BIND => Bind::read(message).is_some_and(|bind| self.reads(bind.statement, &fresh)),
+                client::DESCRIBE => match Named::read(message) {
+                    Some(Named::Statement(name)) => self.reads(name, &fresh),
+                    Some(Named::Portal) => true,
+                    None => false,
+                },
+                client::EXECUTE | client::CLOSE | client::FLUSH => true,
+                _ => false,
+            };
+            if !is_read {
+                return Access::ReadWrite;
             }
             rest = &rest[message.len()..];
         }
         Access::ReadWrite
+    }
+
+    /// Whether the statement of this name reads: one of those parsed just before, which all do, or one from earlier.
+    fn reads(&self, name: &[u8], fresh: &HashSet<&[u8]>) -> bool {
+        let name = effective_name(name);
+        let known = match name {
+            b"" => self.unnamed.as_ref(),
+            name => self.statements.find(name).map(|(_, statement)| statement),
+        };
+        fresh.contains(name) || known.is_some_and(|statement| self.is_read(statement.class()))
+    }
+
+    fn is_read(&self, class: &Class) -> bool {
+        self.access_of(class) == Access::ReadOnly
     }
 
     fn access_of(&self, class: &Class) -> Access {

@@ -292,8 +292,12 @@ impl<'a> Reader<'a> {
                 self.statement.scope = Scope::Transaction;
             }
             (Verb::Set, _) => self.statement.limits_time |= ends_with_timeout(part.bytes()),
-            (Verb::Begin, b"only") if self.last.is(b"read") => self.statement.mode = Mode::ReadOnly,
+            // The last one counts, but a standby refuses even to be asked for these (0A000).
+            (Verb::Begin, b"serializable") => self.statement.mode = Mode::Writes,
             (Verb::Begin, b"write") if self.last.is(b"read") => self.statement.mode = Mode::Writes,
+            (Verb::Begin, b"only") if self.last.is(b"read") && self.statement.mode == Mode::Unsaid => {
+                self.statement.mode = Mode::ReadOnly;
+            }
             (Verb::Prepare, b"transaction") if first => self.statement.verb = Verb::Commit,
             (Verb::Prepare, _) if first => self.touches |= Touches::SQL_PREPARED,
             (Verb::Discard, b"all") if first => {
@@ -719,7 +723,15 @@ mod tests {
             Shape::BeginReadOnly
         );
         assert_eq!(shape("BEGIN READ ONLY; SELECT 1"), Shape::Other);
-        assert_eq!(shape("BEGIN READ WRITE"), Shape::Other);
+        for text in [
+            "BEGIN READ WRITE",
+            "BEGIN READ ONLY, READ WRITE",
+            "BEGIN READ WRITE, READ ONLY",
+            "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY",
+            "BEGIN READ ONLY, ISOLATION LEVEL SERIALIZABLE, DEFERRABLE",
+        ] {
+            assert_eq!(shape(text), Shape::Other, "{text}");
+        }
         assert_eq!(shape("DEALLOCATE ALL"), Shape::ForgetsStatements);
         assert_eq!(shape("SELECT 1; DISCARD ALL; SELECT 2"), Shape::ForgetsStatements);
         assert_eq!(shape("DEALLOCATE x"), Shape::Deallocate((*b"x").into()));

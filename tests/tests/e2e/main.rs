@@ -17,6 +17,7 @@ mod memory;
 mod oracle;
 mod pgbench;
 mod pool;
+mod replicas;
 mod secrets;
 mod security;
 mod startup;
