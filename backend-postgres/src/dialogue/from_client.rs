@@ -225,7 +225,7 @@ impl Conversation {
             };
             classify::classify(query::text(head.body(message)))
         };
-        session.touched |= class.touches;
+        session.touch(&class);
         entry.weight = Weight::of(&class.shape);
         if let Shape::Deallocate(name) = &class.shape {
             let name = effective_name(name);

@@ -216,6 +216,10 @@ impl Conversation {
             return Err(session.fail("nothing outstanding"));
         };
         session.completed_one(status);
+        if session.pending.is_empty() {
+            // Whatever a cancel request was for, it came too late or has served.
+            self.overrun = None;
+        }
         session.flush = Flush::NotAsked;
         match entry.disposition {
             Disposition::Own(purpose) => self.own_done(entry.expects, purpose, session, out)?,
@@ -305,16 +309,19 @@ impl Conversation {
         }
         session.answering = Answering::AfterError;
         session.copy = CopyState::None;
+        let was_cancelled = fields.sqlstate() == b"57014";
+        let overrun = self.overrun.take_if(|_| was_cancelled).map(Subject::Substitute);
         if front.expects.is_boundary() {
             // ReadyForQuery follows (S2.4).
             self.undo_failed_boundary(session);
-            return Ok(Step::Forward(head.total()));
+            let subject = overrun.unwrap_or(Subject::None);
+            return Ok(tell_error(head, bytes, peek, body, subject, out));
         }
         let Some(failed) = session.pending.pop() else {
             return Err(session.fail("nothing outstanding"));
         };
         let subject = self.fail_group(failed, fields, session);
-        Ok(tell_error(head, bytes, peek, body, subject, out))
+        Ok(tell_error(head, bytes, peek, body, overrun.unwrap_or(subject), out))
     }
 
     /// Takes out the failed message and everything that the server skips because of it (S2.2).
@@ -362,7 +369,13 @@ impl Conversation {
         session: &mut Session,
     ) -> Result<Step, Fault> {
         match purpose {
-            Purpose::Reset => return Err(session.fail("the server refused a reset")),
+            Purpose::Reset => {
+                if fields.sqlstate() == b"57014" {
+                    // The client's own cancel request caught the reset ahead of its statement.
+                    session.last_words = Some(Box::new(fields.to_rejection()));
+                }
+                return Err(session.fail("the server refused a reset"));
+            }
             Purpose::KnownSettings => {
                 // The client's request runs behind it, without its settings. It must not be believed (S7.4).
                 self.shared.not_accepted(self.overlay.iter());

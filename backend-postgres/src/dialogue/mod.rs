@@ -89,6 +89,8 @@ pub struct Conversation {
     bound: Weight,
     /// The transaction was rolled back under the client; it is told with its next statement.
     abandoned: Option<Box<ErrorMessage>>,
+    /// A limit was reached and what runs is being cancelled for it; the client gets these words instead of the database's.
+    overrun: Option<Box<ErrorMessage>>,
     /// Server connections lost in a row before the request at hand could be sent.
     lost_in_adoption: u8,
 }
@@ -182,6 +184,7 @@ impl Conversation {
             body: Body::None,
             bound: Weight::Ordinary,
             abandoned: None,
+            overrun: None,
             lost_in_adoption: 0,
         }
     }
@@ -228,6 +231,7 @@ impl Dialogue for Conversation {
     }
 
     fn adopt(&mut self, session: &mut Session, out: &mut Outbox) {
+        self.overrun = None;
         self.take_over(session, out);
     }
 
@@ -262,7 +266,25 @@ impl Dialogue for Conversation {
         self.roll_back_for(session, why, out);
     }
 
+    fn cancelled_for(&mut self, session: &mut Session, why: &Refusal) {
+        if !session.pending.is_empty() {
+            self.overrun = Some(Box::new(refusals::describe(why)));
+        }
+    }
+
     fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {
         self.on_leave(session, mid_message, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::pending::Entry;
+
+    #[test]
+    fn idle_clients_and_entries_are_small() {
+        assert!(size_of::<Conversation>() <= 512, "{}", size_of::<Conversation>());
+        assert!(size_of::<Entry>() <= 112, "{}", size_of::<Entry>());
     }
 }

@@ -312,7 +312,7 @@ impl Conversation {
         if !self.ensure_prepared(&statement, &name, session, out) {
             return Located::Uncertain;
         }
-        session.touched |= statement.class().touches;
+        session.touch(statement.class());
         self.bound = Weight::of(&statement.class().shape);
         entry.subject = Subject::Statement(name, Some(statement.id()));
         Located::Named(ServerName::Of(statement))
@@ -331,7 +331,7 @@ impl Conversation {
             write::close_statement(out, b"");
             return Located::Unnamed;
         };
-        session.touched |= unnamed.class().touches;
+        session.touch(unnamed.class());
         self.bound = Weight::of(&unnamed.class().shape);
         if session.unnamed != Some(unnamed.id())
             && let Some(body) = unnamed.body()

@@ -23,16 +23,17 @@ use weir_core::{
     refusal::{Fault, Rejection},
 };
 
-pub use self::{
-    overlay::{Overlay, Setting},
-    parameters::Parameters,
-    source_state::SourceState,
-};
 use self::{
+    classify::Class,
     pending::{Disposition, Entry, Expects, Pending, ServerChange},
     prepared::PreparedStatements,
     statement::{Statement, StatementId},
     touched::Touches,
+};
+pub use self::{
+    overlay::{Overlay, Setting},
+    parameters::Parameters,
+    source_state::SourceState,
 };
 use crate::{
     limits,
@@ -87,6 +88,27 @@ pub struct Session {
     completed: u64,
     /// Half a message that arrived while nobody held the connection.
     idle_rest: BytesMut,
+    strings: Strings,
+}
+
+/// What a backslash means in a string constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strings {
+    Standard,
+    WithEscapes,
+}
+
+/// The setting that decides it.
+const STRINGS: &str = "standard_conforming_strings";
+
+impl Strings {
+    fn from_setting(value: Option<&str>) -> Self {
+        if value == Some("off") {
+            Strings::WithEscapes
+        } else {
+            Strings::Standard
+        }
+    }
 }
 
 /// Where the sending side stands.
@@ -151,6 +173,7 @@ enum Kind {
 impl Session {
     /// A connection that has just been opened: outside of a transaction, nothing outstanding, nothing touched.
     pub fn new(init: SessionInit) -> Self {
+        let strings = Strings::from_setting(init.parameters.get(STRINGS));
         Session {
             pending: Pending::default(),
             status: TransactionStatus::Idle,
@@ -178,6 +201,7 @@ impl Session {
             },
             completed: 0,
             idle_rest: BytesMut::new(),
+            strings,
         }
     }
 
@@ -261,7 +285,22 @@ impl Session {
 
     /// Takes note of a report; says whether it was news.
     pub(crate) fn reported(&mut self, body: &[u8]) -> bool {
-        parameter_status::read(body).is_some_and(|(name, value)| self.parameters.set(name, value))
+        let Some((name, value)) = parameter_status::read(body) else {
+            return false;
+        };
+        if name == STRINGS {
+            self.strings = Strings::from_setting(Some(value));
+        }
+        self.parameters.set(name, value)
+    }
+
+    /// What carrying out a text of this class may leave behind here.
+    pub(crate) fn touch(&mut self, class: &Class) {
+        self.touched |= class.touches;
+        if self.strings == Strings::WithEscapes {
+            // The text was read as if a backslash were just a character.
+            self.touched |= Touches::UNKNOWN;
+        }
     }
 
     /// Judges one whole message that arrives while nobody holds the connection.

@@ -26,6 +26,8 @@ pub struct Model {
     transaction: Transaction,
     reading: Reading,
     settings: HashMap<String, String>,
+    /// As they were when the transaction began.
+    settings_before: HashMap<String, String>,
     locks: usize,
     last_words: Option<&'static str>,
     /// Texts of all simple queries and executions, for tests that ask what really ran.
@@ -277,7 +279,13 @@ impl Model {
         let fields = format!("SERROR\0VERROR\0C{code}\0M{message}\0\0");
         self.put(b'E', fields.as_bytes());
         self.flush();
-        self.portals.clear();
+        // Those of a failed block stay until it ends, of no use.
+        if !matches!(self.transaction, Transaction::Block | Transaction::Failed) {
+            self.portals.clear();
+            if self.transaction == Transaction::Implicit {
+                self.settings = self.settings_before.clone();
+            }
+        }
         self.transaction = match self.transaction {
             Transaction::Block | Transaction::Failed => Transaction::Failed,
             Transaction::None | Transaction::Implicit => Transaction::None,
@@ -294,6 +302,7 @@ impl Model {
 
     fn start(&mut self) {
         if self.transaction == Transaction::None {
+            self.settings_before = self.settings.clone();
             self.transaction = Transaction::Implicit;
         }
     }
@@ -539,7 +548,7 @@ impl Model {
                 self.row("", suspends)
             }
             Statement::ResetAll => {
-                self.settings.clear();
+                self.reset_all()?;
                 Some("RESET")
             }
             Statement::DeallocateAll => {
@@ -548,7 +557,7 @@ impl Model {
             }
             Statement::DiscardAll => {
                 self.statements.clear();
-                self.settings.clear();
+                self.reset_all()?;
                 self.locks = 0;
                 Some("DISCARD ALL")
             }
@@ -582,6 +591,18 @@ impl Model {
             Some(value) => drop(self.settings.insert(name.to_owned(), value.clone())),
             None => drop(self.settings.remove(name)),
         }
+        if name == "TimeZone" {
+            let value = value.map_or("UTC", String::as_str);
+            self.put(b'S', format!("TimeZone\0{value}\0").as_bytes());
+        }
+        Ok(())
+    }
+
+    fn reset_all(&mut self) -> Outcome<()> {
+        if self.settings.contains_key("TimeZone") {
+            self.set("TimeZone", None)?;
+        }
+        self.settings.clear();
         Ok(())
     }
 
@@ -596,7 +617,7 @@ impl Model {
     fn copy_message(&mut self, kind: u8, body: &[u8]) {
         let extended = self.reading == Reading::CopyInExtended;
         let outcome = match kind {
-            b'd' if body == b"bad" => Err(Failure("22P02", "invalid input syntax".to_owned())),
+            b'd' if body == b"bad\n" => Err(Failure("22P02", "invalid input syntax".to_owned())),
             b'd' | b'H' | b'S' => return,
             b'c' => Ok(()),
             b'f' => Err(Failure(

@@ -1,1 +1,1147 @@
-//! Rule by rule.
+//! Rule by rule, by the specification's numbers; and bugs that other poolers had, by their issue.
+
+use weir_core::{
+    backend::{Access, Dialogue, Onward, Outbox, SessionState, Step, TransactionDetection},
+    refusal::{Limit, Refusal},
+    settings::{PoolMode, ReplicaRouting},
+};
+use weir_postgres::{dialogue::Conversation, session::Overlay};
+
+use crate::{
+    gateway::{Gateway, init, session},
+    messages::*,
+    model::Model,
+};
+
+fn gateway(connections: usize) -> Gateway<Model> {
+    Gateway::new((0..connections).map(|_| Model::default()))
+}
+
+fn limit() -> Limit {
+    Limit {
+        name: "max_connections",
+        value: "20".to_owned(),
+        set_in: "databases.yaml:9:9".to_owned(),
+    }
+}
+
+/// Makes `client` hold the first free connection, so that others get another one.
+fn hold(gateway: &mut Gateway<Model>, client: usize) {
+    assert_eq!(gateway.ask(client, &query("BEGIN")), "C[BEGIN] ZT");
+}
+
+fn let_go(gateway: &mut Gateway<Model>, client: usize) {
+    gateway.ask(client, &query("ROLLBACK"));
+}
+
+mod s1_statements {
+    use super::*;
+
+    #[test]
+    fn a_named_statement_follows_its_client_to_another_connection() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        assert_eq!(
+            gateway.ask(client, &[parse("a", "SELECT 'x'"), sync()].concat()),
+            "1 ZI"
+        );
+        hold(&mut gateway, other);
+        let again = [bind("", "a", &[]), execute("", 0), sync()].concat();
+        assert_eq!(gateway.ask(client, &again), "2 D[x] C[SELECT 1] ZI");
+        assert_eq!(
+            gateway.ask(client, &[describe_statement("a"), sync()].concat()),
+            "t T ZI"
+        );
+        assert_eq!(gateway.connections[1].server.statement_names().len(), 1);
+    }
+
+    #[test]
+    fn what_one_client_has_prepared_is_no_other_clients_statement() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(
+            client,
+            &[parse("a", "SELECT 'mine'"), parse("", "SELECT 'mine too'"), sync()].concat(),
+        );
+        assert_eq!(gateway.ask(other, &[bind("", "a", &[]), sync()].concat()), "E26000 ZI");
+        assert_eq!(gateway.ask(other, &[bind("", "", &[]), sync()].concat()), "E26000 ZI");
+        gateway.send(other, &[describe_statement("a"), sync()].concat());
+        let texts = error_texts(&gateway.receive(other));
+        assert_eq!(texts, ["prepared statement \"a\" does not exist"]);
+    }
+
+    /// Specification, finding 3; asyncpg#1058, supavisor#1172, pgbouncer#1118.
+    #[test]
+    fn an_unnamed_statement_parsed_in_one_group_is_bound_in_the_next_wherever_that_is() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        assert_eq!(
+            gateway.ask(
+                client,
+                &[parse("", "SELECT 'mine'"), describe_statement(""), sync()].concat()
+            ),
+            "1 t T ZI"
+        );
+        assert_eq!(
+            gateway.ask(other, &one_shot("SELECT 'theirs'")),
+            "1 2 D[theirs] C[SELECT 1] ZI"
+        );
+        let again = [bind("", "", &[]), execute("", 0), sync()].concat();
+        assert_eq!(gateway.ask(client, &again), "2 D[mine] C[SELECT 1] ZI");
+        hold(&mut gateway, other);
+        assert_eq!(gateway.ask(client, &again), "2 D[mine] C[SELECT 1] ZI");
+        assert_eq!(gateway.ask(client, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+        assert_eq!(gateway.ask(client, &again), "E26000 ZI", "a simple query destroys it");
+    }
+
+    #[test]
+    fn equal_texts_of_two_clients_are_one_statement_on_the_server() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        for (client, name) in [(client, "a"), (other, "b")] {
+            let all = [parse(name, "SELECT 'x'"), bind("", name, &[]), execute("", 0), sync()].concat();
+            assert_eq!(gateway.ask(client, &all), "1 2 D[x] C[SELECT 1] ZI");
+        }
+        assert_eq!(gateway.connections[0].server.statement_names().len(), 1);
+    }
+
+    #[test]
+    fn a_one_shot_group_goes_through_untouched() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        let all = one_shot("SELECT 'x'");
+        gateway.trace = false;
+        let mut conversation = Conversation::new(init(&gateway.shared));
+        let mut session = session(&gateway.shared, 3);
+        let mut out = Outbox::default();
+        conversation.adopt(&mut session, &mut out);
+        let mut rest = &all[..];
+        while !rest.is_empty() {
+            match conversation.from_client(rest, Some(&mut session), &mut out) {
+                Ok(Step::Forward(count)) => rest = &rest[count as usize..],
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(out.to_server.is_empty() && out.to_client.is_empty());
+        assert_eq!(gateway.ask(client, &all), "1 2 D[x] C[SELECT 1] ZI");
+    }
+
+    #[test]
+    fn rule_3_a_client_with_too_many_statements_gets_an_error_and_stays() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        for n in 0..5_000 {
+            assert_eq!(
+                gateway.ask(client, &[parse(&format!("s{n}"), "SELECT 'x'"), sync()].concat()),
+                "1 ZI"
+            );
+        }
+        assert_eq!(
+            gateway.ask(client, &[parse("one more", "SELECT 'x'"), sync()].concat()),
+            "E53400 ZI"
+        );
+        assert_eq!(gateway.ask(client, &[close_statement("s0"), sync()].concat()), "3 ZI");
+        assert_eq!(
+            gateway.ask(client, &[parse("one more", "SELECT 'x'"), sync()].concat()),
+            "1 ZI"
+        );
+    }
+
+    #[test]
+    fn rule_3_the_error_aborts_the_transaction_too() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        let long = format!("SELECT '{}'", "x".repeat(900_000));
+        hold(&mut gateway, client);
+        for n in 0..18 {
+            gateway.ask(
+                client,
+                &[parse(&format!("s{n}"), &format!("{long}{n}'")), sync()].concat(),
+            );
+        }
+        assert_eq!(gateway.ask(client, &[parse("t", &long), sync()].concat()), "E53400 ZE");
+    }
+
+    #[test]
+    fn rule_4_the_least_recently_used_statement_is_closed_ahead_of_the_next_group() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        for n in 0..5 {
+            let name = format!("s{n}");
+            let all = [
+                parse(&name, &format!("SELECT 'x{n}'")),
+                bind("", &name, &[]),
+                execute("", 0),
+                sync(),
+            ]
+            .concat();
+            assert_eq!(gateway.ask(client, &all), format!("1 2 D[x{n}] C[SELECT 1] ZI"));
+        }
+        assert!(
+            gateway.connections[0].server.statement_names().len() <= 4,
+            "3 are kept, and what the last group added"
+        );
+        for n in 0..5 {
+            let all = [bind("", &format!("s{n}"), &[]), execute("", 0), sync()].concat();
+            assert_eq!(gateway.ask(client, &all), format!("2 D[x{n}] C[SELECT 1] ZI"));
+        }
+    }
+
+    #[test]
+    fn rule_4_nothing_is_closed_inside_a_transaction() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        hold(&mut gateway, client);
+        for n in 0..6 {
+            let name = format!("s{n}");
+            gateway.ask(client, &[parse(&name, &format!("SELECT 'x{n}'")), sync()].concat());
+        }
+        assert_eq!(gateway.connections[0].server.statement_names().len(), 6);
+        let_go(&mut gateway, client);
+        gateway.ask(client, &[bind("", "s5", &[]), sync()].concat());
+        assert_eq!(gateway.connections[0].server.statement_names().len(), 3);
+    }
+
+    #[test]
+    fn rule_6_an_answer_that_is_made_up_waits_for_its_turn() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        let all = [
+            parse("", "SELECT 'x'"),
+            close_statement("none"),
+            bind("", "", &[]),
+            close_statement("none"),
+            sync(),
+        ];
+        assert_eq!(gateway.ask(client, &all.concat()), "1 3 2 3 ZI");
+    }
+
+    #[test]
+    fn rule_7_errors_about_names_are_the_servers_own_and_abort_its_transaction() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        hold(&mut gateway, client);
+        gateway.send(client, &[bind("", "nope", &[]), sync()].concat());
+        let answer = gateway.receive(client);
+        assert_eq!(told(&answer), "E26000 ZE");
+        assert_eq!(error_texts(&answer), ["prepared statement \"nope\" does not exist"]);
+        let_go(&mut gateway, client);
+
+        gateway.ask(client, &[parse("a", "SELECT 'x'"), sync()].concat());
+        gateway.send(client, &[parse("a", "SELECT 'y'"), sync()].concat());
+        let answer = gateway.receive(client);
+        assert_eq!(told(&answer), "E42P05 ZI");
+        assert_eq!(error_texts(&answer), ["prepared statement \"a\" already exists"]);
+        let all = [bind("", "a", &[]), execute("", 0), sync()].concat();
+        assert_eq!(gateway.ask(client, &all), "2 D[x] C[SELECT 1] ZI", "still the first");
+        assert_eq!(
+            gateway.ask(client, &[parse("a", "SELEC"), sync()].concat()),
+            "E42601 ZI",
+            "syntax comes first"
+        );
+    }
+
+    #[test]
+    fn rule_7_other_errors_name_the_clients_statement_too() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        gateway.ask(client, &[parse("mine", "SELECT $1::text"), sync()].concat());
+        gateway.send(client, &[bind("", "mine", &[]), sync()].concat());
+        let text = &error_texts(&gateway.receive(client))[0];
+        assert!(
+            text.contains("\"mine\" requires 1") && !text.contains("weir_"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn rule_8_a_parse_of_the_gateways_own_that_fails_is_the_clients_error() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(client, &[parse("a", "SELECT 'x'"), sync()].concat());
+        hold(&mut gateway, other);
+        hold(&mut gateway, client);
+        gateway.ask(client, &query("SELEC"));
+        // In a failed transaction, on a connection that does not have it.
+        let all = [bind("", "a", &[]), execute("", 0), sync()].concat();
+        assert_eq!(gateway.ask(client, &all), "E25P02 ZE");
+        let_go(&mut gateway, client);
+        assert_eq!(gateway.ask(client, &all), "2 D[x] C[SELECT 1] ZI");
+    }
+
+    /// pgbouncer#1038, multigres#1219.
+    #[test]
+    fn rule_9_a_stale_plan_is_prepared_anew_for_the_next_use() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        gateway.ask(client, &[parse("a", "SELECT 'x'"), sync()].concat());
+        gateway.connections[0].server.forget_statement_texts();
+        let all = [bind("", "a", &[]), execute("", 0), sync()].concat();
+        assert_eq!(gateway.ask(client, &all), "E0A000 ZI");
+        assert_eq!(gateway.ask(client, &all), "2 D[x] C[SELECT 1] ZI");
+    }
+
+    /// postgres.js sends COMMIT as a named statement and takes 26000 for a reason to try again (porsager#1212).
+    #[test]
+    fn a_named_commit_never_fails_for_want_of_its_statement() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        let commit = |first: bool| {
+            let parse = if first { parse("c", "COMMIT") } else { Vec::new() };
+            [parse, bind("", "c", &[]), execute("", 0), sync()].concat()
+        };
+        hold(&mut gateway, client);
+        assert_eq!(gateway.ask(client, &commit(true)), "1 2 C[COMMIT] ZI");
+        hold(&mut gateway, other);
+        hold(&mut gateway, client);
+        assert_eq!(gateway.ask(client, &commit(false)), "2 C[COMMIT] ZI");
+        hold(&mut gateway, client);
+        gateway.ask(client, &query("SELEC"));
+        assert_eq!(gateway.ask(client, &commit(false)), "2 C[ROLLBACK] ZI");
+    }
+
+    /// psycopg says DEALLOCATE in SQL about statements of the protocol.
+    #[test]
+    fn deallocate_in_sql_knows_the_clients_names() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(
+            client,
+            &[parse("_pg3_0", "SELECT 'x'"), parse("_pg3_1", "SELECT 'x'"), sync()].concat(),
+        );
+        hold(&mut gateway, other);
+        assert_eq!(gateway.ask(client, &query("DEALLOCATE _pg3_0")), "C[DEALLOCATE] ZI");
+        assert_eq!(gateway.ask(client, &query("DEALLOCATE \"_pg3_0\"")), "E26000 ZI");
+        assert_eq!(
+            gateway.ask(client, &one_shot("DEALLOCATE _pg3_1")),
+            "1 2 C[DEALLOCATE] ZI"
+        );
+        assert_eq!(
+            gateway.ask(client, &[bind("", "_pg3_1", &[]), sync()].concat()),
+            "E26000 ZI"
+        );
+        assert_eq!(
+            gateway.ask(client, &[parse("_pg3_1", "SELECT 'y'"), sync()].concat()),
+            "1 ZI"
+        );
+    }
+
+    #[test]
+    fn deallocate_all_and_discard_all_forget_everything_on_both_sides() {
+        for text in ["DEALLOCATE ALL", "DISCARD ALL"] {
+            let mut gateway = gateway(1);
+            let client = gateway.client();
+            gateway.ask(client, &[parse("a", "SELECT 'x'"), sync()].concat());
+            assert_eq!(gateway.ask(client, &query(text)), format!("C[{text}] ZI"));
+            assert_eq!(gateway.ask(client, &[bind("", "a", &[]), sync()].concat()), "E26000 ZI");
+            let all = [
+                query(text),
+                parse("a", "SELECT 'y'"),
+                bind("", "a", &[]),
+                execute("", 0),
+                sync(),
+            ]
+            .concat();
+            assert_eq!(
+                gateway.ask(client, &all),
+                format!("C[{text}] ZI 1 2 D[y] C[SELECT 1] ZI")
+            );
+        }
+    }
+
+    #[test]
+    fn a_statement_too_long_to_keep_pins_its_connection_until_it_is_closed() {
+        let mut gateway = gateway(2);
+        let client = gateway.client();
+        let long = format!("SELECT '{}'", "x".repeat(2_000_000));
+        assert_eq!(gateway.ask(client, &[parse("long", &long), sync()].concat()), "1 ZI");
+        assert!(matches!(
+            gateway.connections[0].session.state(),
+            SessionState::Pinned(_)
+        ));
+        for _ in 0..2 {
+            gateway.send(client, &[bind("", "long", &[]), execute("", 0), sync()].concat());
+            assert_eq!(gateway.receive(client).len(), 5 + (11 + 2_000_000) + 14 + 6);
+        }
+        assert_eq!(
+            gateway.ask(client, &[parse("long", &long), sync()].concat()),
+            "E42P05 ZI"
+        );
+        assert_eq!(gateway.ask(client, &[close_statement("long"), sync()].concat()), "3 ZI");
+        assert_eq!(gateway.connections[0].holder, None);
+
+        assert_eq!(gateway.ask(client, &[parse("", &long), sync()].concat()), "1 ZI");
+        assert!(matches!(
+            gateway.connections[0].session.state(),
+            SessionState::Pinned(_)
+        ));
+        assert_eq!(gateway.ask(client, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+        assert_eq!(gateway.connections[0].holder, None);
+    }
+
+    #[test]
+    fn parameters_stream_behind_a_bind_of_any_size() {
+        for chunk in [3, 1000, 16_384, usize::MAX] {
+            let mut gateway = gateway(1);
+            let client = gateway.client();
+            gateway.chunk = chunk;
+            gateway.ask(client, &[parse("a", "SELECT $1::text"), sync()].concat());
+            let value = "v".repeat(30_000);
+            let all = [bind("", "a", &[&value]), execute("", 0), sync()].concat();
+            assert_eq!(gateway.ask(client, &all), format!("2 D[{value}] C[SELECT 1] ZI"));
+        }
+    }
+
+    #[test]
+    fn names_are_compared_as_far_as_postgresql_does() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        let long = "n".repeat(63);
+        gateway.ask(client, &[parse(&long, "SELECT 'x'"), sync()].concat());
+        let all = [bind("", &format!("{long}more"), &[]), execute("", 0), sync()].concat();
+        assert_eq!(gateway.ask(client, &all), "2 D[x] C[SELECT 1] ZI");
+    }
+}
+
+mod s2_pipelines {
+    use super::*;
+
+    /// Postgrex, `mode: :savepoint` (pgdog#1356): a simple query inside a broken group has no answer.
+    #[test]
+    fn rule_3_a_query_inside_a_broken_group_is_not_answered() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        let all = [bind("", "nope", &[]), execute("", 0), query("SELECT 'x'")].concat();
+        assert_eq!(gateway.ask(client, &all), "E26000");
+        assert_eq!(gateway.connections[0].session.state(), SessionState::Busy);
+        assert_eq!(gateway.ask(client, &query("SELECT 'x'")), "");
+        assert_eq!(gateway.ask(client, &sync()), "ZI");
+    }
+
+    /// supavisor#1061, #1079, #1176; porsager#970.
+    #[test]
+    fn rule_7_an_error_in_one_group_leaves_the_next_alone() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        let all = [
+            one_shot("SELEC"),
+            one_shot("SELECT 'x'"),
+            query("SELEC"),
+            one_shot("SELECT 'y'"),
+        ]
+        .concat();
+        assert_eq!(
+            gateway.ask(client, &all),
+            "E42601 ZI 1 2 D[x] C[SELECT 1] ZI E42601 ZI 1 2 D[y] C[SELECT 1] ZI"
+        );
+    }
+
+    #[test]
+    fn what_a_failed_group_would_have_prepared_is_not_prepared() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        let all = [parse("", "SELEC"), parse("a", "SELECT 'x'"), sync()].concat();
+        assert_eq!(gateway.ask(client, &all), "E42601 ZI");
+        assert_eq!(gateway.ask(client, &[bind("", "a", &[]), sync()].concat()), "E26000 ZI");
+        // In one go: whether the second Parse is a duplicate depends on how the first group ends.
+        let all = [
+            parse("", "SELEC"),
+            parse("a", "SELECT 'x'"),
+            sync(),
+            parse("a", "SELECT 'y'"),
+            sync(),
+        ]
+        .concat();
+        assert_eq!(gateway.ask(client, &all), "E42601 ZI 1 ZI");
+    }
+
+    #[test]
+    fn a_very_long_pipeline_is_held_back_and_not_forgotten() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        let many: Vec<u8> = (0..5_000).flat_map(|_| close_statement("x")).collect();
+        let all = [parse("", "SELECT 'x'"), many, sync()].concat();
+        let answer = gateway.ask(client, &all);
+        assert_eq!(answer.matches('3').count(), 5_000);
+        let many: Vec<u8> = (0..5_000).flat_map(|_| one_shot("SELECT 'x'")).collect();
+        assert_eq!(gateway.ask(client, &many).matches("C[SELECT 1] ZI").count(), 5_000);
+    }
+}
+
+mod s3_release {
+    use super::*;
+
+    /// asyncpg#1065: Flush is no boundary.
+    #[test]
+    fn rule_1_after_flush_the_connection_stays() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        assert_eq!(
+            gateway.ask(
+                client,
+                &[parse("", "SELECT 'x'"), describe_statement(""), flush()].concat()
+            ),
+            "1 t T"
+        );
+        assert_eq!(gateway.connections[0].session.state(), SessionState::Busy);
+        assert_eq!(
+            gateway.ask(client, &[bind("", "", &[]), execute("", 0), sync()].concat()),
+            "2 D[x] C[SELECT 1] ZI"
+        );
+        assert_eq!(gateway.connections[0].holder, None);
+    }
+
+    #[test]
+    fn rule_2_the_connection_stays_through_a_transaction_and_a_failed_one() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        hold(&mut gateway, client);
+        assert_eq!(
+            gateway.connections[0].session.state(),
+            SessionState::InTransaction { failed: false }
+        );
+        gateway.ask(client, &query("SELEC"));
+        assert_eq!(
+            gateway.connections[0].session.state(),
+            SessionState::InTransaction { failed: true }
+        );
+        let_go(&mut gateway, client);
+        assert_eq!(gateway.connections[0].holder, None);
+    }
+
+    #[test]
+    fn what_needs_no_server_gets_none() {
+        let mut gateway = gateway(0);
+        let client = gateway.client();
+        let all = [
+            sync(),
+            flush(),
+            close_statement("x"),
+            close_portal("x"),
+            copy_data("late"),
+            copy_done(),
+            sync(),
+        ];
+        assert_eq!(gateway.ask(client, &all.concat()), "ZI 3 3 ZI");
+        gateway.send(client, &terminate());
+        assert!(gateway.clients[client].finished);
+    }
+
+    #[test]
+    fn statement_mode_rolls_a_transaction_back_and_keeps_the_client() {
+        let mut gateway = gateway(1);
+        let client = gateway.client_with(|init| init.pool_mode = PoolMode::Statement);
+        assert_eq!(gateway.ask(client, &query("BEGIN")), "C[BEGIN] E25001 ZI");
+        assert_eq!(gateway.connections[0].holder, None);
+        assert_eq!(gateway.ask(client, &one_shot("BEGIN")), "1 2 C[BEGIN] E25001 ZI");
+        let all = [query("BEGIN"), query("SELECT 'x'")].concat();
+        assert_eq!(gateway.ask(client, &all), "C[BEGIN] E25001 ZI T D[x] C[SELECT 1] ZI");
+    }
+
+    #[test]
+    fn session_mode_keeps_the_connection_until_the_client_leaves() {
+        let mut gateway = gateway(1);
+        let client = gateway.client_with(|init| {
+            init.pool_mode = PoolMode::Session;
+            init.overlay = Overlay::from_pairs([("app.x", "mine")]);
+        });
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[mine] C[SHOW] ZI");
+        assert!(matches!(
+            gateway.connections[0].session.state(),
+            SessionState::Pinned(_)
+        ));
+        gateway.ask(client, &query("SET app.y = 'kept'"));
+        assert_eq!(gateway.ask(client, &query("SHOW app.y")), "T D[kept] C[SHOW] ZI");
+        gateway.ask(client, &query("DISCARD ALL"));
+        assert_eq!(
+            gateway.ask(client, &query("SHOW app.x")),
+            "T D[mine] C[SHOW] ZI",
+            "RESET returns to the client's own"
+        );
+        gateway.ask(client, &query("SELECT pg_advisory_lock(1)"));
+        assert!(gateway.leave(client));
+        assert_eq!(gateway.connections[0].server.leftovers(), [""; 0]);
+        let next = gateway.client();
+        assert_eq!(gateway.ask(next, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
+    }
+}
+
+mod s5_copy {
+    use super::*;
+
+    #[test]
+    fn rule_2_a_sync_inside_of_copy_does_not_count() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        // Sent ahead of the data, before the server says that it copies, and after.
+        let all = [one_shot("COPY t FROM STDIN"), copy_data("1\n"), copy_done()].concat();
+        assert_eq!(gateway.ask(client, &all), "1 2 G");
+        assert_eq!(gateway.connections[0].session.state(), SessionState::Busy);
+        assert_eq!(gateway.ask(client, &sync()), "C[COPY 1] ZI");
+        let group = [
+            parse("", "COPY t FROM STDIN"),
+            bind("", "", &[]),
+            execute("", 0),
+            flush(),
+        ]
+        .concat();
+        assert_eq!(gateway.ask(client, &group), "1 2 G");
+        assert_eq!(
+            gateway.ask(client, &[sync(), copy_data("1\n"), sync(), flush()].concat()),
+            ""
+        );
+        assert_eq!(gateway.ask(client, &[copy_done(), sync()].concat()), "C[COPY 1] ZI");
+    }
+
+    /// pgbouncer#1471.
+    #[test]
+    fn rule_4_late_data_of_a_failed_copy_disturbs_nobody() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        assert_eq!(gateway.ask(client, &query("COPY t FROM STDIN")), "G");
+        assert_eq!(gateway.ask(client, &copy_data("bad\n")), "E22P02 ZI");
+        assert_eq!(gateway.connections[0].holder, None);
+        assert_eq!(gateway.ask(client, &copy_data("more\n")), "");
+        assert_eq!(gateway.connections[0].holder, None, "late data asks for no connection");
+        assert_eq!(gateway.ask(other, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+        let rest = [copy_data("more\n"), copy_done(), query("SELECT 'y'")].concat();
+        assert_eq!(gateway.ask(client, &rest), "T D[y] C[SELECT 1] ZI");
+    }
+
+    #[test]
+    fn rule_5_a_client_that_vanishes_in_copy_leaves_nothing_behind() {
+        for prefix in [query("COPY t FROM STDIN"), one_shot("COPY t FROM STDIN")] {
+            for wait in [true, false] {
+                let mut gateway = gateway(1);
+                let client = gateway.client();
+                match wait {
+                    true => gateway.send(client, &[prefix.clone(), copy_data("1\n")].concat()),
+                    false => gateway.send(client, &prefix),
+                }
+                assert!(gateway.leave(client));
+                let next = gateway.client();
+                assert_eq!(gateway.ask(next, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+            }
+        }
+    }
+
+    #[test]
+    fn copy_out_passes_through() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        assert_eq!(
+            gateway.ask(client, &query("COPY (SELECT 'x') TO STDOUT")),
+            "H d c C[COPY 1] ZI"
+        );
+        assert_eq!(
+            gateway.ask(client, &one_shot("COPY (SELECT 'x') TO STDOUT")),
+            "1 2 H d c C[COPY 1] ZI"
+        );
+    }
+}
+
+mod s7_settings {
+    use super::*;
+
+    #[test]
+    fn start_up_settings_are_there_on_every_connection_and_nobody_else_has_them() {
+        let mut gateway = gateway(2);
+        let client = gateway.client_with(|init| init.overlay = Overlay::from_pairs([("app.x", "mine")]));
+        let other = gateway.client();
+        for _ in 0..2 {
+            assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[mine] C[SHOW] ZI");
+            assert_eq!(gateway.ask(other, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
+        }
+        hold(&mut gateway, other);
+        assert_eq!(gateway.ask(client, &one_shot("SHOW app.x")), "1 2 D[mine] C[SHOW] ZI");
+    }
+
+    #[test]
+    fn values_are_never_sql() {
+        let mut gateway = gateway(1);
+        let value = "'; DROP TABLE t; --";
+        let client = gateway.client_with(|init| init.overlay = Overlay::from_pairs([("app.x", value)]));
+        assert_eq!(
+            gateway.ask(client, &query("SHOW app.x")),
+            format!("T D[{value}] C[SHOW] ZI")
+        );
+        assert!(
+            gateway.connections[0]
+                .server
+                .ran
+                .iter()
+                .all(|text| !text.contains("DROP"))
+        );
+    }
+
+    #[test]
+    fn a_setting_that_the_server_refuses_is_told_at_each_request_with_its_own_code() {
+        let mut gateway = gateway(1);
+        let pairs = [("app.good", "1"), ("app.x", "invalid")];
+        let client = gateway.client_with(|init| init.overlay = Overlay::from_pairs(pairs));
+        let other = gateway.client();
+        for request in [query("SELECT 'x'"), one_shot("SELECT 'x'"), one_shot("SELECT 'x'")] {
+            assert_eq!(gateway.ask(client, &request), "E22023 ZI");
+        }
+        assert!(
+            gateway.connections[0]
+                .server
+                .ran
+                .iter()
+                .all(|text| !text.contains("'x'")),
+            "it never ran"
+        );
+        assert_eq!(
+            gateway.ask(other, &query("SHOW app.good")),
+            "T D[] C[SHOW] ZI",
+            "the group has failed as a whole"
+        );
+    }
+
+    #[test]
+    fn settings_accepted_before_cost_no_round_trip() {
+        let mut gateway = gateway(2);
+        let overlay = Overlay::from_pairs([("app.x", "mine")]);
+        let client = gateway.client_with(|init| init.overlay = overlay.clone());
+        let other = gateway.client();
+        gateway.ask(client, &query("SHOW app.x"));
+        hold(&mut gateway, other);
+        let mut conversation = Conversation::new({
+            let mut init = init(&gateway.shared);
+            init.overlay = overlay;
+            init
+        });
+        let mut session = session(&gateway.shared, 3);
+        let mut out = Outbox::default();
+        conversation.adopt(&mut session, &mut out);
+        assert!(!out.to_server.is_empty());
+        let step = conversation.from_client(&query("SELECT 'x'"), Some(&mut session), &mut out);
+        assert_eq!(step, Ok(Step::Forward(16)), "not held");
+    }
+
+    #[test]
+    fn settings_that_stop_being_accepted_never_let_a_request_run_without_them() {
+        let mut gateway = gateway(1);
+        let pairs = [("app.x", "invalid")];
+        gateway.shared.accepted(Overlay::from_pairs(pairs).iter());
+        let mut init = init(&gateway.shared);
+        init.overlay = Overlay::from_pairs(pairs);
+        let (mut conversation, mut session) = (Conversation::new(init), session(&gateway.shared, 3));
+        let mut out = Outbox::default();
+        conversation.adopt(&mut session, &mut out);
+        let step = conversation.from_client(&query("SELECT 'x'"), Some(&mut session), &mut out);
+        assert!(matches!(step, Ok(Step::Forward(_))));
+        for answer in [&b"1\0\0\0\x04"[..], b"2\0\0\0\x04"] {
+            assert_eq!(
+                conversation.from_server(answer, &mut session, &mut out),
+                Ok(Step::Skip(5))
+            );
+        }
+        assert!(
+            conversation
+                .from_server(b"E\0\0\0\x0cC22023\0\0", &mut session, &mut out)
+                .is_err()
+        );
+        let mut out = Outbox::default();
+        conversation.server_lost(&mut session, false, &mut out);
+        assert_eq!(
+            told(&out.to_client),
+            "E08006 ZI",
+            "the request may have run without its settings"
+        );
+
+        // Nothing was sent behind the settings: the request waits for a better connection.
+        gateway.shared.accepted(Overlay::from_pairs(pairs).iter());
+        let client = gateway.client_with(|init| init.overlay = Overlay::from_pairs(pairs));
+        assert_eq!(gateway.ask(client, &query("SELECT 'x'")), "");
+        gateway.replace(0, Model::default());
+        assert_eq!(gateway.ask(client, b""), "E22023 ZI", "tried with care again");
+    }
+
+    #[test]
+    fn what_a_client_set_is_gone_for_the_next_and_for_itself() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        assert_eq!(gateway.ask(client, &query("SET app.x = 'leak'")), "C[SET] ZI");
+        assert_eq!(gateway.ask(other, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
+        gateway.ask(client, &query("SET app.x = 'leak'"));
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
+    }
+
+    #[test]
+    fn locks_are_gone_as_soon_as_the_connection_goes_back() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        gateway.ask(client, &query("SELECT pg_advisory_lock(1)"));
+        assert_eq!(gateway.connections[0].server.leftovers(), [""; 0]);
+        gateway.ask(client, &one_shot("SELECT pg_advisory_lock(1)"));
+        assert_eq!(gateway.connections[0].server.leftovers(), [""; 0]);
+        gateway.ask(client, &[parse("lock", "SELECT pg_advisory_lock(1)"), sync()].concat());
+        gateway.ask(client, &[bind("", "lock", &[]), execute("", 0), sync()].concat());
+        assert_eq!(gateway.connections[0].server.leftovers(), [""; 0]);
+    }
+
+    #[test]
+    fn reports_are_passed_on_only_when_they_are_news() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        assert_eq!(
+            gateway.ask(client, &query("SET TimeZone = 'CET'")),
+            "S[TimeZone=CET] C[SET] ZI"
+        );
+        assert_eq!(
+            gateway.ask(client, &query("SET TimeZone = 'CET'")),
+            "S[TimeZone=UTC] S[TimeZone=CET] C[SET] ZI"
+        );
+        // What the reset reports is news only for whoever was told otherwise.
+        assert_eq!(
+            gateway.ask(other, &query("SELECT 'x'")),
+            "S[TimeZone=UTC] T D[x] C[SELECT 1] ZI"
+        );
+        assert_eq!(gateway.ask(other, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+        assert_eq!(
+            gateway.ask(client, &query("SELECT 'x'")),
+            "S[TimeZone=UTC] T D[x] C[SELECT 1] ZI"
+        );
+        let mine = gateway.client_with(|init| init.overlay = Overlay::from_pairs([("TimeZone", "EST")]));
+        assert_eq!(
+            gateway.ask(mine, &query("SELECT 'x'")),
+            "S[TimeZone=EST] T D[x] C[SELECT 1] ZI"
+        );
+        assert_eq!(gateway.ask(client, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+        assert_eq!(gateway.ask(mine, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+    }
+}
+
+mod s8_leaving {
+    use super::*;
+
+    /// Whatever state a client leaves its connection in, the next one finds it fresh (I5).
+    #[test]
+    fn every_way_to_leave_brings_the_connection_to_rest() {
+        let ways: [(&str, Vec<u8>); 9] = [
+            ("at rest", query("SELECT 'x'")),
+            ("in a transaction", query("BEGIN")),
+            ("in a failed transaction", [query("BEGIN"), query("SELEC")].concat()),
+            ("without Sync", parse("", "SELECT 'x'")),
+            ("with Flush", [parse("", "SELECT 'x'"), flush()].concat()),
+            ("skipping to Sync", [parse("", "SELEC"), flush()].concat()),
+            (
+                "in a transaction without Sync",
+                [query("BEGIN"), parse("a", "SELECT 'x'"), flush()].concat(),
+            ),
+            ("with settings", [query("BEGIN"), query("SET app.x = '1'")].concat()),
+            (
+                "in a failed group of a transaction",
+                [query("BEGIN"), parse("", "SELEC")].concat(),
+            ),
+        ];
+        for (way, bytes) in ways {
+            for chunk in [1, usize::MAX] {
+                let mut gateway = gateway(1);
+                gateway.chunk = chunk;
+                let client = gateway.client();
+                gateway.send(client, &bytes);
+                assert!(gateway.leave(client), "{way}");
+                let next = gateway.client();
+                assert_eq!(gateway.ask(next, &query("SHOW app.x")), "T D[] C[SHOW] ZI", "{way}");
+                assert_eq!(gateway.connections[0].holder, None, "{way}");
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_message_cannot_be_mended() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        hold(&mut gateway, client);
+        gateway.send(client, &copy_data("x")[..3]);
+        gateway.ask(client, &[parse("a", "SELECT $1::text"), sync()].concat()[3..]);
+        let mut gateway = super::gateway(1);
+        let client = gateway.client();
+        gateway.ask(client, &[parse("a", "SELECT $1::text"), sync()].concat());
+        hold(&mut gateway, client);
+        let long = bind("", "a", &[&"v".repeat(20_000)]);
+        gateway.send(client, &long[..10_000]);
+        assert!(!gateway.leave(client), "the rest of the Bind will never come");
+    }
+
+    #[test]
+    fn good_bye_in_mid_answer_is_leaving_too() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        gateway.send(client, &[query("BEGIN"), terminate()].concat());
+        let next = gateway.client();
+        assert_eq!(gateway.ask(next, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+    }
+}
+
+mod s9_losing_the_server {
+    use super::*;
+
+    #[test]
+    fn a_client_that_asked_nothing_does_not_notice() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        gateway.ask(client, &query("SELECT 'x'"));
+        gateway.connections[0].server.shut_down();
+        gateway.settle();
+        assert!(matches!(
+            gateway.connections[0].session.state(),
+            SessionState::Broken(_)
+        ));
+        gateway.replace(0, Model::default());
+        assert_eq!(gateway.ask(client, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+    }
+
+    /// Drives one conversation by hand up to the loss.
+    fn lost(sent: &[&[u8]], answered: &[&[u8]]) -> (String, Onward, Conversation) {
+        let gateway = gateway(0);
+        let mut conversation = Conversation::new(init(&gateway.shared));
+        let mut session = session(&gateway.shared, 3);
+        let mut out = Outbox::default();
+        conversation.adopt(&mut session, &mut out);
+        for bytes in sent {
+            let step = conversation.from_client(bytes, Some(&mut session), &mut out);
+            assert!(matches!(step, Ok(Step::Forward(_) | Step::Skip(_))), "{step:?}");
+        }
+        for bytes in answered {
+            let step = conversation.from_server(bytes, &mut session, &mut out);
+            assert!(matches!(step, Ok(Step::Forward(_) | Step::Skip(_))), "{step:?}");
+        }
+        let mut out = Outbox::default();
+        let onward = conversation.server_lost(&mut session, false, &mut out);
+        assert!(matches!(session.state(), SessionState::Broken(_)));
+        (told(&out.to_client), onward, conversation)
+    }
+
+    const FATAL: &[u8] = b"E\0\0\0\x1eSFATAL\0VFATAL\0C57P01\0Mbye\0\0\0";
+
+    #[test]
+    fn rule_2_each_request_under_way_gets_one_error_and_one_ready() {
+        let (told, onward, _) = lost(&[&query("SELECT 1")], &[]);
+        assert_eq!((&*told, onward), ("E08006 ZI", Onward::Continue));
+        let (told, ..) = lost(&[&query("SELECT 1"), &query("SELECT 2"), &parse("", "x"), &sync()], &[]);
+        assert_eq!(told, "E08006 ZI E08006 ZI E08006 ZI");
+        let (told, ..) = lost(&[&parse("", "x"), &query("SELECT 2"), &sync()], &[]);
+        assert_eq!(
+            told, "E08006 ZI",
+            "a query inside a group that is lost has no answer of its own"
+        );
+    }
+
+    #[test]
+    fn rule_2_the_rest_of_a_group_is_swallowed_up_to_its_sync() {
+        let (told, onward, mut conversation) = lost(&[&parse("", "SELECT 'x'")], &[]);
+        assert_eq!((&*told, onward), ("E08006", Onward::Continue));
+        let mut out = Outbox::default();
+        for bytes in [bind("", "", &[]), execute("", 0), query("SELECT 'no'"), sync()] {
+            assert!(matches!(
+                conversation.from_client(&bytes, None, &mut out),
+                Ok(Step::Skip(_))
+            ));
+        }
+        assert_eq!(super::told(&out.to_client), "ZI");
+        assert_eq!(
+            conversation.from_client(&query("SELECT 1"), None, &mut out),
+            Ok(Step::Lease(Access::ReadWrite))
+        );
+    }
+
+    #[test]
+    fn rule_2_a_group_that_has_had_its_error_gets_no_second_one() {
+        let error = b"E\0\0\0\x0cC42601\0\0";
+        let (told, ..) = lost(&[&parse("", "SELEC"), &sync()], &[error]);
+        assert_eq!(told, "ZI");
+        let (told, _, mut conversation) = lost(&[&parse("", "SELEC")], &[error]);
+        assert_eq!(told, "");
+        let mut out = Outbox::default();
+        assert!(matches!(
+            conversation.from_client(&sync(), None, &mut out),
+            Ok(Step::Skip(_))
+        ));
+        assert_eq!(super::told(&out.to_client), "ZI");
+    }
+
+    #[test]
+    fn rule_2_the_servers_last_words_are_passed_on_as_an_error() {
+        let (told, onward, _) = lost(&[&query("SELECT 1")], &[FATAL]);
+        assert_eq!((&*told, onward), ("E57P01 ZI", Onward::Continue));
+    }
+
+    #[test]
+    fn rule_2_a_lost_explicit_transaction_ends_the_client() {
+        let (told, onward, _) = lost(&[&query("BEGIN")], &[b"Z\0\0\0\x05T", FATAL]);
+        assert_eq!((&*told, onward), ("E57P01", Onward::Finish));
+    }
+
+    #[test]
+    fn rule_4_a_lost_commit_says_that_nobody_knows() {
+        let (told, onward, _) = lost(&[&query("BEGIN"), &query("COMMIT")], &[b"Z\0\0\0\x05T"]);
+        assert_eq!((&*told, onward), ("E08007", Onward::Finish));
+        let named = [parse("c", "COMMIT"), bind("", "c", &[]), execute("", 0), sync()];
+        let named: Vec<&[u8]> = named.iter().map(|message| &message[..]).collect();
+        assert_eq!(lost(&named, &[]).0, "E08007 ZI");
+    }
+}
+
+mod refusals {
+    use super::*;
+
+    fn timeout() -> Refusal {
+        Refusal::PoolTimeout {
+            source: "default".into(),
+            in_use: 20,
+            limit: limit(),
+            waiting: 1,
+            waited: std::time::Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn a_refused_request_is_answered_whole_and_the_client_stays() {
+        for (request, rest) in [
+            (query("SELECT 'x'"), Vec::new()),
+            (
+                parse("", "SELECT 'x'"),
+                [bind("", "", &[]), execute("", 0), query("SELECT 'no'"), sync()].concat(),
+            ),
+            (one_shot("SELECT 'x'"), Vec::new()),
+        ] {
+            let mut gateway = gateway(1);
+            let (client, other) = (gateway.client(), gateway.client());
+            hold(&mut gateway, other);
+            assert_eq!(gateway.ask(client, &request), "");
+            assert_eq!(gateway.refuse(client, &timeout()), Onward::Continue);
+            let answer = [gateway.ask(client, b""), gateway.ask(client, &rest)].join(" ");
+            assert_eq!(answer.trim(), "E53300 ZI");
+            let_go(&mut gateway, other);
+            assert_eq!(gateway.ask(client, &query("SELECT 'y'")), "T D[y] C[SELECT 1] ZI");
+        }
+    }
+
+    #[test]
+    fn cancelled_in_the_queue_is_57014() {
+        let mut gateway = gateway(0);
+        let client = gateway.client();
+        gateway.send(client, &query("SELECT 'x'"));
+        assert_eq!(gateway.refuse(client, &Refusal::Cancelled), Onward::Continue);
+        assert_eq!(gateway.ask(client, b""), "E57014 ZI");
+    }
+
+    #[test]
+    fn an_idle_client_that_has_to_go_is_told_why() {
+        for (why, code) in [
+            (Refusal::ShuttingDown, "57P01"),
+            (Refusal::Terminated, "57P01"),
+            (Refusal::ClientIdle(limit()), "57P05"),
+            (Refusal::ProtocolViolation("invalid message length"), "08P01"),
+        ] {
+            let mut gateway = gateway(0);
+            let client = gateway.client();
+            assert_eq!(gateway.refuse(client, &why), Onward::Finish);
+            assert_eq!(gateway.ask(client, b""), format!("E{code}"));
+        }
+    }
+
+    #[test]
+    fn a_transaction_that_was_idle_for_too_long_is_told_with_the_next_statement() {
+        for request in [query("SELECT 'x'"), one_shot("SELECT 'x'")] {
+            let mut gateway = gateway(1);
+            let client = gateway.client();
+            hold(&mut gateway, client);
+            let why = Refusal::IdleInTransaction(limit());
+            let connection = &mut gateway.connections[0];
+            let mut out = Outbox::default();
+            gateway.clients[client]
+                .conversation
+                .abandon_transaction(&mut connection.session, &why, &mut out);
+            crate::model::Server::send(&mut connection.server, &out.to_server);
+            assert!(out.to_client.is_empty());
+            gateway.settle();
+            assert_eq!(gateway.connections[0].holder, None);
+            assert_eq!(gateway.ask(client, &request), "E25P03 ZI");
+            assert!(gateway.ask(client, &request).ends_with("D[x] C[SELECT 1] ZI"));
+        }
+    }
+}
+
+mod routing {
+    use super::*;
+
+    fn access(routing: ReplicaRouting, bytes: &[u8]) -> Access {
+        let gateway = gateway(0);
+        let mut init = init(&gateway.shared);
+        init.replica_routing = routing;
+        match Conversation::new(init).from_client(bytes, None, &mut Outbox::default()) {
+            Ok(Step::Lease(access)) => access,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_cannot_write_may_go_to_a_replica() {
+        use Access::{ReadOnly, ReadWrite};
+        use ReplicaRouting::{None, ReadOnlyStatements, ReadOnlyTransactions};
+        let begin = query("BEGIN READ ONLY");
+        assert_eq!(access(None, &begin), ReadWrite);
+        assert_eq!(access(ReadOnlyTransactions, &begin), ReadOnly);
+        assert_eq!(access(ReadOnlyStatements, &begin), ReadOnly);
+        assert_eq!(access(ReadOnlyTransactions, &query("SELECT 1")), ReadWrite);
+        assert_eq!(access(ReadOnlyStatements, &query("SELECT 1")), ReadOnly);
+        assert_eq!(access(ReadOnlyStatements, &query("SELECT 1 FOR UPDATE")), ReadWrite);
+        assert_eq!(access(ReadOnlyStatements, &one_shot("SELECT 1")), ReadOnly);
+        assert_eq!(
+            access(ReadOnlyStatements, &parse("", "SELECT 1")),
+            ReadWrite,
+            "who knows what follows"
+        );
+        let two = [
+            parse("", "SELECT 1"),
+            bind("", "", &[]),
+            one_shot("INSERT INTO t VALUES (1)"),
+        ]
+        .concat();
+        assert_eq!(access(ReadOnlyStatements, &two), ReadWrite);
+    }
+
+    #[test]
+    fn a_write_behind_a_read_waits_for_the_primary() {
+        let gateway = gateway(0);
+        let mut init = init(&gateway.shared);
+        init.replica_routing = ReplicaRouting::ReadOnlyStatements;
+        let mut conversation = Conversation::new(init);
+        let mut session = session(&gateway.shared, 3);
+        let mut out = Outbox::default();
+        let (read, write) = (query("SELECT 1"), query("INSERT INTO t VALUES (1)"));
+        assert_eq!(
+            conversation.from_client(&read, None, &mut out),
+            Ok(Step::Lease(Access::ReadOnly))
+        );
+        conversation.adopt(&mut session, &mut out);
+        assert!(matches!(
+            conversation.from_client(&read, Some(&mut session), &mut out),
+            Ok(Step::Forward(_))
+        ));
+        assert_eq!(
+            conversation.from_client(&write, Some(&mut session), &mut out),
+            Ok(Step::Hold)
+        );
+        assert!(matches!(
+            conversation.from_server(b"Z\0\0\0\x05I", &mut session, &mut out),
+            Ok(Step::Forward(6))
+        ));
+        let step = conversation.from_client(&write, Some(&mut session), &mut out);
+        assert_eq!(step, Ok(Step::Lease(Access::ReadWrite)));
+    }
+
+    #[test]
+    fn a_client_that_may_only_read_has_read_only_transactions() {
+        let mut gateway = gateway(1);
+        let client = gateway.client_with(|init| init.read_only = true);
+        assert_eq!(
+            gateway.ask(client, &query("SHOW default_transaction_read_only")),
+            "T D[on] C[SHOW] ZI"
+        );
+    }
+}
