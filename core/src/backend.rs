@@ -206,6 +206,13 @@ pub trait Dialogue: Send + 'static {
     /// told with its next statement and stays connected. Only called in [`SessionState::InTransaction`].
     fn abandon_transaction(&mut self, session: &mut Self::Session, why: &Refusal, out: &mut Outbox);
 
+    /// What runs for the client is being cancelled because it took too long (`why` says which limit). If the database
+    /// then answers that it was cancelled, tell the client about the limit instead: nobody asked for it. Without this the
+    /// client gets the database's own words.
+    fn cancelled_for(&mut self, session: &mut Self::Session, why: &Refusal) {
+        let _ = (session, why);
+    }
+
     /// The client is gone. Write what brings the connection to rest; the relay keeps feeding `from_server` until the
     /// state is `Idle` and drops everything meant for the client. `mid_message`: part of a message has been sent to the
     /// server, the rest of which will never come.

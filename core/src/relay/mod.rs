@@ -562,8 +562,9 @@ impl<B: Backend> Life<B> {
                 None
             }
             Expired::Query | Expired::TransactionRunning => {
-                if let Some(Attached { lease, pool }) = &self.attached {
+                if let Some(Attached { lease, pool }) = &mut self.attached {
                     tracing::info!(client = %self.identity, refusal = ?refusal, "cancelling");
+                    self.dialogue.cancelled_for(&mut lease.session, &refusal);
                     self.cancel
                         .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
                 }
