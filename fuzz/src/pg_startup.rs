@@ -22,6 +22,15 @@ pub fn run(data: &[u8]) {
                 assert!(count > given, "Need({count}) with {given} bytes given");
                 assert!(count <= MAX_STARTUP_PACKET, "Need({count}) is beyond a start-up packet");
             }
+            // What stands behind an answered request arrived in clear, before the answer: it is refused when it is seen.
+            Verdict::SayNo { taken, .. } | Verdict::Secure { taken, .. } if taken < stream.len() => {
+                assert!(
+                    matches!(at_once, Verdict::Refuse(_)),
+                    "bytes in clear behind a request were let through"
+                );
+                follow(verdict, stream);
+                return;
+            }
             verdict => {
                 assert_eq!(
                     verdict,
