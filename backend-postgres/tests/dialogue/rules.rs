@@ -1145,3 +1145,50 @@ mod routing {
         );
     }
 }
+
+mod replication {
+    use super::*;
+
+    #[test]
+    fn a_replication_connection_is_passed_through_both_ways() {
+        let gateway = gateway(0);
+        let mut init = init(&gateway.shared);
+        init.replication = true;
+        let mut conversation = Conversation::new(init);
+        let mut session = weir_postgres::session::Session::new(weir_postgres::session::SessionInit {
+            parameters: weir_postgres::session::Parameters::default(),
+            max_prepared_statements: 3,
+            shared: gateway.shared.clone(),
+            replication: true,
+        });
+        let mut out = Outbox::default();
+        let start = query("START_REPLICATION SLOT s LOGICAL 0/0");
+        assert_eq!(
+            conversation.from_client(&start, None, &mut out),
+            Ok(Step::Lease(Access::ReadWrite))
+        );
+        conversation.adopt(&mut session, &mut out);
+        assert!(matches!(session.state(), SessionState::Pinned(_)));
+        let forwarded = Ok(Step::Forward(start.len() as u64));
+        assert_eq!(
+            conversation.from_client(&start, Some(&mut session), &mut out),
+            forwarded
+        );
+        let answer = [b"W\0\0\0\x07\0\0\0".to_vec(), copy_data("wal"), copy_data("keepalive")].concat();
+        let all = Ok(Step::Forward(answer.len() as u64));
+        assert_eq!(conversation.from_server(&answer, &mut session, &mut out), all);
+        let standby = copy_data("standby status");
+        let forwarded = Ok(Step::Forward(standby.len() as u64));
+        assert_eq!(
+            conversation.from_client(&standby, Some(&mut session), &mut out),
+            forwarded
+        );
+        assert!(out.to_client.is_empty() && out.to_server.is_empty());
+        assert_eq!(
+            conversation.from_client(&terminate(), Some(&mut session), &mut out),
+            Ok(Step::Finish)
+        );
+        let left = conversation.leave(&mut session, false, &mut out);
+        assert!(matches!(left, weir_core::backend::Leave::Discard(_)));
+    }
+}
