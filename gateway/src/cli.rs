@@ -31,16 +31,19 @@ Listeners, users and everything that Hasura has no word for go into gateway.yaml
 
 const SERVE_NOTES: &str = "\
 Metadata:
-  A metadata directory (version.yaml, databases/databases.yaml, gateway.yaml), or one metadata.yaml / metadata.json with
-  a `sources` key, or a bare databases.yaml. A source that is wrong answers its own clients with the reason and affects
-  nothing else; `--strict` refuses to start instead.
+  A metadata directory (version.yaml, databases/databases.yaml, gateway.yaml), or one
+  metadata.yaml or metadata.json with a `sources` key, or a bare databases.yaml.
+  A source that is wrong answers its own clients with the reason and affects nothing else;
+  --strict refuses to start instead.
 
 Signals:
-  SIGTERM, SIGINT   stop accepting, let running transactions finish (at most --drain-timeout), then exit with 0.
-                    A second one ends at once.
+  SIGTERM, SIGINT   stop accepting, let running transactions finish within --drain-timeout,
+                    then exit with 0; a second one ends at once
 
 Exit codes:
-  0  stopped by a signal     1  nothing usable in the metadata, or no listener could be bound     2  wrong command line
+  0   stopped by a signal
+  1   nothing usable in the metadata, or no listener could be opened
+  2   wrong command line
 
 Examples:
   weir serve metadata
@@ -48,14 +51,16 @@ Examples:
   RUST_LOG=weir_core=debug weir serve metadata";
 
 const CHECK_NOTES: &str = "\
-Prints every problem at once, with file, line and column, then one line for each source.
+Prints every problem at once, with file, line and column, then a line for each source.
 
-With --connect, each database is opened once with exactly the settings that `weir serve` would use, all of them in
-parallel, each within its connect_timeout: version, latency, role, and whether the pool's limits fit into what the
-database allows. Nothing is written to the database.
+With --connect, each database is opened once with exactly the settings that `weir serve`
+would use, all of them in parallel, each within its connect_timeout: version, latency, role,
+and whether the pools' limits fit into what the database allows. Nothing is written to it.
 
 Exit codes:
-  0  usable (warnings are allowed, unless --strict)     1  at least one error     2  wrong command line
+  0   usable (warnings are allowed, unless --strict)
+  1   at least one error, or a database that cannot be reached
+  2   wrong command line
 
 Examples:
   weir check metadata
@@ -89,7 +94,7 @@ pub(crate) struct ServeArgs {
     #[arg(value_name = "METADATA")]
     pub(crate) metadata: PathBuf,
     /// How log lines look; they go to standard error
-    #[arg(long, value_enum, env = "WEIR_LOG_FORMAT", default_value_t = LogFormat::Pretty)]
+    #[arg(long, value_name = "FORMAT", value_enum, env = "WEIR_LOG_FORMAT", default_value_t = LogFormat::Pretty)]
     pub(crate) log_format: LogFormat,
     /// error, warn, info, debug, trace, or a filter such as `weir_core=debug,warn`
     ///
@@ -212,6 +217,16 @@ mod tests {
     fn a_fraction_of_a_second_is_a_drain_timeout_and_a_negative_one_is_not() {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert!(seconds("-1").is_err() && seconds("soon").is_err() && seconds("inf").is_err());
+    }
+
+    #[test]
+    fn notes_are_not_wrapped() {
+        for line in [EXAMPLES, SERVE_NOTES, CHECK_NOTES]
+            .iter()
+            .flat_map(|notes| notes.lines())
+        {
+            assert!(line.chars().count() <= 100, "clap would break this line: {line}");
+        }
     }
 
     #[test]
