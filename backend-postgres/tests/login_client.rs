@@ -94,6 +94,7 @@ fn user(name: &str, password: &str) -> User {
         caching: None,
         max_client_connections: None,
         max_connections: None,
+        origins: weir_core::settings::Origins::default(),
     }
 }
 
@@ -202,6 +203,7 @@ impl Site {
                 enabled_apis: Vec::new(),
             },
             max_client_connections: None,
+            origins: weir_core::settings::Origins::default(),
             graceful_shutdown_timeout: Duration::from_secs(1),
         };
         let verifiers = Verifiers::new().unwrap();

@@ -11,9 +11,9 @@
 //! * `auth_query: {query, user_database_url, disabled}`: clients that are not gateway users are looked up in the
 //!   database. All keys are optional; `auth_query: {}` is the built-in query over the source's own connection.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use weir_core::settings::ReplicaRouting;
+use weir_core::settings::{Origins, ReplicaRouting};
 
 use crate::{
     address,
@@ -22,6 +22,7 @@ use crate::{
     health_check,
     model::{AddressSource, AuthQuery, Caching, HealthCheck, SessionStatePolicy, TlsSettings},
     pool::{self, PoolLayer},
+    problem::Place,
     scalars::{self, Located},
     tls, words,
     yaml::{Node, Value},
@@ -125,6 +126,16 @@ pub(crate) fn limit(cx: &mut Context<'_>, fields: Fields<'_>, key: &str) -> Opti
         false => Some(scalars::seconds(cx, key, node, 0.0)?).filter(|limit| !limit.is_zero()),
     };
     Some(Located::new(value, &node.place))
+}
+
+/// Where one setting was set.
+pub(crate) fn origins(key: &str, place: Option<&Place>) -> Origins {
+    Origins(Arc::new(
+        place
+            .map(|place| (key.to_owned(), place.to_string()))
+            .into_iter()
+            .collect(),
+    ))
 }
 
 /// `max_client_connections`

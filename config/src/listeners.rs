@@ -5,6 +5,8 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use weir_core::settings::Origins;
+
 use crate::{
     context::Context,
     fields::{self, Fields},
@@ -134,6 +136,7 @@ impl Listener {
             proxy_protocol: false,
             tls: None,
             trust_loopback: admission == Admission::LoopbackOnly,
+            origins: Origins::default(),
         }
     }
 }
@@ -191,6 +194,7 @@ fn one(cx: &mut Context<'_>, node: &Node, name: &str, admission: Admission) -> O
     }
     if let Some(node) = fields.get("max_client_connections") {
         listener.max_client_connections = layer::client_limit(cx, node);
+        listener.origins = layer::origins("max_client_connections", Some(&node.place));
     }
     if let Some(node) = fields.get("proxy_protocol") {
         listener.proxy_protocol = scalars::boolean(cx, "proxy_protocol", node).unwrap_or(false);

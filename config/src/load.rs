@@ -7,6 +7,7 @@ use crate::{
     context::Context,
     environment::Environment,
     gateway_file::{GatewayFile, State, asks_the_database},
+    layer,
     layout::{self, Layout},
     listeners::{self, Admission},
     model::{Listener, ListenerKind, Loaded, Metadata},
@@ -56,6 +57,11 @@ pub fn load(path: &Path, env: &dyn Environment, strict: bool) -> Loaded {
         &listeners.consistent,
         !listeners.inconsistent.is_empty(),
     );
+    let client_limit_place = gateway
+        .defaults
+        .max_client_connections
+        .as_ref()
+        .map(|found| &found.place);
     let admin = admin::read(&mut cx, gateway.admin);
     let metadata = Metadata {
         sources: sources.consistent,
@@ -69,6 +75,7 @@ pub fn load(path: &Path, env: &dyn Environment, strict: bool) -> Loaded {
             .max_client_connections
             .as_ref()
             .map(|found| found.value),
+        origins: layer::origins("max_client_connections", client_limit_place),
         graceful_shutdown_timeout: graceful_shutdown(&mut cx),
     };
     finish(cx, metadata)

@@ -58,6 +58,8 @@ pub struct Metadata {
     pub admin: Admin,
     /// Clients at a time over all listeners (`defaults.max_client_connections`); `None` = as many as the system allows.
     pub max_client_connections: Option<u32>,
+    /// Where `max_client_connections` was set.
+    pub origins: Origins,
     /// How long open transactions may take to finish when the gateway stops
     /// (`HASURA_GRAPHQL_GRACEFUL_SHUTDOWN_TIMEOUT`, 60 s).
     pub graceful_shutdown_timeout: Duration,

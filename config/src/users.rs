@@ -1,6 +1,8 @@
 //! Who may log in to the gateway: `users` of `gateway.yaml`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
+
+use weir_core::settings::Origins;
 
 use crate::{
     context::Context,
@@ -122,7 +124,22 @@ fn overrides(cx: &mut Context<'_>, fields: Fields<'_>) -> User {
         caching: fields.get("caching").and_then(|node| layer::caching(cx, node)),
         max_client_connections,
         max_connections,
+        origins: origins(fields),
     }
+}
+
+/// Where the limits were set.
+fn origins(fields: Fields<'_>) -> Origins {
+    let limits = [
+        "query_timeout",
+        "pool_timeout",
+        "max_client_connections",
+        "max_connections",
+    ];
+    let set = limits
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), fields.any(key)?.place.to_string())));
+    Origins(Arc::new(set.collect()))
 }
 
 /// A password or verifier; one that is known now is checked now.

@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use weir_core::{secret::Secret, settings::PoolMode};
+use weir_core::{
+    secret::Secret,
+    settings::{Origins, PoolMode},
+};
 
 use super::{
     Caching,
@@ -31,6 +34,8 @@ pub struct Listener {
     /// Clients from a loopback address or the Unix socket need no password. Set by the user, or because there is no
     /// user and no `auth_query` at all; the listener is then bound to loopback.
     pub trust_loopback: bool,
+    /// Where `max_client_connections` was set.
+    pub origins: Origins,
 }
 
 impl Listener {
@@ -116,6 +121,8 @@ pub struct User {
     pub max_client_connections: Option<u32>,
     /// Server connections that this user's clients may hold at a time, over all sources.
     pub max_connections: Option<u32>,
+    /// Where `query_timeout`, `pool_timeout`, `max_client_connections` and `max_connections` were set.
+    pub origins: Origins,
 }
 
 impl User {

@@ -167,8 +167,14 @@ fn every_key() {
                 client_root_certificate: Some(pem()),
             }),
             trust_loopback: true,
+            origins: loaded.metadata.listeners[0].origins.clone(),
         }
     );
+    let place = loaded.metadata.listeners[0]
+        .origins
+        .of("max_client_connections")
+        .to_owned();
+    assert!(place.starts_with("gateway.yaml:"), "{place}");
     let second = &loaded.metadata.listeners[1];
     assert_eq!(
         (second.name.as_str(), second.proxy_protocol, &second.tls),

@@ -42,6 +42,7 @@ fn every_key() {
             caching: Some(Caching::default()),
             max_client_connections: Some(4),
             max_connections: Some(2),
+            origins: app.origins.clone(),
         }
     );
     assert_eq!(
@@ -53,6 +54,12 @@ fn every_key() {
         ),
         (Some("cert"), &None, Some(None), None)
     );
+    assert!(
+        app.origins.of("max_connections").starts_with("gateway.yaml:"),
+        "{:?}",
+        app.origins
+    );
+    assert_eq!(cert.origins.of("max_connections"), "built-in default");
     assert!(cert.may_use("orders") && app.may_use("orders") && !app.may_use("old"));
 }
 

@@ -8,7 +8,6 @@ use weir_config::model::{self, ListenerKind, Metadata};
 use weir_core::{
     front::{Clients, Endpoint, Listener, ListenerLimits, ListenerSettings},
     limits,
-    settings::Origins,
 };
 use weir_postgres::{
     FrontendSettings, PostgresFrontend, Trust, UsersDeclared,
@@ -161,19 +160,12 @@ fn settings(listener: &model::Listener, metadata: &Metadata) -> ListenerSettings
 
 /// The lower of the listener's own limit and the one for everything, and where that one is set.
 fn client_limit(listener: &model::Listener, metadata: &Metadata) -> ListenerLimits {
-    let own = listener
-        .max_client_connections
-        .map(|limit| (limit, format!("listener {}", listener.name)));
-    let all = metadata
-        .max_client_connections
-        .map(|limit| (limit, "defaults of gateway.yaml".to_owned()));
+    let own = listener.max_client_connections.map(|limit| (limit, &listener.origins));
+    let all = metadata.max_client_connections.map(|limit| (limit, &metadata.origins));
     let lowest = own.into_iter().chain(all).min_by_key(|(limit, _)| *limit);
-    let origin = lowest
-        .as_ref()
-        .map(|(_, origin)| ("max_client_connections".to_owned(), origin.clone()));
     ListenerLimits {
         max_client_connections: lowest.map(|(limit, _)| limit),
-        origins: Origins(Arc::new(origin.into_iter().collect())),
+        origins: lowest.map(|(_, origins)| origins.clone()).unwrap_or_default(),
         ..ListenerLimits::default()
     }
 }

@@ -13,6 +13,7 @@ mod golden;
 mod harness;
 mod leaks;
 mod libpq;
+mod limits_and_timeouts;
 mod memory;
 mod oracle;
 mod pgbench;

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use weir_config::UserSources;
 use weir_core::{
     refusal::{Limit, OpenError, Refusal},
-    settings::PoolMode,
+    settings::{Origins, PoolMode},
 };
 
 pub use auth_query::AuthQuery;
@@ -78,6 +78,8 @@ pub struct Grant {
     pub pool_timeout: Option<Option<Duration>>,
     /// Clients at a time.
     pub max_client_connections: Option<u32>,
+    /// Where each of these was set.
+    pub origins: Origins,
 }
 
 impl Grant {
@@ -90,6 +92,7 @@ impl Grant {
             query_timeout: None,
             pool_timeout: None,
             max_client_connections: None,
+            origins: Origins::default(),
         }
     }
 
@@ -143,20 +146,20 @@ impl UserCounts {
     ///
     /// # Errors
     /// [`Refusal::ClientLimit`].
-    pub fn admit(&self, user: &Arc<str>, limit: Option<u32>) -> Result<UserPlace, Refusal> {
+    pub fn admit(&self, user: &Arc<str>, grant: &Grant) -> Result<UserPlace, Refusal> {
         let mut counts = self.0.lock();
         // Users without clients are forgotten now and then, so that the map follows the users that are there.
         if counts.len() > 1024 && counts.len().is_power_of_two() {
             counts.retain(|_, count| Arc::strong_count(count) > 1);
         }
         let count = counts.entry(user.clone()).or_default();
-        let most = limit.unwrap_or(u32::MAX);
+        let most = grant.max_client_connections.unwrap_or(u32::MAX);
         // Under the lock, so that looking and taking are one; leaving only lowers it.
         if count.load(Ordering::Relaxed) >= most {
             return Err(Refusal::ClientLimit(Limit {
                 name: "users[].max_client_connections",
                 value: most.to_string(),
-                set_in: format!("user \"{user}\" in gateway.yaml"),
+                set_in: grant.origins.of("max_client_connections").to_owned(),
             }));
         }
         count.fetch_add(1, Ordering::Relaxed);
@@ -178,11 +181,15 @@ mod tests {
     fn places_are_given_back() {
         let counts = UserCounts::default();
         let ann: Arc<str> = "ann".into();
-        let first = counts.admit(&ann, Some(1)).expect("a place");
-        assert!(matches!(counts.admit(&ann, Some(1)), Err(Refusal::ClientLimit(limit)) if limit.value == "1"));
-        assert!(counts.admit(&"bob".into(), Some(1)).is_ok());
+        let one = Grant {
+            max_client_connections: Some(1),
+            ..Grant::everything()
+        };
+        let first = counts.admit(&ann, &one).expect("a place");
+        assert!(matches!(counts.admit(&ann, &one), Err(Refusal::ClientLimit(limit)) if limit.value == "1"));
+        assert!(counts.admit(&"bob".into(), &one).is_ok());
         drop(first);
-        assert!(counts.admit(&ann, Some(1)).is_ok());
+        assert!(counts.admit(&ann, &one).is_ok());
     }
 
     #[test]

@@ -148,6 +148,7 @@ fn grant(user: &User) -> Grant {
         query_timeout: user.query_timeout,
         pool_timeout: user.pool_timeout,
         max_client_connections: user.max_client_connections,
+        origins: user.origins.clone(),
     }
 }
 
@@ -168,6 +169,7 @@ fn stored_verifier(stored: &ScramVerifier) -> Result<Verifier, String> {
 #[cfg(test)]
 mod tests {
     use weir_config::UserSources;
+    use weir_core::settings::Origins;
 
     use super::*;
 
@@ -185,6 +187,7 @@ mod tests {
             caching: None,
             max_client_connections: Some(4),
             max_connections: None,
+            origins: Origins::default(),
         }
     }
 

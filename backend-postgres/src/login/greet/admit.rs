@@ -131,7 +131,7 @@ fn route(
         ));
     }
     let count = source.admit()?;
-    let place = settings.user_counts.admit(user, who.grant.max_client_connections)?;
+    let place = settings.user_counts.admit(user, &who.grant)?;
     Ok((Route::new(source.clone(), target, count).holding(place), source))
 }
 
@@ -194,13 +194,16 @@ fn pool_of(route: &Route<Postgres>) -> &Arc<weir_core::pool::Pool<Postgres>> {
 
 fn terms(route: &Route<Postgres>, source: &Source<Postgres>, grant: &Grant) -> Terms {
     let mut timeouts = source.timeouts.clone();
+    let mut origins = source.origins.clone();
     if let Some(query) = grant.query_timeout {
         timeouts.query = query;
+        let place = grant.origins.of("query_timeout").to_owned();
+        Arc::make_mut(&mut origins.0).insert("query_timeout".to_owned(), place);
     }
     Terms {
         pool_mode: grant.pool_mode.unwrap_or(pool_of(route).settings().pool_mode),
         timeouts,
         pool_timeout: grant.pool_timeout,
-        origins: source.origins.clone(),
+        origins,
     }
 }
