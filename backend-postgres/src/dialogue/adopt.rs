@@ -3,8 +3,6 @@
 //! What earlier clients left and what this client's settings need is written ahead of its first request and swallowed:
 //! no round trip, unless a setting has never been accepted by the source before (specification S7.4).
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 use weir_core::{
     backend::{Outbox, PinReason},
@@ -146,11 +144,4 @@ fn write_settings(session: &mut Session, before: &Overlay, after: &Overlay, purp
         .for_each(|setting| set(&setting.name, Some(&setting.value)));
     session.expect(Expects::Sync, own);
     write::sync(out);
-}
-
-impl Conversation {
-    /// What the source shares.
-    pub fn shared(&self) -> &Arc<crate::session::SourceState> {
-        &self.shared
-    }
 }

@@ -6,7 +6,7 @@ use weir_core::{
     settings::PoolMode,
 };
 
-use super::{Adoption, Body, Conversation, Presence, Protocol, Request, prepare::deallocate_text};
+use super::{Adoption, Body, Conversation, Presence, Protocol, Request, passing::deallocate_text};
 use crate::{
     limits,
     session::{

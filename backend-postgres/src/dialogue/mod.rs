@@ -13,6 +13,7 @@ mod from_client;
 mod from_server;
 mod leave;
 mod lost;
+mod passing;
 mod prepare;
 pub mod refusals;
 mod routing;
