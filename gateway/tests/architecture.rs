@@ -260,6 +260,21 @@ fn every_setting_is_in_the_documents() {
 }
 
 #[test]
+fn every_dependency_is_in_the_documents_with_its_reason() {
+    let document = read(&root().join("docs/dependencies.md"));
+    let workspace = read(&root().join("Cargo.toml"));
+    let section = workspace.split("[workspace.dependencies]").nth(1).unwrap_or_default();
+    let wrong: Vec<&str> = section
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| !line.starts_with('#') && !line.starts_with("weir-"))
+        .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
+        .filter(|name| !document.contains(&format!("`{name}`")))
+        .collect();
+    assert!(wrong.is_empty(), "not in docs/dependencies.md: {wrong:?}");
+}
+
+#[test]
 fn documents_point_at_what_exists() {
     let mut wrong = Vec::new();
     for path in documents() {
