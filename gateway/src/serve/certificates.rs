@@ -141,3 +141,69 @@ fn is_in_files(tls: &ListenerTls) -> bool {
         .flatten()
         .any(|source| matches!(source, SecretSource::File(_)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use weir_config::model::SecretFile;
+
+    use super::*;
+
+    fn issue(folder: &Path) -> Vec<u8> {
+        let issued = rcgen::generate_simple_self_signed(["gateway.test".to_owned()]).expect("a certificate");
+        fs::write(folder.join("cert.pem"), issued.cert.pem()).expect("a file");
+        fs::write(folder.join("key.pem"), issued.signing_key.serialize_pem()).expect("a file");
+        issued.cert.der().to_vec()
+    }
+
+    fn in_files(folder: &Path) -> ListenerTls {
+        let file = |name: &str| {
+            SecretSource::File(SecretFile {
+                path: folder.join(name),
+                allowed_prefix: None,
+            })
+        };
+        ListenerTls {
+            mode: ListenerTlsMode::Required,
+            certificate: file("cert.pem"),
+            key: file("key.pem"),
+            key_password: None,
+            client_root_certificate: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = issue(folder.path());
+        let tls = open("pg", &in_files(folder.path())).await.expect("it can be used");
+        let presented = || tls.material.current().certificate().to_vec();
+        assert_eq!(presented(), first);
+
+        let second = issue(folder.path());
+        tokio::time::sleep(2 * LOOK).await;
+        assert_eq!(presented(), second);
+
+        // The certificate has been renewed, its key not yet.
+        let key = fs::read(folder.path().join("key.pem")).expect("the key");
+        let third = issue(folder.path());
+        let third_key = fs::read(folder.path().join("key.pem")).expect("the key");
+        fs::write(folder.path().join("key.pem"), key).expect("a file");
+        tokio::time::sleep(2 * LOOK).await;
+        assert_eq!(presented(), second);
+        fs::write(folder.path().join("key.pem"), third_key).expect("a file");
+        tokio::time::sleep(2 * LOOK).await;
+        assert_eq!(presented(), third);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_used_names_listener_and_setting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        issue(folder.path());
+        fs::write(folder.path().join("key.pem"), "canary-8Zt").expect("a file");
+        let reason = open("pg", &in_files(folder.path())).await.err().expect("not a key");
+        assert!(reason.contains("listener pg") && reason.contains("sslkey"), "{reason}");
+        assert!(!reason.contains("canary-8Zt"), "{reason}");
+    }
+}
