@@ -128,7 +128,11 @@ async fn perform(step: &Step, client: &mut RawClient) -> Result<Option<Vec<Messa
         Step::Ready(times) => {
             let mut messages = Vec::new();
             for _ in 0..*times {
-                messages.extend(client.until(b'Z').await?);
+                let before = messages.len();
+                messages.extend(client.until(b'Z').await.map_err(|error| {
+                    let so_far = wire::describe(&messages[..before]);
+                    std::io::Error::new(error.kind(), format!("{error}  before that:\n{so_far}"))
+                })?);
             }
             messages
         }

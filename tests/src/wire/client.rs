@@ -275,24 +275,26 @@ impl RawClient {
         }
     }
 
-    /// Messages up to and including the first of this type.
+    /// Messages up to and including the first of this type. An error tells what came before it.
     pub async fn until(&mut self, tag: u8) -> Result<Vec<Message>> {
         let mut messages = Vec::new();
         loop {
-            match self.receive().await? {
-                Some(message) => messages.push(message),
-                None => {
-                    let what = format!(
-                        "closed while waiting for {}; so far:\n{}",
-                        char::from(tag),
-                        super::describe(&messages)
-                    );
-                    return Err(Error::new(ErrorKind::UnexpectedEof, what));
+            let error = match self.receive().await {
+                Ok(Some(message)) => {
+                    messages.push(message);
+                    if messages.last().is_some_and(|message| message.tag == tag) {
+                        return Ok(messages);
+                    }
+                    continue;
                 }
-            }
-            if messages.last().is_some_and(|message| message.tag == tag) {
-                return Ok(messages);
-            }
+                Ok(None) => Error::new(ErrorKind::UnexpectedEof, "closed"),
+                Err(error) => error,
+            };
+            let so_far = super::describe(&messages);
+            return Err(Error::new(
+                error.kind(),
+                format!("{error}, waiting for {}, after:\n{so_far}", char::from(tag)),
+            ));
         }
     }
 

@@ -252,13 +252,17 @@ async fn transcripts_with_room_for_four_statements() {
 
 #[tokio::test]
 async fn transcripts_on_version_18() {
+    // A simple query inside an extended group breaks PostgreSQL 18.4's own bookkeeping: the next statement on that
+    // connection fails with XX000 "unexpected state STARTED", whoever sends it.
+    let mut transcripts = chosen(include_str!("golden.txt"));
+    transcripts.retain(|transcript| transcript.name != "groups: Query between Execute and Sync");
     compare(
         Plan {
             connections: 1,
             version: Version::Eighteen,
             ..Plan::default()
         },
-        &chosen(include_str!("golden.txt")),
+        &transcripts,
     )
     .await;
 }

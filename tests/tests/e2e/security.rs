@@ -161,14 +161,19 @@ fn forms_of(secret: &str, user: &str) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// In which forms the secret is among these bytes.
+fn forms_in(secret: &str, user: &str, bytes: &[u8]) -> Vec<&'static str> {
+    let forms = forms_of(secret, user).into_iter();
+    forms
+        .filter(|(_, needle)| bytes.windows(needle.len()).any(|window| window == needle))
+        .map(|(form, _)| form)
+        .collect()
+}
+
 #[track_caller]
 fn expect_absent(secret: &str, user: &str, place: &str, bytes: &[u8]) {
-    for (form, needle) in forms_of(secret, user) {
-        assert!(
-            !bytes.windows(needle.len()).any(|window| window == needle),
-            "the secret of {user} is in {place}, {form}"
-        );
-    }
+    let forms = forms_in(secret, user, bytes);
+    assert!(forms.is_empty(), "the secret of {user} is in {place}: {forms:?}");
 }
 
 /// S1 mirrored and S2: a false server may answer what it likes; it gets no password, and no client is let in.
@@ -255,7 +260,9 @@ async fn a_false_server_gets_no_password() {
         let server = FalseServer::start(script).await;
         let started = clock::now();
         let told = told_by(server.address, sslmode).await;
-        if !told.starts_with("08") && !told.starts_with("28") {
+        // An error that names no SQLSTATE is XX000, like any other of unknown cause.
+        let nameless = case.starts_with("an error") && told.starts_with("XX000");
+        if !told.starts_with("08") && !told.starts_with("28") && !nameless {
             wrong.push(format!("{case}: after {:?}, {told}", started.elapsed()));
         }
         assert!(
@@ -264,7 +271,13 @@ async fn a_false_server_gets_no_password() {
             started.elapsed()
         );
         let heard = server.heard.lock().clone();
-        expect_absent(CANARY, "someone", case, &heard);
+        let forms = forms_in(CANARY, "someone", &heard);
+        if !forms.is_empty() {
+            wrong.push(format!(
+                "{case}: the password went out, {forms:?}: {}",
+                heard.escape_ascii()
+            ));
+        }
         assert!(!told.contains(CANARY), "{case}: {told}");
         if case.contains("required") || case.contains("verify") || case.starts_with("S and") {
             assert!(
