@@ -194,6 +194,11 @@ impl Model {
         self.last_words.is_some()
     }
 
+    /// A setting that the login brought along.
+    pub fn configure(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.to_owned(), value.to_owned());
+    }
+
     /// Session state that a fresh login would not have.
     pub fn leftovers(&self) -> Vec<String> {
         let mut all: Vec<String> = self
