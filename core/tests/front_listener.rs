@@ -169,6 +169,7 @@ impl Words {
                 pool_mode: PoolMode::Transaction,
                 timeouts: Timeouts::default(),
                 pool_timeout: None,
+                allowance: None,
                 origins: Origins::default(),
             },
             registration,

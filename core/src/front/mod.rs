@@ -2,6 +2,7 @@
 //!
 //! Knows no protocol: a [`crate::backend::Frontend`] speaks to the peer and hands over a [`Client`].
 
+mod allowance;
 mod clients;
 mod doors;
 mod drain;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+pub use allowance::{Allowance, Share};
 pub use clients::{CancelTicket, Clients, ClientsFull, Event, Registration};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
@@ -73,6 +75,8 @@ pub struct Terms {
     pub timeouts: Timeouts,
     /// Overrides the pool's `pool_timeout` (`Some(None)` = for ever).
     pub pool_timeout: Option<Option<std::time::Duration>>,
+    /// What its user's clients may hold together; `None` = no limit of the user's own.
+    pub allowance: Option<Arc<Allowance>>,
     /// Where each was set, for error texts.
     pub origins: crate::settings::Origins,
 }

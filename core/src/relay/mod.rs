@@ -16,7 +16,7 @@ mod timers;
 
 use std::{
     future::poll_fn,
-    pin::Pin,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -33,7 +33,8 @@ use self::{
 };
 use crate::{
     backend::{Access, Backend, Dialogue, Onward, Outbox, SessionState, TransactionDetection},
-    front::{self, Client, Identity, Registration, Terms},
+    clock,
+    front::{self, Allowance, Client, Identity, Registration, Share, Terms},
     limits,
     pool::{Lease, Pool},
     refusal::{Fault, Refusal},
@@ -99,6 +100,8 @@ enum Future {
 struct Attached<B: Backend> {
     lease: Lease<B>,
     pool: Arc<Pool<B>>,
+    /// Of what its user may hold; given back with the lease.
+    _share: Option<Share>,
 }
 
 struct Life<B: Backend> {
@@ -365,11 +368,15 @@ impl<B: Backend> Life<B> {
             Verdict::Lease(access) => {
                 // Another one than the one at hand, which is at rest: a write after a read on a replica.
                 self.give_back();
+                let share = self.terms.allowance.as_ref().map(|allowance| allowance.try_take());
+                if let Some(None) = share {
+                    return Err(Event::Lease(access));
+                }
                 let pool = self.route.pool(access);
                 match pool.try_acquire(&self.profile) {
                     Some(lease) => {
                         let pool = pool.clone();
-                        self.attach(lease, pool);
+                        self.attach(lease, pool, share.flatten());
                         Ok(())
                     }
                     None => Err(Event::Lease(access)),
@@ -381,12 +388,16 @@ impl<B: Backend> Life<B> {
         }
     }
 
-    fn attach(&mut self, mut lease: Lease<B>, pool: Arc<Pool<B>>) {
+    fn attach(&mut self, mut lease: Lease<B>, pool: Arc<Pool<B>>, share: Option<Share>) {
         let mut out = Outbox::default();
         self.dialogue.adopt(&mut lease.session, &mut out);
         self.to_server.push(&mut out.to_server);
         self.to_client.push(&mut out.to_client);
-        self.attached = Some(Attached { lease, pool });
+        self.attached = Some(Attached {
+            lease,
+            pool,
+            _share: share,
+        });
         self.held = Held::Again;
         if let Some(watch) = &mut self.watch {
             watch.lease_started();
@@ -427,21 +438,23 @@ impl<B: Backend> Life<B> {
         let mut pool = self.route.pool(access).clone();
         loop {
             let timeout = self.terms.pool_timeout.unwrap_or_else(|| pool.settings().pool_timeout);
-            let mut acquire = pool.acquire(self.profile.clone(), timeout);
-            let waited = poll_fn(|cx| {
-                if let Poll::Ready(answer) = Pin::new(&mut acquire).poll(cx) {
-                    return Poll::Ready(Waited::Answer(answer));
-                }
-                if let Poll::Ready(event) = self.registration.poll_event(cx) {
-                    return Poll::Ready(Waited::Inbox(event));
-                }
-                with_scratch(|scratch| self.listen_while_waiting(cx, scratch))
-            })
-            .await;
-            drop(acquire);
+            let waited = {
+                let allowance = self.terms.allowance.clone();
+                let mut acquire = pin!(acquire(pool.clone(), self.profile.clone(), allowance, timeout));
+                poll_fn(|cx| {
+                    if let Poll::Ready(answer) = acquire.as_mut().poll(cx) {
+                        return Poll::Ready(Waited::Answer(answer));
+                    }
+                    if let Poll::Ready(event) = self.registration.poll_event(cx) {
+                        return Poll::Ready(Waited::Inbox(event));
+                    }
+                    with_scratch(|scratch| self.listen_while_waiting(cx, scratch))
+                })
+                .await
+            };
             return match waited {
-                Waited::Answer(Ok(lease)) => {
-                    self.attach(lease, pool);
+                Waited::Answer(Ok((lease, share))) => {
+                    self.attach(lease, pool, share);
                     None
                 }
                 Waited::Answer(Err(refusal)) => {
@@ -538,7 +551,7 @@ impl<B: Backend> Life<B> {
             return;
         }
         match &self.attached {
-            Some(Attached { lease, pool }) if lease.session.state() == SessionState::Busy => {
+            Some(Attached { lease, pool, .. }) if lease.session.state() == SessionState::Busy => {
                 self.cancel
                     .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
             }
@@ -562,7 +575,7 @@ impl<B: Backend> Life<B> {
                 None
             }
             Expired::Query | Expired::TransactionRunning => {
-                if let Some(Attached { lease, pool }) = &mut self.attached {
+                if let Some(Attached { lease, pool, .. }) = &mut self.attached {
                     tracing::info!(client = %self.identity, refusal = ?refusal, "cancelling");
                     self.dialogue.cancelled_for(&mut lease.session, &refusal);
                     self.cancel
@@ -638,9 +651,25 @@ impl<B: Backend> Life<B> {
     }
 }
 
+/// A server connection, and the share of its user's that it takes, if the user's are counted; both within `timeout`.
+async fn acquire<B: Backend>(
+    pool: Arc<Pool<B>>,
+    profile: B::Profile,
+    allowance: Option<Arc<Allowance>>,
+    timeout: Option<Duration>,
+) -> Result<(Lease<B>, Option<Share>), Refusal> {
+    let Some(allowance) = allowance else {
+        return Ok((pool.acquire(profile, timeout).await?, None));
+    };
+    let began = clock::now();
+    let share = allowance.take(pool.name(), timeout).await?;
+    let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+    Ok((pool.acquire(profile, left).await?, Some(share)))
+}
+
 /// What waiting for a server connection came to.
 enum Waited<B: Backend> {
-    Answer(Result<Lease<B>, Refusal>),
+    Answer(Result<(Lease<B>, Option<Share>), Refusal>),
     Inbox(front::Event),
     ClientGone,
 }

@@ -82,6 +82,7 @@ impl Gateway {
                 pool_mode: PoolMode::Transaction,
                 timeouts: self.timeouts.clone(),
                 pool_timeout: None,
+                allowance: None,
                 origins: Origins::default(),
             },
             registration,

@@ -517,6 +517,40 @@ async fn client_limits_are_told_at_login_and_free_places_are_used_again() {
     }
 }
 
+#[tokio::test]
+async fn a_user_holds_no_more_server_connections_than_it_may() {
+    if is_direct() {
+        return;
+    }
+    let cluster = Cluster::distribution();
+    let _turn = turn::light();
+    let url = database_url(cluster, ROLE, "postgres", "sslmode=disable");
+    let metadata = Metadata::new()
+        .postgres(
+            "shared",
+            url.into(),
+            json!({ "max_connections": 3, "pool_timeout": 1.5 }),
+        )
+        .loopback()
+        .user(json!({ "name": "greedy", "password": "x", "sources": "*", "max_connections": 1 }))
+        .user(json!({ "name": "modest", "password": "x", "sources": "*" }));
+    let gateway = Gateway::start(&metadata);
+    let log_in = |user| RawClient::log_in(gateway.address("pg"), user, "x", "shared");
+    let (mut one, mut two) = (log_in("greedy").await.unwrap(), log_in("greedy").await.unwrap());
+    let mut modest = log_in("modest").await.unwrap();
+    one.rows("begin").await;
+    let answer = two.simple("select 1").await.unwrap();
+    assert_eq!(sqlstate(&answer), "53300", "{}", wire::describe(&answer));
+    expect_limit(&gateway, detail(&answer), "max_connections", "1");
+    // Others of the user, who wait, take nothing from anybody else.
+    two.send(&wire::query("select 'patient'")).await.unwrap();
+    modest.rows("begin").await;
+    assert_eq!(modest.rows("select 'room'").await, ["room"]);
+    one.rows("commit").await;
+    assert_eq!(first_columns(&two.until(b'Z').await.unwrap()), ["patient"]);
+    assert_eq!(two.rows("select 'served'").await, ["served"]);
+}
+
 /// Overflow connections are opened for who has waited, are as many as are set, and are the first to go.
 #[tokio::test]
 async fn overflow_is_bounded_and_closed_first() {

@@ -9,7 +9,7 @@ mod users;
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use weir_config::UserSources;
 use weir_core::{
+    front::Allowance,
     refusal::{Limit, OpenError, Refusal},
     settings::{Origins, PoolMode},
 };
@@ -78,6 +79,8 @@ pub struct Grant {
     pub pool_timeout: Option<Option<Duration>>,
     /// Clients at a time.
     pub max_client_connections: Option<u32>,
+    /// Server connections that its clients may hold at a time, over all sources.
+    pub max_connections: Option<u32>,
     /// Where each of these was set.
     pub origins: Origins,
 }
@@ -92,6 +95,7 @@ impl Grant {
             query_timeout: None,
             pool_timeout: None,
             max_client_connections: None,
+            max_connections: None,
             origins: Origins::default(),
         }
     }
@@ -133,9 +137,13 @@ impl Credentials for Chain {
     }
 }
 
-/// How many clients each user has, over all listeners and reloads.
+/// How many clients each user has, over all listeners and reloads, and what they hold.
 #[derive(Debug, Default)]
-pub struct UserCounts(Mutex<HashMap<Arc<str>, Arc<AtomicU32>>>);
+pub struct UserCounts {
+    clients: Mutex<HashMap<Arc<str>, Arc<AtomicU32>>>,
+    /// Only of users whose server connections are counted.
+    allowances: Mutex<HashMap<Arc<str>, Weak<Allowance>>>,
+}
 
 /// One client of a user; ends with it.
 #[derive(Debug)]
@@ -147,7 +155,7 @@ impl UserCounts {
     /// # Errors
     /// [`Refusal::ClientLimit`].
     pub fn admit(&self, user: &Arc<str>, grant: &Grant) -> Result<UserPlace, Refusal> {
-        let mut counts = self.0.lock();
+        let mut counts = self.clients.lock();
         // Users without clients are forgotten now and then, so that the map follows the users that are there.
         if counts.len() > 1024 && counts.len().is_power_of_two() {
             counts.retain(|_, count| Arc::strong_count(count) > 1);
@@ -164,6 +172,21 @@ impl UserCounts {
         }
         count.fetch_add(1, Ordering::Relaxed);
         Ok(UserPlace(count.clone()))
+    }
+
+    /// What the clients of `user` may hold together, the same for all of them; `None` = no limit. Another limit than
+    /// before counts anew.
+    pub fn allowance(&self, user: &Arc<str>, grant: &Grant) -> Option<Arc<Allowance>> {
+        let most = grant.max_connections?;
+        let mut allowances = self.allowances.lock();
+        let known = allowances.get(user).and_then(Weak::upgrade);
+        if let Some(known) = known.filter(|known| known.most() == most) {
+            return Some(known);
+        }
+        allowances.retain(|_, allowance| allowance.strong_count() > 0);
+        let fresh = Arc::new(Allowance::new(most, grant.origins.of("max_connections").to_owned()));
+        allowances.insert(user.clone(), Arc::downgrade(&fresh));
+        Some(fresh)
     }
 }
 

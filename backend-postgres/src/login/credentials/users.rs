@@ -148,6 +148,7 @@ fn grant(user: &User) -> Grant {
         query_timeout: user.query_timeout,
         pool_timeout: user.pool_timeout,
         max_client_connections: user.max_client_connections,
+        max_connections: user.max_connections,
         origins: user.origins.clone(),
     }
 }

@@ -81,7 +81,10 @@ pub(super) async fn admit(
     write::ready_for_query(&mut out, TransactionStatus::Idle);
     line.write(&out).await?;
 
-    let terms = terms(&route, &source, &who.grant);
+    let terms = Terms {
+        allowance: settings.user_counts.allowance(&user, &who.grant),
+        ..terms(&route, &source, &who.grant)
+    };
     let replication = login.replication != Replication::No;
     let dialogue = Conversation::new(ConversationInit {
         pool_mode: terms.pool_mode,
@@ -204,6 +207,7 @@ fn terms(route: &Route<Postgres>, source: &Source<Postgres>, grant: &Grant) -> T
         pool_mode: grant.pool_mode.unwrap_or(pool_of(route).settings().pool_mode),
         timeouts,
         pool_timeout: grant.pool_timeout,
+        allowance: None,
         origins,
     }
 }
