@@ -36,6 +36,17 @@ pub const MAX_OVERLAY_SETTINGS: usize = 200;
 /// enough for a driver's pipeline, and about 100 KiB of memory.
 pub const MAX_PENDING: usize = 1024;
 
+/// Bytes of statement texts that outstanding messages hold on to, so that they can be undone. Beyond it the client waits
+/// for answers too: a pipeline of ordinary statements never comes near.
+pub const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of the texts of prepared statements that one server connection keeps alive for clients to come. Beyond it the
+/// least recently used ones are closed, as beyond their number.
+pub const MAX_PREPARED_BYTES: usize = 8 * 1024 * 1024;
+
+/// The same while a transaction is open, when none should be closed.
+pub const MAX_PREPARED_BYTES_IN_TRANSACTION: usize = 4 * MAX_PREPARED_BYTES;
+
 /// Named prepared statements of one client. Drivers keep 100 to 256; a client that needs more has a leak.
 pub const MAX_CLIENT_STATEMENTS: usize = 5_000;
 

@@ -121,7 +121,7 @@ impl Conversation {
             client::COPY_DATA | client::COPY_DONE | client::COPY_FAIL => Ok(copy_message(head, session)),
             client::FLUSH => Ok(Step::Forward(head.total())),
             client::SYNC => Ok(sync(head, session)),
-            _ if session.pending.len() >= limits::MAX_PENDING => Ok(hold_for_answers(session, out)),
+            _ if session.pending.is_full() => Ok(hold_for_answers(session, out)),
             client::QUERY => self.query(head, bytes, session, out),
             client::PARSE => self.parse(head, bytes, session, out),
             client::BIND => self.bind(head, bytes, session, out),

@@ -380,8 +380,7 @@ impl Conversation {
     fn tidy(&mut self, session: &mut Session, out: &mut BytesMut) {
         let at_rest =
             session.group == Group::Closed && session.pending.is_empty() && session.status == TransactionStatus::Idle;
-        let allowed = if at_rest { 0 } else { limits::PREPARED_OVERSHOOT };
-        while session.prepared.surplus() > allowed
+        while session.prepared.is_over(!at_rest)
             && let Some(oldest) = session.prepared.pop_oldest()
         {
             session.to_close.push(oldest);

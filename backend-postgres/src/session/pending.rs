@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::statement::{Statement, StatementId};
-use crate::wire::error_response::ErrorMessage;
+use crate::{limits, wire::error_response::ErrorMessage};
 
 /// A client's own name for a statement.
 pub(crate) type ClientName = Arc<[u8]>;
@@ -137,18 +137,22 @@ pub(crate) struct Pending {
     entries: VecDeque<Entry>,
     /// Entries that change a statement somewhere; while there are none, nothing is uncertain.
     changes: usize,
+    /// Bytes of the statements that the entries hold on to; an upper bound, since undoing may free some of them earlier,
+    /// and exact again whenever nothing is outstanding.
+    bytes: usize,
 }
 
 impl Pending {
     pub(crate) fn push(&mut self, entry: Entry) {
         self.changes += usize::from(entry.changes_a_statement());
+        self.bytes += entry.bytes();
         self.entries.push_back(entry);
     }
 
     /// Takes out the front; marks of a COPY's end that come to the front have served.
     pub(crate) fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
-        self.changes -= usize::from(entry.changes_a_statement());
+        self.forget(&entry);
         while self
             .entries
             .front()
@@ -167,6 +171,16 @@ impl Pending {
         self.entries.len()
     }
 
+    /// Whether no more may be outstanding before something is answered.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= limits::MAX_PENDING || self.bytes >= limits::MAX_PENDING_BYTES
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        self.changes -= usize::from(entry.changes_a_statement());
+        self.bytes = self.bytes.saturating_sub(entry.bytes());
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -180,7 +194,10 @@ impl Pending {
     pub(crate) fn drain_to_sync(&mut self) -> (Vec<Entry>, bool) {
         let sync = self.entries.iter().position(|entry| entry.expects == Expects::Sync);
         let drained: Vec<Entry> = self.entries.drain(..sync.unwrap_or(self.entries.len())).collect();
-        self.changes -= drained.iter().filter(|entry| entry.changes_a_statement()).count();
+        drained.iter().for_each(|entry| self.forget(entry));
+        if self.entries.is_empty() {
+            self.bytes = 0;
+        }
         (drained, sync.is_some())
     }
 
@@ -194,12 +211,13 @@ impl Pending {
             return None;
         };
         self.changes -= usize::from(!front.changes_a_statement());
+        self.bytes = self.bytes.saturating_sub(statement.weight());
         Some((name, statement))
     }
 
     /// Takes out everything.
     pub(crate) fn drain(&mut self) -> Vec<Entry> {
-        self.changes = 0;
+        (self.changes, self.bytes) = (0, 0);
         self.entries.drain(..).collect()
     }
 
@@ -311,6 +329,15 @@ impl Entry {
             subject: Subject::None,
             on_server: ServerChange::None,
             at_client: ClientChange::None,
+        }
+    }
+
+    /// What it keeps in memory by itself: a statement that the client has replaced or dropped. What it prepares or
+    /// closes on the server is kept, and bounded, elsewhere.
+    fn bytes(&self) -> usize {
+        match &self.at_client {
+            ClientChange::Unnamed(Some(statement)) | ClientChange::Dropped(_, statement) => statement.weight(),
+            ClientChange::Unnamed(None) | ClientChange::None | ClientChange::Named(_) => 0,
         }
     }
 

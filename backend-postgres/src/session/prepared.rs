@@ -6,12 +6,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::statement::{Statement, StatementId};
+use crate::limits;
 
 /// The set.
 #[derive(Debug)]
 pub(crate) struct PreparedStatements {
     by_id: HashMap<StatementId, Slot>,
     capacity: usize,
+    /// What the statements weigh together.
+    bytes: usize,
     clock: u64,
 }
 
@@ -27,6 +30,7 @@ impl PreparedStatements {
         PreparedStatements {
             by_id: HashMap::new(),
             capacity: capacity as usize,
+            bytes: 0,
             clock: 0,
         }
     }
@@ -45,26 +49,34 @@ impl PreparedStatements {
 
     pub(crate) fn insert(&mut self, statement: Arc<Statement>) {
         self.clock += 1;
-        self.by_id.insert(
-            statement.id(),
-            Slot {
-                statement,
-                used: self.clock,
-            },
-        );
+        self.bytes += statement.weight();
+        let slot = Slot {
+            statement: statement.clone(),
+            used: self.clock,
+        };
+        if let Some(before) = self.by_id.insert(statement.id(), slot) {
+            self.bytes -= before.statement.weight();
+        }
     }
 
     pub(crate) fn remove(&mut self, id: StatementId) -> Option<Arc<Statement>> {
-        self.by_id.remove(&id).map(|slot| slot.statement)
+        let statement = self.by_id.remove(&id)?.statement;
+        self.bytes -= statement.weight();
+        Some(statement)
     }
 
     pub(crate) fn clear(&mut self) {
         self.by_id.clear();
+        self.bytes = 0;
     }
 
-    /// How many there are beyond the capacity.
-    pub(crate) fn surplus(&self) -> usize {
-        self.by_id.len().saturating_sub(self.capacity)
+    /// Whether there are too many or too large ones; inside a transaction much more is let pass.
+    pub(crate) fn is_over(&self, in_transaction: bool) -> bool {
+        let (overshoot, bytes) = match in_transaction {
+            false => (0, limits::MAX_PREPARED_BYTES),
+            true => (limits::PREPARED_OVERSHOOT, limits::MAX_PREPARED_BYTES_IN_TRANSACTION),
+        };
+        self.by_id.len() > self.capacity + overshoot || self.bytes > bytes
     }
 
     /// Takes out the least recently used one.
@@ -86,9 +98,24 @@ mod tests {
             .map(|_| Arc::new(Statement::kept(b"", Class::default())))
             .collect();
         all.iter().for_each(|statement| prepared.insert(statement.clone()));
-        assert_eq!(prepared.surplus(), 1);
+        assert!(prepared.is_over(false) && !prepared.is_over(true));
         assert!(prepared.uses(all[0].id()));
         assert_eq!(prepared.pop_oldest().unwrap().id(), all[1].id());
-        assert_eq!(prepared.surplus(), 0);
+        assert!(!prepared.is_over(false));
+    }
+
+    #[test]
+    fn large_texts_do_not_pile_up() {
+        let mut prepared = PreparedStatements::new(200);
+        let body = vec![b'x'; 1_000_000];
+        for _ in 0..200 {
+            prepared.insert(Arc::new(Statement::kept(&body, Class::default())));
+            while prepared.is_over(false) {
+                prepared.pop_oldest();
+            }
+        }
+        assert!(prepared.bytes <= limits::MAX_PREPARED_BYTES && prepared.by_id.len() == 8);
+        prepared.clear();
+        assert_eq!(prepared.bytes, 0);
     }
 }

@@ -468,6 +468,35 @@ mod s2_pipelines {
     }
 }
 
+mod s2_bounds {
+    use super::*;
+
+    /// Each Parse of the unnamed statement replaces one that may have to come back: they must not pile up.
+    #[test]
+    fn large_statements_do_not_pile_up_in_a_pipeline() {
+        let gateway = gateway(0);
+        let mut conversation = Conversation::new(init(&gateway.shared));
+        let mut session = session(&gateway.shared, 3);
+        let mut out = Outbox::default();
+        conversation.adopt(&mut session, &mut out);
+        let long = parse("", &format!("SELECT '{}'", "x".repeat(500_000)));
+        let mut sent = 0;
+        while let Ok(Step::Forward(_)) = conversation.from_client(&long, Some(&mut session), &mut out) {
+            sent += 1;
+            assert!(sent < 20);
+        }
+        assert_eq!(&out.to_server[..], flush(), "the server may sit on its answers");
+        for _ in 0..sent {
+            assert_eq!(
+                conversation.from_server(b"1\0\0\0\x04", &mut session, &mut out),
+                Ok(Step::Forward(5))
+            );
+        }
+        let step = conversation.from_client(&long, Some(&mut session), &mut out);
+        assert!(matches!(step, Ok(Step::Forward(_))));
+    }
+}
+
 mod s3_release {
     use super::*;
 
