@@ -10,7 +10,7 @@ use super::{Adoption, Body, Conversation, Presence, Protocol, Request, passing::
 use crate::{
     limits,
     session::{
-        Session,
+        CopyState, Flush, Group, Session,
         classify::{self, Shape},
         pending::{ClientChange, Disposition, Entry, Expects, ServerChange, Weight},
         touched::Touches,
@@ -114,7 +114,10 @@ impl Conversation {
         if let Some(step) = self.before_request(head, bytes, session, out) {
             return Ok(step);
         }
-        if session.group == crate::session::Group::Skipping && head.kind != client::SYNC {
+        if !session.pending.is_full() {
+            session.flush = Flush::NotAsked;
+        }
+        if session.group == Group::Skipping && head.kind != client::SYNC {
             return Ok(Step::Skip(head.total()));
         }
         match head.kind {
@@ -163,7 +166,7 @@ impl Conversation {
         if matches!(self.request, Request::Refused | Request::RefusedToSync) {
             return Some(self.swallow(head, out));
         }
-        if session.group != crate::session::Group::Closed || !starts_work(head.kind) {
+        if session.group != Group::Closed || !starts_work(head.kind) {
             return None;
         }
         let one_at_a_time = self.pool_mode == PoolMode::Statement || session.pending.has_barrier();
@@ -326,7 +329,6 @@ fn starts_work(kind: u8) -> bool {
 
 /// Data of a COPY, or its end. With nothing outstanding there is no COPY any more: PostgreSQL ignores them (S5.4).
 fn copy_message(head: Head, session: &mut Session) -> Step {
-    use crate::session::CopyState;
     if session.pending.is_empty() {
         return Step::Skip(head.total());
     }
@@ -343,7 +345,7 @@ fn copy_message(head: Head, session: &mut Session) -> Step {
 
 /// Sync; inside of COPY FROM STDIN the server would ignore it (S5.2).
 fn sync(head: Head, session: &mut Session) -> Step {
-    if session.copy == crate::session::CopyState::In {
+    if session.copy == CopyState::In {
         return Step::Skip(head.total());
     }
     session.expect(Expects::Sync, Disposition::Forward);
@@ -364,9 +366,9 @@ fn call_function(head: Head, bytes: &[u8], session: &mut Session) -> Step {
 
 /// Too much is outstanding. The server may sit on its answers until it is asked for them (S4.2).
 fn hold_for_answers(session: &mut Session, out: &mut Outbox) -> Step {
-    if session.flush == crate::session::Flush::NotAsked && session.copy == crate::session::CopyState::None {
+    if session.flush == Flush::NotAsked && session.copy == CopyState::None {
         write::flush(&mut out.to_server);
-        session.flush = crate::session::Flush::Asked;
+        session.flush = Flush::Asked;
     }
     Step::Hold
 }

@@ -15,7 +15,7 @@ use super::{Adoption, Conversation, Protocol, prepare, refusals};
 use crate::{
     limits,
     session::{
-        Answering, Condition, CopyState, Flush, Group, Session,
+        Answering, Condition, CopyState, Flush, Group, Overlay, OverlayKept, Session,
         pending::{ClientChange, Disposition, Entry, Expects, Purpose, ServerChange, Subject},
         statement::SERVER_NAME_PREFIX,
         touched::Touches,
@@ -25,6 +25,7 @@ use crate::{
         command_complete::Tag,
         copy::Direction,
         error_response::{ErrorFields, ErrorMessage, Severity, each_field},
+        parameter_status,
         ready_for_query::TransactionStatus,
         server, write,
     },
@@ -157,7 +158,7 @@ impl Conversation {
         }
         if matches!(tag, Tag::DiscardAll | Tag::Reset) {
             // The client's own start-up settings went with it.
-            session.overlay_kept = crate::session::OverlayKept::Maybe;
+            session.overlay_kept = OverlayKept::Maybe;
         }
     }
 
@@ -198,7 +199,7 @@ impl Conversation {
         if news && !session.pending.is_empty() {
             session.touched |= Touches::SETTINGS;
         }
-        match crate::wire::parameter_status::read(body) {
+        match parameter_status::read(body) {
             Some((name, value)) if !self.told.set(name, value) => Step::Skip(head.total()),
             _ => Step::Forward(head.total()),
         }
@@ -247,7 +248,6 @@ impl Conversation {
 
     /// A client that keeps its connection has put its settings back to what the login gave: its own go on top again.
     fn restore_overlay(&mut self, session: &mut Session, out: &mut BytesMut) {
-        use crate::session::OverlayKept;
         if session.overlay_kept == OverlayKept::Maybe
             && session.status == TransactionStatus::Idle
             && session.pin.is_some()
@@ -255,7 +255,7 @@ impl Conversation {
             && !self.is_gone()
         {
             session.overlay_kept = OverlayKept::Surely;
-            session.overlay = crate::session::Overlay::default();
+            session.overlay = Overlay::default();
             self.apply_overlay(session, out);
         }
     }

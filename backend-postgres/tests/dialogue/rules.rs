@@ -463,6 +463,11 @@ mod s2_pipelines {
         let all = [parse("", "SELECT 'x'"), many, sync()].concat();
         let answer = gateway.ask(client, &all);
         assert_eq!(answer.matches('3').count(), 5_000);
+        // One group, and a server that sits on its answers until it is asked for them.
+        let many: Vec<u8> = (0..5_000).flat_map(|_| parse("", "SELECT 'x'")).collect();
+        let answer = gateway.ask(client, &[many, sync()].concat());
+        assert_eq!(answer.matches('1').count(), 5_000);
+        assert!(answer.ends_with("ZI"));
         let many: Vec<u8> = (0..5_000).flat_map(|_| one_shot("SELECT 'x'")).collect();
         assert_eq!(gateway.ask(client, &many).matches("C[SELECT 1] ZI").count(), 5_000);
     }
