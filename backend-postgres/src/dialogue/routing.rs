@@ -22,11 +22,18 @@ impl Conversation {
     pub(super) fn access_for(&self, head: Head, bytes: &[u8]) -> Result<Access, usize> {
         match (self.routing, self.permission, self.pool_mode) {
             (ReplicaRouting::None, ..) => Ok(Access::ReadWrite),
+            _ if self.is_serializable() => Ok(Access::ReadWrite),
             (_, Permission::ReadOnly, _) => Ok(Access::ReadOnly),
             (_, Permission::Write, PoolMode::Session) => Ok(Access::ReadWrite),
             (_, Permission::Write, _) if head.kind == client::QUERY => self.access_for_query(head, bytes),
             (_, Permission::Write, _) => Ok(self.access_for_group(bytes)),
         }
+    }
+
+    /// Whether the client's transactions are SERIALIZABLE unless they say otherwise, which a standby refuses (0A000).
+    fn is_serializable(&self) -> bool {
+        let level = self.overlay.get("default_transaction_isolation");
+        level.is_some_and(|level| level.eq_ignore_ascii_case("serializable"))
     }
 
     fn access_for_query(&self, head: Head, bytes: &[u8]) -> Result<Access, usize> {

@@ -446,6 +446,34 @@ async fn prepared_statements_and_settings_follow_the_client_to_either_server() {
     }
 }
 
+/// A standby knows no SERIALIZABLE; a client that wants it for everything is served by the primary.
+#[tokio::test]
+async fn clients_that_want_serializable_transactions_stay_on_the_primary() {
+    if is_direct() {
+        return;
+    }
+    let place = Place::start("read-only-statements", &[&fleet().standbys[0]]).await;
+    for (user, options) in [
+        (ROLE, "-c default_transaction_isolation=serializable"),
+        (READER, "-cdefault_transaction_isolation=Serializable"),
+    ] {
+        let parameters = [
+            ("user", user),
+            ("database", place.database.as_str()),
+            ("options", options),
+        ];
+        let security = wire::Security::Clear;
+        let mut client = RawClient::log_in_with(place.gateway.address("pg"), &security, ROLE_PASSWORD, 0, &parameters)
+            .await
+            .unwrap();
+        assert_eq!(place.asked(&mut client, WHERE).await, "primary", "{user}");
+        client.rows("begin read only").await;
+        assert_eq!(client.rows("show transaction_isolation").await, ["serializable"]);
+        assert_eq!(place.asked(&mut client, WHERE).await, "primary", "{user}");
+        client.rows("commit").await;
+    }
+}
+
 /// A replica is behind. What a client prepares or writes is never looked up there.
 #[tokio::test]
 async fn a_replica_that_is_behind_is_not_asked_about_writes() {
