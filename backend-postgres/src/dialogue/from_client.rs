@@ -16,8 +16,8 @@ use crate::{
         touched::Touches,
     },
     wire::{
-        HEAD, Head, client, effective_name, function_call, named::Named, query, ready_for_query::TransactionStatus,
-        write,
+        HEAD, Head, client, effective_name, function_call, named::Named, parse::Parse, query,
+        ready_for_query::TransactionStatus, write,
     },
 };
 
@@ -40,7 +40,7 @@ impl Conversation {
         };
         head.check_client()?;
         if head.kind == client::TERMINATE {
-            return Ok(Step::Finish);
+            return Ok(self.terminate(session));
         }
         match (session, self.protocol) {
             (Some(_), Protocol::Replication) => Ok(Step::Forward(head.total())),
@@ -50,6 +50,17 @@ impl Conversation {
             }
             (None, _) => self.without_session(head, bytes, out),
             (Some(session), Protocol::Ordinary) => self.with_session(head, bytes, session, out),
+        }
+    }
+
+    /// PostgreSQL reads Terminate when its turn comes: what was asked before is carried out and answered.
+    fn terminate(&mut self, session: Option<&mut Session>) -> Step {
+        match session {
+            Some(session) if session.group == crate::session::Group::Closed && !session.pending.is_empty() => {
+                self.presence = Presence::Leaving;
+                Step::Hold
+            }
+            _ => Step::Finish,
         }
     }
 
@@ -70,6 +81,32 @@ impl Conversation {
             // Nothing is buffered, and late data of a COPY that has failed is ignored, as PostgreSQL does (S5.4).
             client::FLUSH | client::COPY_DATA | client::COPY_DONE | client::COPY_FAIL => Ok(Step::Skip(head.total())),
             client::CLOSE => self.close_without_session(head, bytes, out),
+            client::PARSE => self.parse_without_session(head, bytes, out),
+            _ => self.ask_for_lease(head, bytes),
+        }
+    }
+
+    /// A statement that a server of this source has prepared before needs no server until it is used: an application that
+    /// prepares everything on each of its connections, and waits for each answer, takes none from the others.
+    fn parse_without_session(&mut self, head: Head, bytes: &[u8], out: &mut Outbox) -> Result<Step, Fault> {
+        if head.total() > limits::MAX_PEEK as u64 {
+            return self.ask_for_lease(head, bytes);
+        }
+        let Some(message) = head.message(bytes) else {
+            return Ok(Step::Need(head.total() as usize));
+        };
+        let Some(parse) = Parse::read(message).filter(Parse::is_well_formed) else {
+            return self.ask_for_lease(head, bytes);
+        };
+        let name = effective_name(parse.name);
+        let is_new = !name.is_empty() && self.statements.find(name).is_none();
+        let has_room = self.statements.check_room(parse.body.len() + name.len()).is_ok();
+        match self.shared.accepted_statement(self.fingerprint, parse.body) {
+            Some(statement) if is_new && has_room => {
+                self.statements.insert(name.into(), statement);
+                write::parse_complete(&mut out.to_client);
+                Ok(Step::Skip(head.total()))
+            }
             _ => self.ask_for_lease(head, bytes),
         }
     }

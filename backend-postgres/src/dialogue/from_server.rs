@@ -93,8 +93,13 @@ impl Conversation {
             (server::PARAMETER_STATUS, _) => Ok(self.parameter_status(head, bytes, session)),
             (server::ERROR_RESPONSE, _) => self.error(head, bytes, session, out),
             (server::READY_FOR_QUERY, Some(front)) if front.is_boundary() => self.ready(head, bytes, session, out),
-            (server::PARSE_COMPLETE, Some(E::Parse))
-            | (server::BIND_COMPLETE, Some(E::Bind))
+            (server::PARSE_COMPLETE, Some(E::Parse)) => {
+                if let Some(ServerChange::Prepared(statement)) = session.pending.front().map(|entry| &entry.on_server) {
+                    statement.accept();
+                }
+                answered(head, bytes, session, out)
+            }
+            (server::BIND_COMPLETE, Some(E::Bind))
             | (server::CLOSE_COMPLETE, Some(E::Close))
             | (server::ROW_DESCRIPTION | server::NO_DATA, Some(E::DescribeStatement | E::DescribePortal))
             | (server::EMPTY_QUERY_RESPONSE | server::PORTAL_SUSPENDED, Some(E::Execute)) => {

@@ -15,7 +15,7 @@ use crate::{
 
 impl Conversation {
     pub(super) fn on_leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {
-        self.presence = Presence::Gone;
+        let before = std::mem::replace(&mut self.presence, Presence::Gone);
         if let Condition::Broken(why) = session.condition {
             return Leave::Discard(why);
         }
@@ -46,7 +46,8 @@ impl Conversation {
             entry.weight == Weight::Commit
         });
         Leave::Drain {
-            cancel: cancel && !commits,
+            // Who says good-bye right behind a request means it to be carried out.
+            cancel: cancel && !commits && before != Presence::Leaving,
         }
     }
 

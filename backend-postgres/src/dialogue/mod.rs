@@ -114,6 +114,8 @@ enum Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
     Here,
+    /// It has said good-bye behind requests that are still to be answered.
+    Leaving,
     Gone,
 }
 

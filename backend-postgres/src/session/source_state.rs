@@ -53,6 +53,13 @@ impl SourceState {
         })
     }
 
+    /// The statement with this Parse body, if a server has prepared it before and somebody still uses it.
+    pub(crate) fn accepted_statement(&self, fingerprint: u64, body: &[u8]) -> Option<Arc<Statement>> {
+        let hash = self.hasher.hash_one((fingerprint, body));
+        let found = self.statements.lock().find(hash, body);
+        found.filter(|statement| statement.is_accepted())
+    }
+
     /// Whether all these settings were accepted by a server of this source before.
     pub fn accepts<'a>(&self, mut settings: impl Iterator<Item = &'a Setting>) -> bool {
         let accepted = self.accepted.lock();

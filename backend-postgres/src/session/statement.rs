@@ -4,7 +4,10 @@
 //! Invariants: never changes once made; the identity is never given out twice in a process; the text is never longer
 //! than what the core shows of one message ([`crate::limits::MAX_PEEK`]).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::classify::Class;
 
@@ -26,7 +29,13 @@ pub struct Statement {
     server_name: ServerName,
     body: Body,
     class: Class,
+    /// Set when a server has prepared it for the first time.
+    accepted: OnceLock<Accepted>,
 }
+
+/// A server has found nothing wrong with a statement.
+#[derive(Debug, PartialEq, Eq)]
+struct Accepted;
 
 /// What a Parse needs after the name.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +55,7 @@ impl Statement {
             server_name: ServerName::of(id),
             body: Body::Kept(body.into()),
             class,
+            accepted: OnceLock::new(),
         }
     }
 
@@ -57,6 +67,7 @@ impl Statement {
             server_name: ServerName::of(id),
             body: Body::Streamed,
             class,
+            accepted: OnceLock::new(),
         }
     }
 
@@ -81,6 +92,16 @@ impl Statement {
     /// What it is, and what running it may touch.
     pub fn class(&self) -> &Class {
         &self.class
+    }
+
+    /// Takes note that a server has prepared it.
+    pub(crate) fn accept(&self) {
+        self.accepted.get_or_init(|| Accepted);
+    }
+
+    /// Whether a server of its source has ever prepared it.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted.get().is_some()
     }
 
     /// Roughly what it costs to keep.

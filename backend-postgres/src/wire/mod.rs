@@ -81,7 +81,10 @@ impl Head {
     /// Reads the head at the front of `bytes`; `None` if it has not all arrived.
     pub fn read(bytes: &[u8]) -> Option<Head> {
         let [kind, a, b, c, d] = *bytes.first_chunk::<HEAD>()?;
-        Some(Head { kind, length: u32::from_be_bytes([a, b, c, d]) })
+        Some(Head {
+            kind,
+            length: u32::from_be_bytes([a, b, c, d]),
+        })
     }
 
     /// Bytes of the whole message, type included.
@@ -119,7 +122,11 @@ impl Head {
             | client::TERMINATE => limits::MAX_SMALL_MESSAGE,
             _ => return Err(Fault::Client("invalid frontend message type")),
         };
-        if (4..=most).contains(&self.length) { Ok(()) } else { Err(Fault::Client("invalid message length")) }
+        if (4..=most).contains(&self.length) {
+            Ok(())
+        } else {
+            Err(Fault::Client("invalid message length"))
+        }
     }
 
     /// Checks the length of a server's message.

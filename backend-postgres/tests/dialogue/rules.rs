@@ -34,6 +34,14 @@ fn let_go(gateway: &mut Gateway<Model>, client: usize) {
     gateway.ask(client, &query("ROLLBACK"));
 }
 
+#[test]
+fn what_was_asked_before_good_bye_is_answered() {
+    let mut gateway = gateway(1);
+    let client = gateway.client();
+    let answer = gateway.ask(client, &[query("SELECT 'x'"), terminate()].concat());
+    assert_eq!(answer, "T D[x] C[SELECT 1] ZI");
+}
+
 mod s1_statements {
     use super::*;
 
@@ -53,6 +61,19 @@ mod s1_statements {
             "t T ZI"
         );
         assert_eq!(gateway.connections[1].server.statement_names().len(), 1);
+    }
+
+    #[test]
+    fn a_statement_that_is_known_is_prepared_without_a_server() {
+        let mut gateway = gateway(1);
+        let (first, holder, second) = (gateway.client(), gateway.client(), gateway.client());
+        let prepare = [parse("a", "SELECT 'x'"), sync()].concat();
+        assert_eq!(gateway.ask(first, &prepare), "1 ZI");
+        hold(&mut gateway, holder);
+        assert_eq!(gateway.ask(second, &prepare), "1 ZI", "the only connection is taken");
+        let_go(&mut gateway, holder);
+        let execute = [bind("", "a", &[]), execute("", 0), sync()].concat();
+        assert_eq!(gateway.ask(second, &execute), "2 D[x] C[SELECT 1] ZI");
     }
 
     #[test]

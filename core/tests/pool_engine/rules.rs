@@ -301,5 +301,9 @@ fn a_profiles_number_used_again_has_no_past() {
     engine.forget(A);
     assert_eq!(engine.trouble_of(A), None);
     engine.enqueue(A, at(2));
-    assert_eq!(opens(&mut engine).len(), 1, "held back by what another profile suffered");
+    assert_eq!(
+        opens(&mut engine).len(),
+        1,
+        "held back by what another profile suffered"
+    );
 }
