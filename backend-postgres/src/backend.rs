@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use weir_config::PostgresConnection;
+use weir_config::{PostgresConnection, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
     net::Stream,
@@ -27,6 +27,7 @@ pub struct Postgres {
     /// What its servers report of a fresh session, as last seen.
     welcome: ArcSwapOption<Parameters>,
     shared: Arc<SourceState>,
+    session_state: SessionStatePolicy,
 }
 
 impl Postgres {
@@ -37,12 +38,14 @@ impl Postgres {
         parameters: Vec<(String, String)>,
         application_name: Option<String>,
         shared: Arc<SourceState>,
+        session_state: SessionStatePolicy,
     ) -> Self {
         Postgres {
             opener: Opener::new(connection, parameters),
             application_name,
             welcome: ArcSwapOption::empty(),
             shared,
+            session_state,
         }
     }
 
@@ -60,6 +63,11 @@ impl Postgres {
     /// What the clients and server connections of the source share.
     pub fn shared(&self) -> &Arc<SourceState> {
         &self.shared
+    }
+
+    /// Whether session state follows clients from one server connection to the next.
+    pub fn session_state(&self) -> SessionStatePolicy {
+        self.session_state
     }
 
     /// How connections are opened; for the control plane.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_config::{
     AddressSource, IsolationLevel, ListenerTls, ListenerTlsMode, Metadata, PostgresConnection, PostgresSource,
-    SecretSource, Source as Declared, User,
+    SecretSource, SessionStatePolicy, Source as Declared, SourceKind, User,
 };
 use weir_core::{
     net::tls::{ClientCertificates, Pem, ServerTls, ServerTlsSettings, TlsVersions},
@@ -32,6 +32,7 @@ pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Po
             startup_parameters(declared, connection),
             declared.application_name.clone(),
             SourceState::new(),
+            session_state(declared),
         );
         Pool::new(name.clone(), role, Arc::new(endpoint), connection.pool.clone())
     };
@@ -156,6 +157,14 @@ fn with_address(primary: &PostgresConnection, address: &AddressSource) -> Postgr
         label: format!("{} (auth_query)", primary.label),
         address: address.clone(),
         ..primary.clone()
+    }
+}
+
+/// CockroachDB does not say where a setting comes from, so nothing can be followed there.
+fn session_state(declared: &Declared) -> SessionStatePolicy {
+    match declared.kind {
+        SourceKind::Cockroach => SessionStatePolicy::Reset,
+        _ => declared.session_state,
     }
 }
 

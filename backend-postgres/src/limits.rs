@@ -75,3 +75,19 @@ pub const MAX_LOST_IN_ADOPTION: u8 = 3;
 
 /// Bytes of SQL that are put into parentheses or statements deep; only keeps a counter from overflowing.
 pub const MAX_NESTING: u32 = 100_000;
+
+/// Bytes of the answer about what a session is like. Settings are short; what is more than this is not followed, and the
+/// client keeps its server connection instead.
+pub const MAX_SETTLED_BYTES: usize = 256 * 1024;
+
+/// How often that question is asked when it is cancelled, before the client keeps its server connection.
+pub const MAX_SETTLE_ATTEMPTS: u8 = 3;
+
+/// Bytes of the name of a custom setting that is followed. PostgreSQL sets no bound.
+pub const MAX_CUSTOM_NAME: usize = 128;
+
+/// Names of custom settings that one statement, or one client between two transactions, may set and have followed.
+pub const MAX_CUSTOM_NAMES: usize = 64;
+
+/// Names of custom settings that a source remembers for all of its clients.
+pub const MAX_SHARED_CUSTOM_NAMES: usize = 32;

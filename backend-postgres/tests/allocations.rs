@@ -29,6 +29,7 @@ impl Pair {
         });
         let conversation = Conversation::new(ConversationInit {
             pool_mode: PoolMode::Transaction,
+            session_state: weir_config::SessionStatePolicy::Follow,
             told: Parameters::default(),
             overlay: Overlay::default(),
             replica_routing: ReplicaRouting::None,

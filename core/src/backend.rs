@@ -108,6 +108,22 @@ pub enum PinReason {
     Replication,
     /// A prepared statement whose text is too long to keep for other server connections.
     LargeStatement,
+    /// Something in the schema of temporary objects.
+    TemporaryTable,
+    /// It listens for notifications.
+    Listen,
+    /// A cursor that outlives its transaction.
+    HoldCursor,
+    /// An advisory lock of the session.
+    AdvisoryLock,
+    /// A statement prepared with SQL, not with the protocol.
+    SqlPrepared,
+    /// Something was touched that nothing can repeat or put back: LOAD, setseed, a replication origin.
+    Irreversible,
+    /// A setting that the login may not set itself: a function with more privileges has set it.
+    PrivilegedSetting,
+    /// What the session is like could not be found out.
+    Unprovable,
 }
 
 impl PinReason {
@@ -117,6 +133,14 @@ impl PinReason {
             PinReason::SessionMode => "pool_mode session",
             PinReason::Replication => "replication",
             PinReason::LargeStatement => "large prepared statement",
+            PinReason::TemporaryTable => "temporary table",
+            PinReason::Listen => "LISTEN",
+            PinReason::HoldCursor => "cursor WITH HOLD",
+            PinReason::AdvisoryLock => "session advisory lock",
+            PinReason::SqlPrepared => "SQL PREPARE",
+            PinReason::Irreversible => "LOAD, setseed or the like",
+            PinReason::PrivilegedSetting => "setting that takes a superuser",
+            PinReason::Unprovable => "session state that could not be proved harmless",
         }
     }
 }

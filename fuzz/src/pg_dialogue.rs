@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
+use weir_config::SessionStatePolicy;
 use weir_core::{
     backend::{
         Dialogue, Leave, Onward, Outbox, Reset, ResetDepth, SessionReset, SessionState, Step, TransactionDetection,
@@ -71,6 +72,7 @@ impl Lane {
 fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
     Conversation::new(ConversationInit {
         pool_mode: [PoolMode::Transaction, PoolMode::Session, PoolMode::Statement][usize::from(settings & 3) % 3],
+        session_state: SessionStatePolicy::Follow,
         told: Parameters::default(),
         overlay: match settings & 4 {
             0 => Overlay::default(),

@@ -23,6 +23,10 @@ use crate::{
 /// puts the setting back to what the login gave it.
 const SET_CONFIG: &[u8] = b"SELECT pg_catalog.set_config($1, $2, false)";
 
+/// The same with the value as the hexadecimal digits of its UTF-8.
+const SET_CONFIG_HEXADECIMAL: &[u8] = b"SELECT pg_catalog.set_config($1, \
+    pg_catalog.convert_from(pg_catalog.decode($2, 'hex'), 'UTF8'), false)";
+
 impl Conversation {
     pub(super) fn take_over(&mut self, session: &mut Session, out: &mut Outbox) {
         self.request = Request::None;
@@ -53,7 +57,7 @@ impl Conversation {
     /// What the last holders changed is put back; only what `currval` says stays for the client that made it say so.
     fn reset_what_is_due(&mut self, session: &mut Session, out: &mut BytesMut) {
         let due = match session.holder == Some(self.serial) {
-            true => session.due.without(Touches::SEQUENCES),
+            true => session.due.without(Touches::SEQUENCES | Touches::CUSTOM),
             false => session.due,
         };
         if !due.is_empty() {
@@ -68,13 +72,17 @@ impl Conversation {
             return;
         }
         let before = std::mem::replace(&mut session.overlay, self.overlay.clone());
+        let changes = changes(&before, &self.overlay);
+        if changes.is_empty() {
+            return;
+        }
         let known = self.shared.accepts(self.overlay.iter());
         let purpose = if known {
             Purpose::KnownSettings
         } else {
             Purpose::TrySettings
         };
-        write_settings(session, &before, &self.overlay, purpose, out);
+        write_settings(session, &changes, purpose, out);
         self.adoption = if known {
             Adoption::Known
         } else {
@@ -96,7 +104,9 @@ impl Conversation {
             self.statements.has_streamed() || self.unnamed.as_ref().is_some_and(|unnamed| unnamed.body().is_none());
         session.pin = match self.pool_mode {
             PoolMode::Session => Some(PinReason::SessionMode),
-            PoolMode::Transaction | PoolMode::Statement => has_streamed.then_some(PinReason::LargeStatement),
+            PoolMode::Transaction | PoolMode::Statement if has_streamed => Some(PinReason::LargeStatement),
+            PoolMode::Transaction | PoolMode::Statement if self.is_gone() => None,
+            PoolMode::Transaction | PoolMode::Statement => session.tie(),
         };
     }
 
@@ -118,30 +128,50 @@ impl Conversation {
     }
 }
 
-/// One group: what is not wanted any more goes back, what is wanted is set.
-fn write_settings(session: &mut Session, before: &Overlay, after: &Overlay, purpose: Purpose, out: &mut BytesMut) {
+/// What makes the settings of a connection another client's, in order: what is not wanted any more goes back (`None`),
+/// what is wanted is set. A role goes before the settings that it may lack the privilege for, and comes after them.
+fn changes<'a>(before: &'a Overlay, after: &'a Overlay) -> Vec<(&'a str, Option<&'a str>)> {
+    let differs = |setting: &&Setting| before.get(&setting.name) != Some(&*setting.value);
+    let is_gone = |setting: &&Setting| after.get(&setting.name).is_none();
+    if !after.iter().any(|setting| differs(&setting)) && !before.iter().any(|setting| is_gone(&setting)) {
+        return Vec::new();
+    }
+    let back = before
+        .iter()
+        .rev()
+        .filter(|setting| is_gone(setting) || setting.is_identity());
+    let new = after.iter().filter(|setting| differs(setting) || setting.is_identity());
+    let back = back.map(|setting| (&*setting.name, None));
+    back.chain(new.map(|setting| (&*setting.name, Some(&*setting.value))))
+        .collect()
+}
+
+/// One group that makes these changes.
+fn write_settings(session: &mut Session, changes: &[(&str, Option<&str>)], purpose: Purpose, out: &mut BytesMut) {
     let own = Disposition::Own(purpose);
     session.unnamed = None;
-    session.expect(Expects::Parse, own);
-    write::parse_text(out, b"", SET_CONFIG);
-    let mut set = |name: &str, value: Option<&str>| {
+    let mut parsed = None;
+    for (name, value) in changes {
+        // What is not ASCII must not depend on the client_encoding of the moment.
+        let digits = value.filter(|value| !value.is_ascii()).map(hexadecimal);
+        let text = match digits {
+            Some(_) => SET_CONFIG_HEXADECIMAL,
+            None => SET_CONFIG,
+        };
+        if parsed.replace(text) != Some(text) {
+            session.expect(Expects::Parse, own);
+            write::parse_text(out, b"", text);
+        }
+        let value = digits.as_deref().or(*value);
         session.expect(Expects::Bind, own);
         session.expect(Expects::Execute, own);
         write::bind_text(out, b"", &[Some(name.as_bytes()), value.map(str::as_bytes)]);
         write::execute(out);
-    };
-    let gone = |setting: &&Setting| after.get(&setting.name).is_none();
-    // In reverse: a role goes before the settings that it may lack the privilege for.
-    before
-        .iter()
-        .rev()
-        .filter(gone)
-        .for_each(|setting| set(&setting.name, None));
-    let new = |setting: &&Setting| before.get(&setting.name) != Some(&*setting.value);
-    after
-        .iter()
-        .filter(new)
-        .for_each(|setting| set(&setting.name, Some(&setting.value)));
+    }
     session.expect(Expects::Sync, own);
     write::sync(out);
+}
+
+fn hexadecimal(value: &str) -> String {
+    value.bytes().map(|byte| format!("{byte:02x}")).collect()
 }

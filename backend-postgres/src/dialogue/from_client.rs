@@ -10,9 +10,9 @@ use super::{Adoption, Body, Conversation, Presence, Protocol, Request, passing::
 use crate::{
     limits,
     session::{
-        CopyState, Flush, Group, Session,
+        CopyState, Flush, Group, OverlayKept, Session,
         classify::{self, Shape},
-        pending::{ClientChange, Disposition, Entry, Expects, ServerChange, Weight},
+        pending::{ClientChange, Disposition, Entry, Expects, ServerChange},
         touched::Touches,
     },
     wire::{
@@ -206,7 +206,9 @@ impl Conversation {
         if session.group != Group::Closed || !starts_work(head.kind) {
             return None;
         }
-        let one_at_a_time = self.pool_mode == PoolMode::Statement || session.pending.has_barrier();
+        // What the client brought along has to be there again before anything else runs.
+        let lacks_settings = session.overlay_kept == OverlayKept::Maybe && self.follows() && !self.brought.is_empty();
+        let one_at_a_time = lacks_settings || self.pool_mode == PoolMode::Statement || session.pending.has_barrier();
         if one_at_a_time && !session.pending.is_empty() {
             return Some(Step::Hold);
         }
@@ -265,8 +267,7 @@ impl Conversation {
             };
             classify::classify(query::text(head.body(message)))
         };
-        session.touch(&class);
-        entry.weight = Weight::of(&class.shape);
+        entry.weight = self.touch(&class, session);
         if let Shape::Deallocate(name) = &class.shape {
             let name = effective_name(name);
             let is_known = self.statements.find(name).is_some();
@@ -337,16 +338,6 @@ impl Conversation {
     /// Whether the client has left.
     pub(super) fn is_gone(&self) -> bool {
         self.presence == Presence::Gone
-    }
-}
-
-impl Weight {
-    pub(super) fn of(shape: &Shape) -> Weight {
-        match shape {
-            Shape::Commit => Weight::Commit,
-            Shape::ForgetsStatements => Weight::Barrier,
-            _ => Weight::Ordinary,
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use weir_core::{
     settings::PoolMode,
 };
 
-use super::{Adoption, Conversation, Protocol, prepare, refusals};
+use super::{Adoption, Conversation, Protocol, follow, prepare, refusals};
 use crate::{
     limits,
     session::{
@@ -41,7 +41,7 @@ impl Conversation {
         if let Condition::Broken(why) = session.condition {
             return Err(Fault::Server(why));
         }
-        let rows = session.pending.front().is_some_and(takes_rows);
+        let rows = session.pending.front().is_some_and(takes_rows) && !follow::is_settling(session);
         let mut passed = 0_u64;
         loop {
             let rest = usize::try_from(passed)
@@ -105,6 +105,7 @@ impl Conversation {
             | (server::EMPTY_QUERY_RESPONSE | server::PORTAL_SUSPENDED, Some(E::Execute)) => {
                 answered(head, bytes, session, out)
             }
+            (server::DATA_ROW, Some(E::Query)) if follow::is_settling(session) => self.settle_row(head, bytes, session),
             (server::PARAMETER_DESCRIPTION, Some(E::DescribeStatement))
             | (server::ROW_DESCRIPTION, Some(E::Query | E::Execute))
             | (server::EMPTY_QUERY_RESPONSE, Some(E::Query))
@@ -237,6 +238,7 @@ impl Conversation {
                     return Ok(Step::Skip(head.total()));
                 }
                 self.restore_overlay(session, &mut out.to_server);
+                self.settle(session, &mut out.to_server);
                 if !session
                     .pending
                     .front()
@@ -256,6 +258,7 @@ impl Conversation {
         if session.overlay_kept == OverlayKept::Maybe
             && session.status == TransactionStatus::Idle
             && session.pin.is_some()
+            && !self.follows()
             && session.pending.is_empty()
             && !self.is_gone()
         {
@@ -282,7 +285,10 @@ impl Conversation {
                 write::error_response(&mut out.to_client, &refusals::no_transactions());
                 write::ready_for_query(&mut out.to_client, TransactionStatus::Idle);
             }
-            Purpose::Reset | Purpose::Rollback => {}
+            Purpose::Settle => self.settled(session, &mut out.to_server),
+            // What the session keeps of the transaction is to be found out as after any other.
+            Purpose::Rollback => self.settle(session, &mut out.to_server),
+            Purpose::Reset => {}
         }
         if !is_swallowed(session) {
             self.tell_differences(session, &mut out.to_client);
@@ -401,6 +407,11 @@ impl Conversation {
                 }
                 // The group is one transaction, which has failed as a whole.
                 session.pending.drain_to_sync();
+            }
+            Purpose::Settle => {
+                if let Some(settling) = &mut session.settling {
+                    settling.failed(fields.sqlstate());
+                }
             }
             // Its ReadyForQuery says whether it has served.
             Purpose::Rollback | Purpose::StatementMode => {}

@@ -10,7 +10,7 @@ use super::{Adoption, Conversation, Request, refusals};
 use crate::{
     limits,
     session::{
-        Answering, Condition, Group, Session,
+        Answering, Condition, Followed, Group, Session,
         pending::{Disposition, Entry, Expects, Purpose, Weight},
     },
     wire::{
@@ -48,8 +48,9 @@ impl Conversation {
         }
         let asked = !theirs.is_empty() || session.group != Group::Closed;
         let in_transaction = session.status != TransactionStatus::Idle && self.abandoned.is_none();
-        if session.is_replication() || in_transaction {
-            // Most drivers forget a transaction only with its connection (S9.2).
+        let was_tied = !session.living.is_empty() || session.followed == Followed::NotYet;
+        if session.is_replication() || in_transaction || was_tied {
+            // Most drivers forget a transaction, and what lives on a session, only with its connection (S9.2).
             let fatal = ErrorMessage {
                 severity: Severity::Fatal,
                 ..error

@@ -3,12 +3,13 @@
 //! Implements specification S1 (prepared statements, named and unnamed, on whichever server connection), S2 (pipelines
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `adopt` what happens when a server
-//! connection comes, `lost` and `leave` what happens when one of the two goes, `routing` which server may serve.
+//! connection comes, `follow` what its session state comes to, `lost` and `leave` what happens when one of the two goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
 //! raised by the server, never made up, so that its transaction always knows of them. No socket, no clock, no `await`.
 
 mod adopt;
+mod follow;
 mod from_client;
 mod from_server;
 mod leave;
@@ -24,6 +25,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use weir_config::SessionStatePolicy;
 use weir_core::{
     backend::{Access, Dialogue, Leave, Onward, Outbox, Step},
     refusal::{Fault, Refusal},
@@ -34,6 +36,7 @@ use self::statements::ClientStatements;
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
+        custom::CustomSettings,
         pending::{ClientChange, Entry, ServerChange, Weight},
         statement::Statement,
     },
@@ -47,6 +50,8 @@ pub struct ConversationInit {
     pub pool_mode: PoolMode,
     /// The ParameterStatus values that it was told.
     pub told: Parameters,
+    /// Whether its session state follows it from one server connection to the next.
+    pub session_state: SessionStatePolicy,
     /// The settings that it brought along.
     pub overlay: Overlay,
     /// Which of its statements may go to replicas.
@@ -67,14 +72,19 @@ pub struct Conversation {
     /// Never given out twice, unlike ids.
     serial: u64,
     pool_mode: PoolMode,
+    session_state: SessionStatePolicy,
     routing: ReplicaRouting,
     permission: Permission,
     protocol: Protocol,
     presence: Presence,
     /// What the client was told about the server.
     told: Parameters,
-    /// The settings that it brought along.
+    /// The settings that it brought along, which RESET returns to.
+    brought: Overlay,
+    /// Its settings: those, and what it has set since.
     overlay: Overlay,
+    /// Custom settings that it may have set since the server was last asked.
+    custom_settings: CustomSettings,
     /// Of the settings that a plan depends on (S1.1).
     fingerprint: u64,
     shared: Arc<SourceState>,
@@ -163,6 +173,7 @@ impl Conversation {
         Conversation {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
             pool_mode: init.pool_mode,
+            session_state: init.session_state,
             routing: init.replica_routing,
             permission: if init.read_only {
                 Permission::ReadOnly
@@ -177,7 +188,9 @@ impl Conversation {
             presence: Presence::Here,
             told: init.told,
             fingerprint: prepare::fingerprint(&overlay),
+            brought: overlay.clone(),
             overlay,
+            custom_settings: CustomSettings::default(),
             shared: init.shared,
             statements: ClientStatements::default(),
             unnamed: None,

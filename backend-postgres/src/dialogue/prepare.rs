@@ -217,6 +217,9 @@ impl Conversation {
             None if bytes.len() as u64 >= head.total() => return Ok(pass_malformed_bind(head, session)),
             None => return need_name(head, bytes),
         };
+        if let Some(needed) = self.note_bound_names(effective_name(bind.statement), head, bytes) {
+            return Ok(Step::Need(needed));
+        }
         self.tidy(session, &mut out.to_server);
         let mut entry = Entry::new(Expects::Bind, Disposition::Forward, session.group_number);
         match self.locate(effective_name(bind.statement), &mut entry, session, &mut out.to_server) {
@@ -240,10 +243,11 @@ impl Conversation {
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
         self.tidy(session, &mut out.to_server);
-        let bound = self.bound;
+        // Nothing runs.
+        let (bound, touched) = (self.bound, session.touched);
         let mut entry = Entry::new(Expects::DescribeStatement, Disposition::Forward, session.group_number);
         let located = self.locate(effective_name(name), &mut entry, session, &mut out.to_server);
-        self.bound = bound;
+        (self.bound, session.touched) = (bound, touched);
         match located {
             Located::Uncertain => return Ok(Step::Hold),
             Located::Unnamed => {
@@ -316,8 +320,7 @@ impl Conversation {
         if !self.ensure_prepared(&statement, &name, session, out) {
             return Located::Uncertain;
         }
-        session.touch(statement.class());
-        self.bound = Weight::of(&statement.class().shape);
+        self.bound = self.touch(statement.class(), session);
         entry.subject = Subject::Statement(name, Some(statement.id()));
         Located::Named(ServerName::Of(statement))
     }
@@ -326,7 +329,7 @@ impl Conversation {
         if session.pending.is_unnamed_uncertain(session.group_number) {
             return Located::Uncertain;
         }
-        let Some(unnamed) = &self.unnamed else {
+        let Some(unnamed) = self.unnamed.clone() else {
             self.bound = Weight::Ordinary;
             // Whatever the server's unnamed statement is, it is not this client's. Without it the server says so (S1.7).
             let mut entry = Entry::new(Expects::Close, Disposition::Injected, session.group_number);
@@ -335,8 +338,7 @@ impl Conversation {
             write::close_statement(out, b"");
             return Located::Unnamed;
         };
-        session.touch(unnamed.class());
-        self.bound = Weight::of(&unnamed.class().shape);
+        self.bound = self.touch(unnamed.class(), session);
         if session.unnamed != Some(unnamed.id())
             && let Some(body) = unnamed.body()
         {

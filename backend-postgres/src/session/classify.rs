@@ -6,6 +6,7 @@
 //! Pure, one pass, no allocation but for the rare [`Shape::Deallocate`].
 
 use super::{
+    custom::CustomSettings,
     functions::{Effect, effect},
     lexer::{Lexer, Token},
     touched::Touches,
@@ -19,6 +20,8 @@ pub struct Class {
     pub touches: Touches,
     /// What it is, if it is a single statement.
     pub shape: Shape,
+    /// The custom settings that it names, if it may set any.
+    pub custom_settings: CustomSettings,
 }
 
 /// The statements that matter to the dialogue, when they stand alone.
@@ -33,8 +36,12 @@ pub enum Shape {
     Commit,
     /// Cannot write, whatever the data: may run on a replica.
     ReadOnly,
+    /// `RESET`: settings that the client brought along may go with it.
+    Reset,
     /// `DEALLOCATE ALL` or `DISCARD ALL`, alone or among others: every prepared statement disappears.
     ForgetsStatements,
+    /// `CREATE FUNCTION` and the like: harmless now, but code that will run.
+    Code,
     /// `DEALLOCATE` of one statement: its name.
     Deallocate(Box<[u8]>),
 }
@@ -44,6 +51,7 @@ pub fn too_long_to_read() -> Class {
     Class {
         touches: Touches::UNKNOWN,
         shape: Shape::Other,
+        custom_settings: CustomSettings::default(),
     }
 }
 
@@ -53,7 +61,15 @@ pub fn classify(text: &[u8]) -> Class {
     for token in Lexer::new(text) {
         reader.read(token);
     }
-    reader.finish()
+    let class = reader.finish();
+    if class.touches.any(Touches::SETTINGS | Touches::UNKNOWN) || class.shape == Shape::Code {
+        let custom_settings = CustomSettings::of(text);
+        return Class {
+            custom_settings,
+            ..class
+        };
+    }
+    class
 }
 
 #[derive(Debug, Default)]
@@ -130,10 +146,12 @@ enum Verb {
     Begin,
     Commit,
     Copy,
+    Create,
     Deallocate,
     Discard,
     Prepare,
     Query,
+    Reset,
     Set,
     Other,
 }
@@ -269,11 +287,13 @@ impl<'a> Reader<'a> {
             b"begin" | b"start" => (Verb::Begin, Touches::NONE),
             b"commit" | b"end" => (Verb::Commit, Touches::NONE),
             b"set" => (Verb::Set, Touches::NONE),
-            b"reset" => (Verb::Other, Touches::SETTINGS),
+            b"reset" => (Verb::Reset, Touches::SETTINGS),
+            b"create" => (Verb::Create, Touches::NONE),
+            b"unlisten" | b"close" | b"drop" => (Verb::Other, Touches::UNDOES),
             b"listen" => (Verb::Other, Touches::LISTEN),
             b"prepare" => (Verb::Prepare, Touches::NONE),
-            b"deallocate" => (Verb::Deallocate, Touches::NONE),
-            b"discard" => (Verb::Discard, Touches::NONE),
+            b"deallocate" => (Verb::Deallocate, Touches::UNDOES),
+            b"discard" => (Verb::Discard, Touches::UNDOES),
             b"load" => (Verb::Other, Touches::IRREVERSIBLE),
             _ if HARMLESS_VERBS.contains(&word) => (Verb::Other, Touches::NONE),
             // DO, CALL, EXECUTE, and what nobody knows yet.
@@ -415,6 +435,8 @@ impl<'a> Reader<'a> {
         let shape = match (statement.verb, statement.mode) {
             (Verb::Begin, Mode::ReadOnly) => Shape::BeginReadOnly,
             (Verb::Commit, _) => Shape::Commit,
+            (Verb::Reset, _) => Shape::Reset,
+            (Verb::Create, _) => Shape::Code,
             (Verb::Query, Mode::Unsaid) if self.touches.is_empty() => Shape::ReadOnly,
             (Verb::Deallocate, _) => statement.deallocates.map_or(Shape::Other, Shape::Deallocate),
             _ => Shape::Other,
@@ -433,6 +455,7 @@ impl<'a> Reader<'a> {
         Class {
             touches: self.touches,
             shape: self.shape,
+            custom_settings: CustomSettings::default(),
         }
     }
 }
@@ -504,10 +527,10 @@ fn ends_with_timeout(name: &[u8]) -> bool {
 /// Statements that leave nothing behind by themselves; whatever they call is seen as they are read on.
 #[rustfmt::skip]
 const HARMLESS_VERBS: &[&[u8]] = &[
-    b"abort", b"alter", b"analyse", b"analyze", b"checkpoint", b"close", b"cluster", b"comment", b"create", b"declare",
-    b"delete", b"drop", b"explain", b"fetch", b"grant", b"import", b"lock", b"move", b"notify", b"reassign",
+    b"abort", b"alter", b"analyse", b"analyze", b"checkpoint", b"cluster", b"comment", b"declare", b"delete",
+    b"explain", b"fetch", b"grant", b"import", b"lock", b"move", b"notify", b"reassign",
     b"refresh", b"reindex", b"release", b"revoke", b"rollback", b"savepoint", b"security", b"show", b"truncate",
-    b"unlisten", b"update", b"vacuum",
+    b"update", b"vacuum",
 ];
 
 /// Words behind which `name (` is a table, a type, an alias or a definition, but no call.
@@ -540,7 +563,35 @@ mod tests {
     use super::*;
 
     fn touches(text: &str) -> Touches {
-        classify(text.as_bytes()).touches
+        classify(text.as_bytes()).touches.without(Touches::UNDOES)
+    }
+
+    #[test]
+    fn what_may_end_something_is_seen() {
+        for text in [
+            "UNLISTEN *",
+            "CLOSE c",
+            "DROP TABLE t",
+            "DISCARD TEMP",
+            "DEALLOCATE x",
+            "BEGIN; DROP TABLE t; COMMIT",
+            "SELECT pg_advisory_unlock(1)",
+        ] {
+            assert!(classify(text.as_bytes()).touches.any(Touches::UNDOES), "{text}");
+        }
+        assert!(!classify(b"SELECT 1").touches.any(Touches::UNDOES));
+    }
+
+    #[test]
+    fn names_of_custom_settings_are_taken_where_they_may_be_set() {
+        let names = |text: &str| classify(text.as_bytes()).custom_settings.iter().count();
+        assert_eq!(names("SET app.tenant = 1; SET app.user = 2"), 2);
+        assert_eq!(names("SELECT set_config('app.tenant', $1, false)"), 1);
+        assert_eq!(
+            names("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN SET app.x = 1; END'"),
+            1
+        );
+        assert_eq!(names("SELECT a.b FROM c.d"), 0);
     }
 
     fn shape(text: &str) -> Shape {

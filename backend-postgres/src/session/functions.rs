@@ -29,6 +29,9 @@ pub(super) fn effect(name: &[u8]) -> Effect {
     match name {
         "set_config" => Effect::SetConfig,
         "nextval" | "setval" => Effect::Touches(Touches::SEQUENCES),
+        "pg_advisory_unlock" | "pg_advisory_unlock_all" | "pg_advisory_unlock_shared" => {
+            Effect::Touches(Touches::UNDOES)
+        }
         _ if is_in(HARMLESS) => Effect::Harmless,
         _ if is_in(WRITES) => Effect::Writes,
         _ if is_in(IRREVERSIBLE) => Effect::Touches(Touches::IRREVERSIBLE),
@@ -124,8 +127,8 @@ pub(super) const HARMLESS: &[&str] = &[
     "mul_d_interval", "multirange", "mxid_age", "name", "namenlike", "netmask", "network", "normalize", "notlike",
     "now", "npoints", "nth_value", "ntile", "num_nonnulls", "num_nulls", "numeric", "nummultirange", "numnode",
     "numrange", "obj_description", "octet_length", "oid", "oidvectorin", "oidvectortypes", "overlaps", "overlay",
-    "parse_ident", "path", "pclose", "percent_rank", "percentile_cont", "percentile_disc", "pg_advisory_unlock",
-    "pg_advisory_unlock_all", "pg_advisory_unlock_shared", "pg_available_extension_versions",
+    "parse_ident", "path", "pclose", "percent_rank", "percentile_cont", "percentile_disc",
+    "pg_available_extension_versions",
     "pg_available_extensions", "pg_backend_pid", "pg_basetype", "pg_blocking_pids", 
     "pg_char_to_encoding", "pg_client_encoding", "pg_collation_actual_version", "pg_collation_for",
     "pg_collation_is_visible", "pg_column_compression", "pg_column_is_updatable", "pg_column_size",
@@ -246,7 +249,7 @@ mod tests {
         assert_eq!(effect(b"pg_advisory_lock"), Effect::Touches(Touches::LOCKS));
         assert_eq!(effect(b"pg_try_advisory_lock_shared"), Effect::Touches(Touches::LOCKS));
         assert_eq!(effect(b"pg_advisory_xact_lock"), Effect::Writes);
-        assert_eq!(effect(b"pg_advisory_unlock"), Effect::Harmless);
+        assert_eq!(effect(b"pg_advisory_unlock"), Effect::Touches(Touches::UNDOES));
         assert_eq!(effect(b"my_function"), Effect::Touches(Touches::UNKNOWN));
         assert_eq!(effect(b"setseed"), Effect::Touches(Touches::IRREVERSIBLE));
     }

@@ -4,6 +4,7 @@
 //! broken, always broken; nothing is outstanding while nobody holds the connection. Must not know sockets or time.
 
 pub mod classify;
+pub mod custom;
 mod functions;
 mod lexer;
 pub mod overlay;
@@ -11,6 +12,7 @@ pub mod parameters;
 pub(crate) mod pending;
 mod prepared;
 mod reset;
+pub(crate) mod settle;
 pub mod source_state;
 pub mod statement;
 pub mod touched;
@@ -27,6 +29,7 @@ use self::{
     classify::Class,
     pending::{Disposition, Entry, Expects, Pending, ServerChange},
     prepared::PreparedStatements,
+    settle::Settling,
     statement::{Statement, StatementId},
     touched::Touches,
 };
@@ -81,9 +84,16 @@ pub struct Session {
     /// Who held it last.
     pub(crate) holder: Option<u64>,
     pub(crate) pin: Option<PinReason>,
+    /// What was proved to live here, or not to be provable, since the present client has it.
+    pub(crate) living: Touches,
+    /// The server is being asked what the session is like.
+    pub(crate) settling: Option<Box<Settling>>,
+    pub(crate) followed: Followed,
     pub(crate) condition: Condition,
     /// What the server said before it ended the connection.
     pub(crate) last_words: Option<Box<Rejection>>,
+    /// Whom the login made the session's user, as the server reported it.
+    pub(crate) login_role: Option<Box<str>>,
     kind: Kind,
     completed: u64,
     /// Half a message that arrived while nobody held the connection.
@@ -149,6 +159,14 @@ pub(crate) enum OverlayKept {
     Maybe,
 }
 
+/// Whether all that the client did here is known and would be there on another connection too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Followed {
+    Completely,
+    /// Something was carried out that has not been looked at yet.
+    NotYet,
+}
+
 /// Whether the server was asked to send what it has, because too much is outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flush {
@@ -174,6 +192,7 @@ impl Session {
     /// A connection that has just been opened: outside of a transaction, nothing outstanding, nothing touched.
     pub fn new(init: SessionInit) -> Self {
         let strings = Strings::from_setting(init.parameters.get(STRINGS));
+        let login_role = init.parameters.get("session_authorization").map(Box::from);
         Session {
             pending: Pending::default(),
             status: TransactionStatus::Idle,
@@ -192,8 +211,12 @@ impl Session {
             due: Touches::NONE,
             holder: None,
             pin: None,
+            living: Touches::NONE,
+            settling: None,
+            followed: Followed::Completely,
             condition: Condition::Sound,
             last_words: None,
+            login_role,
             kind: if init.replication {
                 Kind::Replication
             } else {
@@ -301,6 +324,31 @@ impl Session {
             // The text was read as if a backslash were just a character.
             self.touched |= Touches::UNKNOWN;
         }
+    }
+
+    /// Why its client has to keep it: what lives here, the most telling first.
+    pub(crate) fn tie(&self) -> Option<PinReason> {
+        if self.living.is_empty() {
+            return None;
+        }
+        let reasons = [
+            (Touches::TEMPORARY, PinReason::TemporaryTable),
+            (Touches::LISTEN, PinReason::Listen),
+            (Touches::CURSORS, PinReason::HoldCursor),
+            (Touches::LOCKS, PinReason::AdvisoryLock),
+            (Touches::SQL_PREPARED, PinReason::SqlPrepared),
+            (Touches::IRREVERSIBLE, PinReason::Irreversible),
+            (Touches::SETTINGS, PinReason::PrivilegedSetting),
+        ];
+        let found = reasons.iter().find(|(living, _)| self.living.any(*living));
+        Some(found.map_or(PinReason::Unprovable, |(_, reason)| *reason))
+    }
+
+    /// Nobody relies any more on what lives here: it has to go.
+    pub(crate) fn untie(&mut self) {
+        let living = std::mem::take(&mut self.living);
+        self.touched |= living;
+        self.followed = Followed::Completely;
     }
 
     /// Judges one whole message that arrives while nobody holds the connection.

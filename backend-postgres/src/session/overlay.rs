@@ -79,6 +79,34 @@ impl Overlay {
     }
 }
 
+impl Setting {
+    /// Whether it says whose privileges count.
+    pub(crate) fn is_identity(&self) -> bool {
+        rank(&self.name) >= 2
+    }
+
+    /// Whether it could end the connection, or the very statement that puts it back, before another client has its own
+    /// settings: a time limit of less than a second, or any on idle sessions.
+    pub(crate) fn limits_what_follows(&self) -> bool {
+        let name = &*self.name;
+        let is_limit = name.len() >= 7 && name.as_bytes()[name.len() - 7..].eq_ignore_ascii_case(b"timeout");
+        if !is_limit {
+            return false;
+        }
+        let value = self.value.trim();
+        let digits = value.len() - value.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
+        let Ok(number) = value[..digits].parse::<u64>() else {
+            return false;
+        };
+        let is_short = match value[digits..].trim() {
+            "us" => number < 1_000_000,
+            "" | "ms" => number < 1_000,
+            _ => false,
+        };
+        number > 0 && (is_short || name.eq_ignore_ascii_case("idle_session_timeout"))
+    }
+}
+
 /// `client_encoding` first, `session_authorization` and then `role` last.
 fn rank(name: &str) -> u8 {
     match () {
@@ -117,6 +145,18 @@ mod tests {
         let lower = Overlay::from_pairs([("search_path", "a")]);
         assert!(!upper.is_same(&lower));
         assert!(upper.is_same(&Overlay::from_pairs([("search_path", "A")])));
+    }
+
+    #[test]
+    fn time_limits_that_others_would_feel() {
+        let short = |name: &str, value: &str| {
+            let (name, value) = (name.into(), value.into());
+            Setting { name, value }.limits_what_follows()
+        };
+        assert!(short("statement_timeout", "1") && short("LOCK_TIMEOUT", "999ms") && short("lock_timeout", "5us"));
+        assert!(short("idle_session_timeout", "1h"));
+        assert!(!short("statement_timeout", "0") && !short("statement_timeout", "5000"));
+        assert!(!short("statement_timeout", "5s") && !short("statement_timeout", "x") && !short("work_mem", "1"));
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub(crate) enum Purpose {
     TrySettings,
     /// Applies settings that were accepted before; the client's request is on its way behind it.
     KnownSettings,
+    /// Asks what the session is like; the client does not wait for it.
+    Settle,
     /// Rolls back for a client that is gone, or was too slow.
     Rollback,
     /// Rolls back because of `pool_mode: statement`; the client still has to get its answer.

@@ -11,7 +11,7 @@ use weir_core::{
     refusal::Fault,
 };
 
-use super::{Session, overlay::Overlay, pending::Purpose, touched::Touches};
+use super::{Session, Setting, overlay::Overlay, pending::Purpose, touched::Touches};
 use crate::{
     limits,
     wire::{Head, error_response::ErrorFields, ready_for_query::TransactionStatus, server},
@@ -28,7 +28,11 @@ impl SessionReset for Session {
             return Reset::Discard("replication");
         }
         self.pin = None;
-        let touched = std::mem::take(&mut self.touched);
+        self.untie();
+        if self.overlay.iter().any(Setting::limits_what_follows) {
+            self.touched |= Touches::TIMEOUTS;
+        }
+        let touched = std::mem::take(&mut self.touched).without(Touches::UNDOES);
         if touched.any(Touches::IRREVERSIBLE) && depth != ResetDepth::Nothing {
             return Reset::Discard("something was touched that no command puts back");
         }
@@ -74,8 +78,9 @@ impl Session {
         if touched.any(Touches::UNKNOWN) {
             self.due = Touches::NONE;
         }
-        if touched.any(Touches::SETTINGS | Touches::TIMEOUTS | Touches::UNKNOWN) {
+        if touched.any(SETTINGS | Touches::UNKNOWN) {
             self.overlay = Overlay::default();
+            self.due = self.due.without(SETTINGS);
         }
     }
 
@@ -113,6 +118,9 @@ impl Session {
     }
 }
 
+/// What RESET ALL is for.
+const SETTINGS: Touches = Touches::ALL_SETTINGS;
+
 /// SQL-level prepared statements by name, so that those of the protocol, which are the gateway's own, stay.
 const DEALLOCATE_SQL_PREPARED: &str = "DO $weir$ DECLARE name pg_catalog.text; BEGIN \
     FOR name IN SELECT p.name FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql \
@@ -122,10 +130,7 @@ const DEALLOCATE_SQL_PREPARED: &str = "DO $weir$ DECLARE name pg_catalog.text; B
 /// qualified, because `search_path` may still be the client's.
 fn script(touched: Touches) -> String {
     let steps = [
-        (
-            Touches::SETTINGS | Touches::TIMEOUTS,
-            "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; ",
-        ),
+        (SETTINGS, "SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; "),
         (Touches::CURSORS, "CLOSE ALL; "),
         (Touches::LISTEN, "UNLISTEN *; "),
         (Touches::LOCKS, "SELECT pg_catalog.pg_advisory_unlock_all(); "),

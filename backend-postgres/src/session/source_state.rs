@@ -23,6 +23,8 @@ pub struct SourceState {
     statements: Mutex<Interner>,
     accepted: Mutex<HashSet<u64>>,
     parameters: Mutex<Parameters>,
+    /// Names of custom settings that its clients have used: a function may set them for others.
+    custom_settings: Mutex<Vec<Arc<str>>>,
 }
 
 /// Statements by the hash of their key. Dead ones are swept when the map has doubled.
@@ -92,6 +94,20 @@ impl SourceState {
             *usual = parameters;
         }
         usual.clone()
+    }
+
+    /// Takes note of a custom setting's name, as long as there is room.
+    pub(crate) fn note_custom_setting(&self, name: &str) {
+        let mut known = self.custom_settings.lock();
+        let is_news = known.len() < limits::MAX_SHARED_CUSTOM_NAMES && !known.iter().any(|known| **known == *name);
+        if is_news {
+            known.push(name.into());
+        }
+    }
+
+    /// Names of custom settings that clients have used so far.
+    pub(crate) fn custom_settings(&self) -> Vec<Arc<str>> {
+        self.custom_settings.lock().clone()
     }
 
     fn hash(&self, setting: &Setting) -> u64 {

@@ -30,6 +30,25 @@ impl Touches {
     /// Something that no command undoes: LOAD, setseed, a replication origin.
     pub const IRREVERSIBLE: Touches = Touches(1 << 9);
 
+    /// Custom settings (`app.tenant`) whose names nobody has seen: a function may have set some, and no catalog lists
+    /// them. They stay for the client that set them and are put back ahead of another one's first request.
+    pub const CUSTOM: Touches = Touches(1 << 10);
+    /// Something that may have ended what lives on the session: UNLISTEN, CLOSE, DROP, an unlock.
+    pub const UNDOES: Touches = Touches(1 << 11);
+
+    /// What is put back by resetting all settings.
+    pub const ALL_SETTINGS: Touches = Touches(Self::SETTINGS.0 | Self::TIMEOUTS.0 | Self::CUSTOM.0);
+    /// What follows its client: replayed on other server connections, or proved to be there or gone.
+    pub const FOLLOWED: Touches = Touches(
+        Self::SETTINGS.0
+            | Self::TIMEOUTS.0
+            | Self::CURSORS.0
+            | Self::LISTEN.0
+            | Self::LOCKS.0
+            | Self::TEMPORARY.0
+            | Self::SQL_PREPARED.0
+            | Self::UNKNOWN.0,
+    );
     /// Everything that a command can undo.
     pub const ALL: Touches = Touches((1 << 9) - 1);
     /// What must not outlive its transaction, because others wait for it or would notice it, or because a reset that is
@@ -46,6 +65,11 @@ impl Touches {
     /// Whether any of `others` was touched.
     pub fn any(self, others: Touches) -> bool {
         self.0 & others.0 != 0
+    }
+
+    /// Those that are in `others` too.
+    pub fn among(self, others: Touches) -> Touches {
+        Touches(self.0 & others.0)
     }
 
     /// Without `others`.

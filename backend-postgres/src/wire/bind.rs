@@ -26,9 +26,40 @@ impl<'a> Bind<'a> {
     }
 }
 
+/// The values in a whole Bind that can be read as text: of those in binary format too, where text looks the same.
+pub fn text_values(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Bind::read(message)
+        .and_then(|bind| message.get(bind.prefix..))
+        .and_then(|rest| {
+            let (formats, rest) = rest.split_first_chunk::<2>()?;
+            let rest = rest.get(usize::from(u16::from_be_bytes(*formats)) * 2..)?;
+            rest.get(2..)
+        })
+        .unwrap_or_default();
+    std::iter::from_fn(move || {
+        loop {
+            let (length, behind) = rest.split_first_chunk::<4>()?;
+            rest = behind;
+            if let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) {
+                let (value, behind) = rest.split_at_checked(length)?;
+                rest = behind;
+                return Some(value);
+            }
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values() {
+        let message = b"B\0\0\0\0\0\0\0\x01\0\0\0\x03\0\0\0\x01a\xff\xff\xff\xff\0\0\0\x02bc\0\0";
+        assert_eq!(text_values(message).collect::<Vec<_>>(), [&b"a"[..], b"bc"]);
+        assert_eq!(text_values(&message[..20]).count(), 1);
+        assert_eq!(text_values(b"B\0\0").count(), 0);
+    }
 
     #[test]
     fn two_names() {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use std::sync::Arc;
+use weir_config::SessionStatePolicy;
 use weir_core::settings::{PoolMode, ReplicaRouting};
 use weir_core::{
     backend::{
@@ -77,6 +78,7 @@ impl Lane {
 pub fn init(shared: &Arc<SourceState>) -> ConversationInit {
     ConversationInit {
         pool_mode: PoolMode::Transaction,
+        session_state: SessionStatePolicy::Follow,
         told: Parameters::default(),
         overlay: Overlay::default(),
         replica_routing: ReplicaRouting::None,

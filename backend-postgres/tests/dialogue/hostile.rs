@@ -238,5 +238,12 @@ fn the_dialogue_keeps_the_cores_contract() {
             false,
         ),
     ];
-    check(conversation, &exchanges);
+    // The recorded server answers no questions of the gateway's own.
+    let forgetful = || {
+        let shared = SourceState::new();
+        let mut init = init(&shared);
+        init.session_state = weir_config::SessionStatePolicy::Reset;
+        (Conversation::new(init), session(&shared, 2))
+    };
+    check(forgetful, &exchanges);
 }

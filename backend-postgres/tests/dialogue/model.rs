@@ -26,6 +26,8 @@ pub struct Model {
     transaction: Transaction,
     reading: Reading,
     settings: HashMap<String, String>,
+    /// What the login gave, which RESET returns to.
+    login_settings: HashMap<String, String>,
     /// As they were when the transaction began.
     settings_before: HashMap<String, String>,
     locks: usize,
@@ -82,6 +84,8 @@ enum Statement {
     SetConfig,
     Lock,
     UnlockAll,
+    /// The gateway's question about the session.
+    Settle(String),
     ResetAll,
     DeallocateAll,
     DiscardAll,
@@ -97,6 +101,12 @@ impl Statement {
     fn read(text: &str) -> Outcome<Statement> {
         let text = text.trim();
         let utility = |tag| Ok(Statement::Utility(tag));
+        let is_question = ["set", "locks", "cursors", "listen", "temporary", "prepared"]
+            .iter()
+            .any(|kind| text.starts_with(&format!("SELECT '{kind}', ")));
+        if is_question {
+            return Ok(Statement::Settle(text.to_owned()));
+        }
         match text {
             "" => return Ok(Statement::Empty),
             "BEGIN" => return Ok(Statement::Begin),
@@ -150,6 +160,7 @@ impl Statement {
                 | Statement::SetConfig
                 | Statement::Lock
                 | Statement::UnlockAll
+                | Statement::Settle(_)
         )
     }
 
@@ -196,6 +207,7 @@ impl Model {
 
     /// A setting that the login brought along.
     pub fn configure(&mut self, name: &str, value: &str) {
+        self.login_settings.insert(name.to_owned(), value.to_owned());
         self.settings.insert(name.to_owned(), value.to_owned());
     }
 
@@ -522,10 +534,14 @@ impl Model {
             }
             Statement::Commit => {
                 let failed = self.transaction == Transaction::Failed;
+                if failed {
+                    self.settings = self.settings_before.clone();
+                }
                 self.transaction = Transaction::None;
                 Some(if failed { "ROLLBACK" } else { "COMMIT" })
             }
             Statement::Rollback => {
+                self.settings = self.settings_before.clone();
                 self.transaction = Transaction::None;
                 Some("ROLLBACK")
             }
@@ -551,6 +567,10 @@ impl Model {
             Statement::UnlockAll => {
                 self.locks = 0;
                 self.row("", suspends)
+            }
+            Statement::Settle(question) => {
+                self.answer_question(question);
+                Some("SELECT 0")
             }
             Statement::ResetAll => {
                 self.reset_all()?;
@@ -594,7 +614,10 @@ impl Model {
         }
         match value {
             Some(value) => drop(self.settings.insert(name.to_owned(), value.clone())),
-            None => drop(self.settings.remove(name)),
+            None => drop(match self.login_settings.get(name) {
+                Some(value) => self.settings.insert(name.to_owned(), value.clone()),
+                None => self.settings.remove(name),
+            }),
         }
         if name == "TimeZone" {
             let value = value.map_or("UTC", String::as_str);
@@ -607,8 +630,31 @@ impl Model {
         if self.settings.contains_key("TimeZone") {
             self.set("TimeZone", None)?;
         }
-        self.settings.clear();
+        self.settings = self.login_settings.clone();
         Ok(())
+    }
+
+    /// A custom setting is in no catalog: only who asks for it by name hears of it.
+    fn answer_question(&mut self, question: &str) {
+        let mut rows: Vec<[Option<String>; 3]> = Vec::new();
+        if question.starts_with("SELECT 'set'") {
+            let asked = |name: &str| !name.contains('.') || question.contains(&format!("('{name}')"));
+            for (name, value) in self.settings.iter().filter(|(name, _)| asked(name)) {
+                let digits = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+                rows.push([Some("set".to_owned()), Some(name.clone()), Some(digits)]);
+            }
+        }
+        if question.contains("SELECT 'locks'") && self.locks > 0 {
+            rows.push([Some("locks".to_owned()), None, None]);
+        }
+        for row in rows {
+            let mut body = 3_u16.to_be_bytes().to_vec();
+            for column in row {
+                body.extend(column.as_ref().map_or(-1, |value| value.len() as i32).to_be_bytes());
+                body.extend(column.unwrap_or_default().into_bytes());
+            }
+            self.put(b'D', &body);
+        }
     }
 
     fn row(&mut self, value: &str, suspends: bool) -> Option<&'static str> {

@@ -1,7 +1,8 @@
 //! Rule by rule, by the specification's numbers; and bugs that other poolers had, by their issue.
 
+use weir_config::SessionStatePolicy;
 use weir_core::{
-    backend::{Access, Dialogue, Onward, Outbox, SessionState, Step, TransactionDetection},
+    backend::{Access, Dialogue, Onward, Outbox, PinReason, SessionState, Step, TransactionDetection},
     refusal::{Limit, Refusal},
     settings::{PoolMode, ReplicaRouting},
 };
@@ -813,10 +814,15 @@ mod s7_settings {
         assert_eq!(gateway.ask(client, b""), "E22023 ZI", "tried with care again");
     }
 
+    /// A client with `session_state: reset`.
+    fn forgetful(gateway: &mut Gateway<Model>) -> usize {
+        gateway.client_with(|init| init.session_state = SessionStatePolicy::Reset)
+    }
+
     #[test]
     fn what_a_client_set_is_gone_for_the_next_and_for_itself() {
         let mut gateway = gateway(1);
-        let (client, other) = (gateway.client(), gateway.client());
+        let (client, other) = (forgetful(&mut gateway), forgetful(&mut gateway));
         assert_eq!(gateway.ask(client, &query("SET app.x = 'leak'")), "C[SET] ZI");
         assert_eq!(gateway.ask(other, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
         gateway.ask(client, &query("SET app.x = 'leak'"));
@@ -826,7 +832,7 @@ mod s7_settings {
     #[test]
     fn locks_are_gone_as_soon_as_the_connection_goes_back() {
         let mut gateway = gateway(1);
-        let client = gateway.client();
+        let client = forgetful(&mut gateway);
         gateway.ask(client, &query("SELECT pg_advisory_lock(1)"));
         assert_eq!(gateway.connections[0].server.leftovers(), [""; 0]);
         gateway.ask(client, &one_shot("SELECT pg_advisory_lock(1)"));
@@ -839,7 +845,7 @@ mod s7_settings {
     #[test]
     fn reports_are_passed_on_only_when_they_are_news() {
         let mut gateway = gateway(1);
-        let (client, other) = (gateway.client(), gateway.client());
+        let (client, other) = (forgetful(&mut gateway), forgetful(&mut gateway));
         assert_eq!(
             gateway.ask(client, &query("SET TimeZone = 'CET'")),
             "S[TimeZone=CET] C[SET] ZI"
@@ -858,13 +864,162 @@ mod s7_settings {
             gateway.ask(client, &query("SELECT 'x'")),
             "S[TimeZone=UTC] T D[x] C[SELECT 1] ZI"
         );
-        let mine = gateway.client_with(|init| init.overlay = Overlay::from_pairs([("TimeZone", "EST")]));
+        let mine = gateway.client_with(|init| {
+            init.overlay = Overlay::from_pairs([("TimeZone", "EST")]);
+            init.session_state = SessionStatePolicy::Reset;
+        });
         assert_eq!(
             gateway.ask(mine, &query("SELECT 'x'")),
             "S[TimeZone=EST] T D[x] C[SELECT 1] ZI"
         );
         assert_eq!(gateway.ask(client, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
         assert_eq!(gateway.ask(mine, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+    }
+}
+
+/// `session_state: follow`.
+mod s7_following {
+    use super::*;
+
+    const PIN: SessionState = SessionState::Pinned(PinReason::AdvisoryLock);
+
+    fn state(gateway: &Gateway<Model>) -> SessionState {
+        gateway.connections[0].session.state()
+    }
+
+    #[test]
+    fn what_a_client_set_goes_where_it_goes_and_nobody_else_has_it() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        assert_eq!(gateway.ask(client, &query("SET app.x = 'mine'")), "C[SET] ZI");
+        assert_eq!(gateway.ask(other, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
+        hold(&mut gateway, other);
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[mine] C[SHOW] ZI");
+        assert_eq!(gateway.ask(other, &query("SHOW app.x")), "T D[] C[SHOW] ZT");
+        assert_eq!(gateway.ask(client, &query("SET app.x = 'another'")), "C[SET] ZI");
+        let_go(&mut gateway, other);
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[another] C[SHOW] ZI");
+    }
+
+    #[test]
+    fn what_is_rolled_back_was_never_set() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(client, &query("SET app.x = 'kept'"));
+        gateway.ask(client, &query("BEGIN"));
+        gateway.ask(client, &query("SET app.x = 'undone'"));
+        gateway.ask(client, &query("ROLLBACK"));
+        assert_eq!(gateway.ask(other, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[kept] C[SHOW] ZI");
+    }
+
+    #[test]
+    fn reset_returns_to_what_the_client_brought_along() {
+        let mut gateway = gateway(1);
+        let client = gateway.client_with(|init| init.overlay = Overlay::from_pairs([("app.x", "brought")]));
+        gateway.ask(client, &query("SET app.x = 'mine'"));
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[mine] C[SHOW] ZI");
+        let all = [query("RESET ALL"), query("SHOW app.x")].concat();
+        assert_eq!(gateway.ask(client, &all), "C[RESET] ZI T D[brought] C[SHOW] ZI");
+        gateway.ask(client, &query("SET app.x = 'mine'"));
+        assert_eq!(gateway.ask(client, &query("DISCARD ALL")), "C[DISCARD ALL] ZI");
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[brought] C[SHOW] ZI");
+    }
+
+    #[test]
+    fn a_lock_ties_its_client_to_the_connection_until_it_is_released() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(client, &query("SELECT pg_advisory_lock(1)"));
+        assert_eq!(state(&gateway), PIN);
+        assert_eq!(gateway.ask(other, &query("SELECT 'x'")), "", "has to wait");
+        assert_eq!(gateway.ask(client, &query("SELECT 'y'")), "T D[y] C[SELECT 1] ZI");
+        assert_eq!(state(&gateway), PIN);
+        gateway.ask(client, &query("SELECT pg_catalog.pg_advisory_unlock_all()"));
+        assert_eq!(gateway.ask(other, b""), "T D[x] C[SELECT 1] ZI");
+        assert_eq!(state(&gateway), SessionState::Idle);
+    }
+
+    #[test]
+    fn a_client_that_leaves_takes_its_lock_along() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(client, &query("SELECT pg_advisory_lock(1)"));
+        assert!(gateway.leave(client));
+        assert_eq!(gateway.connections[0].server.leftovers(), [""; 0]);
+        assert_eq!(gateway.ask(other, &query("SELECT 'x'")), "T D[x] C[SELECT 1] ZI");
+    }
+
+    #[test]
+    fn who_loses_a_connection_that_it_relied_on_has_to_go() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        gateway.ask(client, &query("SELECT pg_advisory_lock(1)"));
+        gateway.lose(0);
+        assert!(gateway.clients[client].finished);
+        assert_eq!(told(&gateway.receive(client)), "E08006");
+    }
+
+    #[test]
+    fn who_touches_nothing_is_not_asked_about() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        gateway.ask(client, &query("SELECT 'x'"));
+        gateway.ask(client, &one_shot("SELECT 'y'"));
+        gateway.ask(client, &[query("BEGIN"), query("COMMIT")].concat());
+        let ran = &gateway.connections[0].server.ran;
+        assert_eq!(ran, &["SELECT 'x'", "SELECT 'y'", "BEGIN", "COMMIT"]);
+    }
+
+    /// A conversation whose SET has been answered, and which has asked the server about it.
+    fn settling() -> (Conversation, weir_postgres::session::Session) {
+        let gateway = gateway(1);
+        let (mut conversation, mut session) = (Conversation::new(init(&gateway.shared)), session(&gateway.shared, 3));
+        let mut out = Outbox::default();
+        conversation.adopt(&mut session, &mut out);
+        let set = query("SET app.x = 'mine'");
+        conversation.from_client(&set, Some(&mut session), &mut out).unwrap();
+        let answers = [&b"C\0\0\0\x08SET\0"[..], b"Z\0\0\0\x05I"];
+        for answer in answers {
+            let step = conversation.from_server(answer, &mut session, &mut out);
+            assert_eq!(step, Ok(Step::Forward(answer.len() as u64)), "the client does not wait");
+        }
+        assert!(said(&out.to_server).starts_with("Q(SELECT 'set', "));
+        assert_eq!(session.state(), SessionState::Busy);
+        (conversation, session)
+    }
+
+    #[test]
+    fn what_cannot_be_found_out_ties_the_client() {
+        let (mut conversation, mut session) = settling();
+        let mut out = Outbox::default();
+        let refused = [&b"E\0\0\0\x0cC42501\0\0"[..], b"Z\0\0\0\x05I"];
+        for answer in refused {
+            let step = conversation.from_server(answer, &mut session, &mut out);
+            assert_eq!(step, Ok(Step::Skip(answer.len() as u64)));
+        }
+        assert_eq!(session.state(), SessionState::Pinned(PinReason::Unprovable));
+        assert!(out.to_client.is_empty() && out.to_server.is_empty());
+    }
+
+    #[test]
+    fn a_cancelled_question_is_asked_again_but_not_for_ever() {
+        let (mut conversation, mut session) = settling();
+        for asks_again in [true, true, false] {
+            let mut out = Outbox::default();
+            for answer in [&b"E\0\0\0\x0cC57014\0\0"[..], b"Z\0\0\0\x05I"] {
+                conversation.from_server(answer, &mut session, &mut out).unwrap();
+            }
+            assert_eq!(!out.to_server.is_empty(), asks_again);
+        }
+        assert_eq!(session.state(), SessionState::Pinned(PinReason::Unprovable));
+    }
+
+    #[test]
+    fn a_client_whose_setting_may_be_lost_has_to_go() {
+        let (mut conversation, mut session) = settling();
+        let mut out = Outbox::default();
+        assert_eq!(conversation.server_lost(&mut session, false, &mut out), Onward::Finish);
     }
 }
 

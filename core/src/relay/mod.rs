@@ -32,7 +32,7 @@ use self::{
     timers::{Expired, Watch},
 };
 use crate::{
-    backend::{Access, Backend, Dialogue, Onward, Outbox, SessionState, TransactionDetection},
+    backend::{Access, Backend, Dialogue, Onward, Outbox, PinReason, SessionState, TransactionDetection},
     clock,
     front::{self, Allowance, Client, Identity, Registration, Share, Terms},
     limits,
@@ -102,6 +102,33 @@ struct Attached<B: Backend> {
     pool: Arc<Pool<B>>,
     /// Of what its user may hold; given back with the lease.
     _share: Option<Share>,
+    /// Why the client keeps it, as last told to the log.
+    pinned: Option<PinReason>,
+}
+
+impl<B: Backend> Attached<B> {
+    /// Tells the log when the client begins or ceases to keep its server connection between transactions.
+    fn log_pin(&mut self, state: SessionState, client: &Identity) {
+        let pinned = match state {
+            SessionState::Pinned(reason) => Some(reason),
+            SessionState::Idle => None,
+            SessionState::InTransaction { .. } | SessionState::Busy | SessionState::Broken(_) => return,
+        };
+        if pinned == self.pinned {
+            return;
+        }
+        let before = std::mem::replace(&mut self.pinned, pinned);
+        match (pinned.or(before), pinned) {
+            // By configuration or by the protocol, not by what the client did.
+            (Some(PinReason::SessionMode | PinReason::Replication) | None, _) => {}
+            (Some(reason), Some(_)) => {
+                tracing::info!(%client, reason = reason.as_str(), "client keeps its server connection");
+            }
+            (Some(reason), None) => {
+                tracing::info!(%client, reason = reason.as_str(), "client needs its server connection no more");
+            }
+        }
+    }
 }
 
 struct Life<B: Backend> {
@@ -397,6 +424,7 @@ impl<B: Backend> Life<B> {
             lease,
             pool,
             _share: share,
+            pinned: None,
         });
         self.held = Held::Again;
         if let Some(watch) = &mut self.watch {
@@ -406,8 +434,12 @@ impl<B: Backend> Life<B> {
 
     /// Gives the server connection back if nothing ties the client to it.
     fn release_if_at_rest(&mut self) -> bool {
-        let Some(attached) = &self.attached else { return false };
-        let at_rest = attached.lease.session.state() == SessionState::Idle
+        let Some(attached) = &mut self.attached else {
+            return false;
+        };
+        let state = attached.lease.session.state();
+        attached.log_pin(state, &self.identity);
+        let at_rest = state == SessionState::Idle
             && self.held == Held::Nothing
             && self.cancel.is_over()
             && self.to_client.unjudged() == 0

@@ -21,4 +21,5 @@ mod pool;
 mod replicas;
 mod secrets;
 mod security;
+mod session_state;
 mod startup;

@@ -88,6 +88,7 @@ pub(super) async fn admit(
     let replication = login.replication != Replication::No;
     let dialogue = Conversation::new(ConversationInit {
         pool_mode: terms.pool_mode,
+        session_state: pool_of(&route).backend().session_state(),
         told,
         // A WAL sender has had them in its startup packet.
         overlay: if replication { Overlay::default() } else { overlay },

@@ -1,0 +1,241 @@
+//! `session_state: follow`: what a client does to its session is there in its next transaction, wherever that runs.
+//!
+//! At the end of a transaction that may have touched session state the server is asked what is so ([`settle`]); the client
+//! has its answer already and does not wait. Settings, role and session authorization become the client's own overlay,
+//! which every server connection is given before the client's next request; what cannot be given to another connection
+//! ties the client to this one until it is proved to be over (specification S7.2 to S7.6).
+//!
+//! Invariants: what was touched is forgotten only with the server's answer in hand; a question that fails ties the client
+//! to its connection; a client that touches nothing is never asked about.
+//!
+//! [`settle`]: Conversation::settle
+
+use bytes::BytesMut;
+use weir_config::SessionStatePolicy;
+use weir_core::{backend::Step, refusal::Fault, settings::PoolMode};
+
+use super::{Adoption, Conversation, prepare};
+use crate::{
+    limits,
+    session::{
+        CopyState, Followed, Group, Overlay, OverlayKept, Session,
+        classify::{Class, Shape},
+        custom,
+        pending::{Disposition, Purpose, Weight},
+        settle::{self, Found, Settling, Unsettled},
+        touched::Touches,
+    },
+    wire::{Head, bind, ready_for_query::TransactionStatus},
+};
+
+impl Conversation {
+    /// Whether session state follows this client.
+    pub(super) fn follows(&self) -> bool {
+        self.session_state == SessionStatePolicy::Follow && self.pool_mode == PoolMode::Transaction
+    }
+
+    /// Takes note of what carrying out a text of this class may leave behind, and how much it weighs.
+    pub(super) fn touch(&mut self, class: &Class, session: &mut Session) -> Weight {
+        session.touch(class);
+        if !class.custom_settings.is_empty() && self.follows() {
+            for name in class.custom_settings.iter() {
+                self.custom_settings.note(name.as_bytes());
+                self.shared.note_custom_setting(name);
+            }
+        }
+        match class.shape {
+            Shape::Commit => Weight::Commit,
+            Shape::ForgetsStatements => Weight::Barrier,
+            // What comes behind it waits until the client's start-up settings are there again.
+            Shape::Reset if self.follows() && !self.brought.is_empty() => Weight::Barrier,
+            _ => Weight::Ordinary,
+        }
+    }
+
+    /// Takes note of names that are bound to a statement which sets something by a name of its client's. Says how many
+    /// bytes of the Bind it takes to see them, if they are not all there.
+    pub(super) fn note_bound_names(&mut self, statement: &[u8], head: Head, bytes: &[u8]) -> Option<usize> {
+        let statement = match statement {
+            b"" => self.unnamed.as_ref(),
+            name => self.statements.find(name).map(|(_, statement)| statement),
+        };
+        let sets_by_name = statement.is_some_and(|statement| statement.class().touches.any(Touches::TIMEOUTS));
+        if !sets_by_name || !self.follows() || head.total() > limits::MAX_PEEK as u64 {
+            return None;
+        }
+        let Some(message) = head.message(bytes) else {
+            return Some(head.total() as usize);
+        };
+        bind::text_values(message).for_each(|value| self.custom_settings.note(value));
+        None
+    }
+
+    /// The client has had its answer, and nothing is outstanding: what its transaction did to the session is looked into.
+    pub(super) fn settle(&mut self, session: &mut Session, out: &mut BytesMut) {
+        if !self.follows() || self.is_gone() || session.status != TransactionStatus::Idle || session.is_replication() {
+            return;
+        }
+        let Some(about) = what_to_ask(session) else {
+            session.touched = session.touched.without(Touches::UNDOES);
+            return self.put_back_what_was_brought(session, out);
+        };
+        if session.settling.is_some() || !is_at_rest(session) {
+            session.followed = Followed::NotYet;
+            return;
+        }
+        self.ask_to_settle(about, 0, session, out);
+    }
+
+    fn ask_to_settle(&mut self, about: Touches, failures: u8, session: &mut Session, out: &mut BytesMut) {
+        let kept = session.touched.without(Touches::FOLLOWED | Touches::UNDOES);
+        // Nothing repeats these, and nothing tells when they are over.
+        session.living |= kept.among(Touches::IRREVERSIBLE);
+        session.touched = kept.without(Touches::IRREVERSIBLE);
+        if about.any(Touches::UNKNOWN) {
+            session.touched |= Touches::SEQUENCES | Touches::CUSTOM;
+        }
+        if !about.any(Touches::FOLLOWED) {
+            return self.pin(session);
+        }
+        let known = self.shared.custom_settings();
+        let own = self.overlay.iter().chain(self.brought.iter());
+        let mut names = self.custom_settings.clone();
+        own.for_each(|setting| names.note(setting.name.as_bytes()));
+        known.iter().for_each(|name| names.note(name.as_bytes()));
+        let text = settle::question(about, names.iter());
+        session.followed = Followed::NotYet;
+        session.settling = Some(Box::new(Settling::new(about, failures)));
+        session.ask(text.as_bytes(), Purpose::Settle, out);
+    }
+
+    /// A row of the server's answer.
+    pub(super) fn settle_row(&mut self, head: Head, bytes: &[u8], session: &mut Session) -> Result<Step, Fault> {
+        let Some(settling) = &mut session.settling else {
+            return Err(session.fail("an answer to a question that was not asked"));
+        };
+        if head.total() > limits::MAX_PEEK as u64 {
+            settling.unreadable();
+            return Ok(Step::Skip(head.total()));
+        }
+        let Some(message) = head.message(bytes) else {
+            return Ok(Step::Need(head.total() as usize));
+        };
+        settling.row(head.body(message));
+        Ok(Step::Skip(head.total()))
+    }
+
+    /// The server's answer is complete.
+    pub(super) fn settled(&mut self, session: &mut Session, out: &mut BytesMut) {
+        let Some(settling) = session.settling.take() else {
+            return;
+        };
+        let (about, failures) = (settling.about, settling.failures);
+        match settling.finish() {
+            Ok(found) => self.settle_for(about, found, session),
+            Err(why) => {
+                session.touched |= about;
+                if why == Unsettled::Cancelled && is_at_rest(session) && !self.is_gone() {
+                    return self.ask_to_settle(about, failures + 1, session, out);
+                }
+                session.living |= Touches::UNKNOWN;
+            }
+        }
+        if self.is_gone() {
+            session.untie();
+        }
+        self.pin(session);
+        self.put_back_what_was_brought(session, out);
+    }
+
+    fn settle_for(&mut self, about: Touches, found: Found, session: &mut Session) {
+        session.living = session.living.without(about | Touches::UNKNOWN) | found.living;
+        if settle::asks_for_settings(about) {
+            self.take_settings(found.settings, session);
+        }
+        if session.touched.among(Touches::FOLLOWED).is_empty() {
+            session.followed = Followed::Completely;
+        }
+    }
+
+    /// What is set on the session is exactly this: it is the client's from now on, over what the client brought along.
+    fn take_settings(&mut self, found: Vec<(String, String)>, session: &mut Session) {
+        let was_reset = std::mem::replace(&mut session.overlay_kept, OverlayKept::Surely) == OverlayKept::Maybe;
+        let is_set = |(name, value): &(String, String)| match &**name {
+            "role" => value != "none",
+            "session_authorization" => Some(&**value) != session.login_role.as_deref(),
+            // A custom setting that was ever set on the connection, by whomever, is empty rather than unknown.
+            name if value.is_empty() && custom::is_custom_name(name) => {
+                let is_own = self.overlay.get(name).is_some() || self.custom_settings.iter().any(|own| own == name);
+                is_own && !(was_reset && self.brought.get(name).is_some())
+            }
+            _ => true,
+        };
+        let set = Overlay::from_pairs(
+            found
+                .iter()
+                .filter(|pair| is_set(pair))
+                .map(|(name, value)| (name, value)),
+        );
+        self.custom_settings = Default::default();
+        self.shared.accepted(set.iter());
+        let missing = self
+            .brought
+            .iter()
+            .filter(|brought| set.get(current_name(&brought.name)).is_none());
+        let missing: Vec<_> = missing.map(|brought| (&*brought.name, &*brought.value)).collect();
+        let all = match missing.is_empty() {
+            true => set.clone(),
+            false => {
+                let set = set.iter().map(|setting| (&*setting.name, &*setting.value));
+                Overlay::from_pairs(set.chain(missing))
+            }
+        };
+        if !all.is_same(&self.overlay) {
+            self.fingerprint = prepare::fingerprint(&all);
+            self.overlay = all;
+        }
+        session.overlay = if set.is_same(&self.overlay) {
+            self.overlay.clone()
+        } else {
+            set
+        };
+    }
+
+    /// A client that has put its settings back gets what it brought along again, on top.
+    fn put_back_what_was_brought(&mut self, session: &mut Session, out: &mut BytesMut) {
+        let is_settled = session.settling.is_none() && !session.living.any(Touches::UNKNOWN);
+        if is_settled && is_at_rest(session) && !self.is_gone() && matches!(self.adoption, Adoption::Settled) {
+            self.apply_overlay(session, out);
+        }
+    }
+}
+
+/// What has to be asked about, if anything.
+fn what_to_ask(session: &Session) -> Option<Touches> {
+    let touched = session.touched;
+    let mut about = touched.among(Touches::FOLLOWED);
+    if touched.any(Touches::UNDOES) {
+        about |= session.living.among(Touches::FOLLOWED);
+    }
+    (!about.is_empty() || touched.any(Touches::IRREVERSIBLE)).then_some(about)
+}
+
+/// Whether the gateway may ask something of its own.
+fn is_at_rest(session: &Session) -> bool {
+    session.pending.is_empty() && session.group == Group::Closed && session.copy == CopyState::None
+}
+
+/// Whether the front is the question.
+pub(super) fn is_settling(session: &Session) -> bool {
+    let front = session.pending.front();
+    front.is_some_and(|entry| entry.disposition == Disposition::Own(Purpose::Settle))
+}
+
+/// The name that the catalog has for a setting which goes by an older one too.
+fn current_name(name: &str) -> &str {
+    match () {
+        () if name.eq_ignore_ascii_case("sort_mem") => "work_mem",
+        () if name.eq_ignore_ascii_case("vacuum_mem") => "maintenance_work_mem",
+        () => name,
+    }
+}
