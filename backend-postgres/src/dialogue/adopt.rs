@@ -19,13 +19,13 @@ use crate::{
     wire::write,
 };
 
-/// Sets one setting for the session. Both are parameters: nothing of a client ever becomes SQL text. NULL as the value
+/// Sets one setting for the session. The value does not come back, because the client's encoding may lack it. Both are parameters: nothing of a client ever becomes SQL text. NULL as the value
 /// puts the setting back to what the login gave it.
-const SET_CONFIG: &[u8] = b"SELECT pg_catalog.set_config($1, $2, false)";
+const SET_CONFIG: &[u8] = b"SELECT pg_catalog.set_config($1, $2, false) IS NULL";
 
 /// The same with the value as the hexadecimal digits of its UTF-8.
 const SET_CONFIG_HEXADECIMAL: &[u8] = b"SELECT pg_catalog.set_config($1, \
-    pg_catalog.convert_from(pg_catalog.decode($2, 'hex'), 'UTF8'), false)";
+    pg_catalog.convert_from(pg_catalog.decode($2, 'hex'), 'UTF8'), false) IS NULL";
 
 impl Conversation {
     pub(super) fn take_over(&mut self, session: &mut Session, out: &mut Outbox) {

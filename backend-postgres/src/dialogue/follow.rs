@@ -147,7 +147,15 @@ impl Conversation {
         self.put_back_what_was_brought(session, out);
     }
 
-    fn settle_for(&mut self, about: Touches, found: Found, session: &mut Session) {
+    fn settle_for(&mut self, about: Touches, mut found: Found, session: &mut Session) {
+        if found
+            .settings
+            .iter()
+            .any(|(name, value)| is_another_user(name, value, session))
+        {
+            // The login is a superuser: elsewhere its settings are set before it becomes somebody else.
+            found.living = found.living.without(Touches::SETTINGS);
+        }
         session.living = session.living.without(about | Touches::UNKNOWN) | found.living;
         if settle::asks_for_settings(about) {
             self.take_settings(found.settings, session);
@@ -162,7 +170,7 @@ impl Conversation {
         let was_reset = std::mem::replace(&mut session.overlay_kept, OverlayKept::Surely) == OverlayKept::Maybe;
         let is_set = |(name, value): &(String, String)| match &**name {
             "role" => value != "none",
-            "session_authorization" => Some(&**value) != session.login_role.as_deref(),
+            "session_authorization" => is_another_user(name, value, session),
             // A custom setting that was ever set on the connection, by whomever, is empty rather than unknown.
             name if value.is_empty() && custom::is_custom_name(name) => {
                 let is_own = self.overlay.get(name).is_some() || self.custom_settings.iter().any(|own| own == name);
@@ -208,6 +216,11 @@ impl Conversation {
             self.apply_overlay(session, out);
         }
     }
+}
+
+/// Whether this says that the session's user is not the one who logged in.
+fn is_another_user(name: &str, value: &str, session: &Session) -> bool {
+    name == "session_authorization" && Some(value) != session.login_role.as_deref()
 }
 
 /// What has to be asked about, if anything.

@@ -116,7 +116,7 @@ impl Statement {
             "SELECT $1::text" => return Ok(Statement::SelectParameter),
             "COPY t FROM STDIN" => return Ok(Statement::CopyIn),
             "COPY (SELECT 'x') TO STDOUT" => return Ok(Statement::CopyOut),
-            "SELECT pg_catalog.set_config($1, $2, false)" => return Ok(Statement::SetConfig),
+            "SELECT pg_catalog.set_config($1, $2, false) IS NULL" => return Ok(Statement::SetConfig),
             "SELECT pg_advisory_lock(1)" => return Ok(Statement::Lock),
             "SELECT pg_catalog.pg_advisory_unlock_all()" => return Ok(Statement::UnlockAll),
             "RESET ALL" => return Ok(Statement::ResetAll),
