@@ -62,7 +62,7 @@ pub fn isolate(command: &mut Command) {
 /// Sends a signal by its name.
 pub fn signal(child: &Child, name: &str) {
     let _ = Command::new("kill")
-        .args([&format!("-{name}"), &process])
+        .args([&format!("-{name}"), &child.id().to_string()])
         .stderr(Stdio::null())
         .status();
 }
