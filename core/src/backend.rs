@@ -193,6 +193,10 @@ pub struct Outbox {
 ///
 /// The relay calls [`Dialogue::from_client`] and [`Dialogue::from_server`] with unjudged bytes, again and again until
 /// they are all judged. `bytes` is never empty and always starts at a message border.
+#[expect(
+    clippy::wrong_self_convention,
+    reason = "`from` is where the bytes come from, not what is converted"
+)]
 pub trait Dialogue: Send + 'static {
     /// The server connection's side of it.
     type Session;

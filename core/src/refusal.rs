@@ -156,6 +156,48 @@ pub enum Refusal {
     Terminated,
 }
 
+/// For logs. What a client reads is the backend's wording, in its protocol.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::PoolTimeout {
+                source,
+                in_use,
+                limit,
+                waiting,
+                waited,
+            } => write!(
+                f,
+                "no server connection of {source} after {:.1} s: {in_use} in use, {waiting} waiting, {limit}",
+                waited.as_secs_f64()
+            ),
+            Refusal::Open { source, error } => write!(f, "no server connection of {source}: {error}"),
+            Refusal::ClientLimit(limit) => write!(f, "too many clients: {limit}"),
+            Refusal::UnknownDatabase(name) => write!(f, "no database {name:?} for this user"),
+            Refusal::Inconsistent { source, reason } => write!(f, "source {source} cannot be used: {reason}"),
+            Refusal::Authentication { user } => write!(f, "login of {user:?} failed"),
+            Refusal::LoginLimit(limit) => write!(f, "login over its limit: {limit}"),
+            Refusal::TlsRequired => f.write_str("the listener wants TLS"),
+            Refusal::Cancelled => f.write_str("cancelled while waiting for a server connection"),
+            Refusal::ClientIdle(limit) => write!(f, "idle for too long: {limit}"),
+            Refusal::IdleInTransaction(limit) => write!(f, "idle in a transaction for too long: {limit}"),
+            Refusal::TransactionTimeout(limit) => write!(f, "transaction took too long: {limit}"),
+            Refusal::QueryTimeout(limit) => write!(f, "statement took too long: {limit}"),
+            Refusal::ServerLost {
+                last_words: Some(said), ..
+            } => {
+                write!(f, "server connection lost: {} ({})", said.message, said.code)
+            }
+            Refusal::ServerLost { last_words: None, .. } => f.write_str("server connection lost"),
+            Refusal::TooLarge(limit) => write!(f, "too large: {limit}"),
+            Refusal::Unsupported { what } => f.write_str(what),
+            Refusal::ProtocolViolation(what) => write!(f, "protocol violation by the client: {what}"),
+            Refusal::ShuttingDown => f.write_str("Weir is stopping"),
+            Refusal::Terminated => f.write_str("ended by an administrator"),
+        }
+    }
+}
+
 /// A peer broke the rules of its protocol. Ends the connection it came over, and never more than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -82,6 +82,8 @@ impl Cluster {
             .tempdir()
             .expect("a temporary folder can be made")
             .keep();
+        // Until the server runs and has a watchdog of its own.
+        let watchdog = Watchdog::over(None, &folder);
         let owner = Owner::if_root();
         let mut cluster = Cluster {
             port: 0,
@@ -101,6 +103,7 @@ impl Cluster {
             }
             assert!(attempt < 3, "PostgreSQL does not start:\n{}", cluster.log());
         }
+        watchdog.dismiss();
         cluster.create_role();
         cluster
     }
@@ -218,7 +221,7 @@ impl Cluster {
             .stderr(log);
         process::isolate(&mut command);
         let mut child = command.spawn().expect("postgres starts");
-        let watchdog = Watchdog::over(&child, Some(&self.folder));
+        let watchdog = Watchdog::over(Some(&child), &self.folder);
         let deadline = clock::now() + Duration::from_secs(30);
         // The last line of postmaster.pid is the server's own word for being ready.
         let ready = || {

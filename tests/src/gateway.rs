@@ -66,7 +66,7 @@ impl Gateway {
             .stderr(Stdio::piped());
         process::isolate(&mut command);
         let mut child = command.spawn().expect("the gateway starts");
-        let watchdog = Watchdog::over(&child, Some(folder.path()));
+        let watchdog = Watchdog::over(Some(&child), folder.path());
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().expect("stderr is a pipe");
         std::thread::spawn({

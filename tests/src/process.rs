@@ -18,21 +18,21 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Watches over `child`, which owns `folder`.
-    pub fn over(child: &Child, folder: Option<&Path>) -> Watchdog {
+    /// Watches over `child`, or over a `folder` that no child owns yet.
+    pub fn over(child: Option<&Child>, folder: &Path) -> Watchdog {
         const SCRIPT: &str = r#"
             trap '' INT TERM HUP
             read -r word && exit 0
-            kill -QUIT "$1" 2>/dev/null
-            for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$1" 2>/dev/null || break; sleep 0.1; done
-            kill -KILL "$1" 2>/dev/null
-            [ -z "$2" ] || rm -rf "$2"
+            if [ -n "$1" ]; then
+                kill -QUIT "$1" 2>/dev/null
+                for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$1" 2>/dev/null || break; sleep 0.1; done
+                kill -KILL "$1" 2>/dev/null
+            fi
+            rm -rf "$2"
         "#;
-        let folder = folder.map(Path::to_path_buf).unwrap_or_default();
+        let process = child.map(|child| child.id().to_string()).unwrap_or_default();
         let mut command = Command::new("sh");
-        command
-            .args(["-c", SCRIPT, "watchdog", &child.id().to_string()])
-            .arg(folder);
+        command.args(["-c", SCRIPT, "watchdog", &process]).arg(folder);
         isolate(&mut command);
         let mut watcher = command
             .stdin(Stdio::piped())

@@ -183,7 +183,7 @@ impl Standby {
             .stderr(log);
         process::isolate(&mut command);
         let mut child = command.spawn().expect("postgres starts");
-        let watchdog = Watchdog::over(&child, Some(&self.folder));
+        let watchdog = Watchdog::over(Some(&child), &self.folder);
         let deadline = clock::now() + PATIENCE;
         // A standby that takes readers says "standby" where a primary says "ready", and "standby" it is from the
         // beginning of recovery on, before it is consistent: only a socket that answers is proof.

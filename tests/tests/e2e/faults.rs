@@ -78,7 +78,8 @@ async fn a_server_that_crashes_costs_nobody_a_wrong_answer() {
         return;
     }
     let _turn = turn::heavy();
-    let cluster = Cluster::start(Version::Distribution, &[]);
+    // What was acknowledged shall survive the crash of a process, if not of the machine.
+    let cluster = Cluster::start(Version::Distribution, &[("synchronous_commit", "on")]);
     let database = new_name("crashing");
     cluster.create_database(&database).await;
     let admin = cluster.admin(&database).await;
@@ -123,6 +124,7 @@ async fn a_server_that_crashes_costs_nobody_a_wrong_answer() {
     let verdict = running.await.unwrap();
     eprintln!("crashes: {} right, {} disturbed", verdict.right, verdict.disturbed);
     verdict.expect_clean();
+    verdict.expect_written(&cluster.admin(&database).await).await;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

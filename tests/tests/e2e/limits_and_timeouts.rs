@@ -52,8 +52,10 @@ fn extended(sql: &str) -> Vec<u8> {
     .concat()
 }
 
+type Encode = fn(&str) -> Vec<u8>;
+
 /// The two ways to ask.
-const WAYS: [(&str, fn(&str) -> Vec<u8>); 2] = [("simple", wire::query), ("extended", extended)];
+const WAYS: [(&str, Encode); 2] = [("simple", wire::query), ("extended", extended)];
 
 /// A limit is named with its value, and the place where it is set is where it is set.
 #[track_caller]

@@ -205,10 +205,10 @@ async fn the_oracle_convicts_a_pooler_that_reuses_what_was_dropped() {
         tolerated: &[],
     };
     let verdict = oracle.run().await;
-    assert!(verdict.right > 0, "the mutant answers at all: {verdict:#?}");
+    assert!(verdict.right > 0, "the mutant answers at all: {verdict:?}");
     assert!(
         verdict.wrong + verdict.garbled > 0,
-        "the oracle must notice: {verdict:#?}"
+        "the oracle must notice: {verdict:?}"
     );
 }
 

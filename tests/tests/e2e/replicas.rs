@@ -171,8 +171,10 @@ fn sqlstate(answer: &[Message]) -> &str {
     first_error(answer).and_then(Message::sqlstate).unwrap_or("none")
 }
 
+type Encode = fn(&str) -> Vec<u8>;
+
 /// The two ways to ask.
-const WAYS: [(&str, fn(&str) -> Vec<u8>); 2] = [("simple", wire::query), ("extended", extended)];
+const WAYS: [(&str, Encode); 2] = [("simple", wire::query), ("extended", extended)];
 
 #[tokio::test]
 async fn servers_are_reached_by_name() {

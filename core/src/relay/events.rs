@@ -1,0 +1,110 @@
+//! What happens to a client apart from bytes: cancel requests, drain, time limits, a server connection that is lost.
+
+use super::{Attached, Ending, Held, Life, Prospect, lane::Body, timers::Expired};
+use crate::{
+    backend::{Backend, Dialogue, Onward, Outbox, SessionState, TransactionDetection},
+    front,
+    refusal::Refusal,
+};
+
+impl<B: Backend> Life<B> {
+    /// Says no in the client's protocol. The client's request is dealt with by that.
+    pub(super) fn refuse(&mut self, why: &Refusal) -> Option<Ending> {
+        tracing::info!(client = %self.identity, reason = %why, "refused");
+        let mut out = Outbox::default();
+        let onward = self.dialogue.refuse(why, &mut out);
+        self.to_client.push(&mut out.to_client);
+        self.held = Held::Again;
+        (onward == Onward::Finish).then_some(Ending::Told("refused"))
+    }
+
+    pub(super) fn on_inbox(&mut self, event: front::Event) -> Option<Ending> {
+        match event {
+            front::Event::Cancel(ticket) => {
+                self.cancel.want(ticket);
+                self.start_wanted_cancel();
+                None
+            }
+            front::Event::Drain => {
+                self.prospect = Prospect::Draining;
+                self.on_drain()
+            }
+            front::Event::Terminate => {
+                if self.attached.is_none() {
+                    self.refuse(&Refusal::Terminated);
+                }
+                Some(Ending::Told("terminated"))
+            }
+        }
+    }
+
+    /// Ends the client if it is between transactions.
+    pub(super) fn on_drain(&mut self) -> Option<Ending> {
+        let between = match &self.attached {
+            None => true,
+            Some(attached) => matches!(attached.lease.session.state(), SessionState::Pinned(_)),
+        };
+        if !between {
+            return None;
+        }
+        self.refuse(&Refusal::ShuttingDown);
+        Some(Ending::Told("shutting down"))
+    }
+
+    /// Sends a cancel request on its way as soon as there is something of the client's own to cancel (S6.2).
+    pub(super) fn start_wanted_cancel(&mut self) {
+        if !self.cancel.is_wanted() || self.held == Held::UntilAnswered {
+            return;
+        }
+        match &self.attached {
+            Some(Attached { lease, pool, .. }) if lease.session.state() == SessionState::Busy => {
+                self.cancel
+                    .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
+            }
+            _ => self.cancel.forget(),
+        }
+    }
+
+    pub(super) fn on_expired(&mut self, expired: Expired) -> Option<Ending> {
+        let refusal = expired.refusal(&self.terms);
+        match expired {
+            Expired::ClientIdle => self.refuse(&refusal).or(Some(Ending::Told("idle"))),
+            Expired::IdleInTransaction | Expired::TransactionAtRest => {
+                if let Some(attached) = &mut self.attached {
+                    tracing::info!(client = %self.identity, reason = %refusal, "transaction rolled back");
+                    let mut out = Outbox::default();
+                    self.dialogue
+                        .abandon_transaction(&mut attached.lease.session, &refusal, &mut out);
+                    self.to_server.push(&mut out.to_server);
+                    self.to_client.push(&mut out.to_client);
+                }
+                None
+            }
+            Expired::Query | Expired::TransactionRunning => {
+                if let Some(Attached { lease, pool, .. }) = &mut self.attached {
+                    tracing::info!(client = %self.identity, reason = %refusal, "cancelling");
+                    self.dialogue.cancelled_for(&mut lease.session, &refusal);
+                    self.cancel
+                        .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
+                }
+                None
+            }
+            Expired::Grace => self.on_server_gone("the server did not obey a cancel request"),
+        }
+    }
+
+    pub(super) fn on_server_gone(&mut self, why: &'static str) -> Option<Ending> {
+        let Attached { mut lease, .. } = self.attached.take()?;
+        let mid_message = matches!(self.to_client.body(), Body::Forward(_));
+        self.to_client.sender_gone();
+        self.to_server.receiver_gone();
+        self.cancel.forget();
+        self.cancel.take_doubt();
+        let mut out = Outbox::default();
+        let onward = self.dialogue.server_lost(&mut lease.session, mid_message, &mut out);
+        self.to_client.push(&mut out.to_client);
+        lease.discard(why);
+        self.held = Held::Again;
+        (onward == Onward::Finish).then_some(Ending::Told(why))
+    }
+}

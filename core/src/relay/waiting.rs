@@ -1,0 +1,116 @@
+//! Waiting in the queue for a server connection, with an ear for the client: it may leave, cancel, or have to end.
+
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{
+    Ending, Life, Prospect,
+    scratch::{Scratch, poll_read, with_scratch},
+};
+use crate::{
+    backend::{Access, Backend},
+    clock,
+    front::{self, Allowance, Share},
+    limits,
+    pool::{Lease, Pool},
+    refusal::Refusal,
+};
+
+impl<B: Backend> Life<B> {
+    /// Waits in the queue for a server connection. Meanwhile the client may go away, cancel, or be told to end.
+    pub(super) async fn wait_for_lease(&mut self, access: Access) -> Option<Ending> {
+        let mut pool = self.route.pool(access).clone();
+        loop {
+            let timeout = self.terms.pool_timeout.unwrap_or_else(|| pool.settings().pool_timeout);
+            let waited = {
+                let allowance = self.terms.allowance.clone();
+                let mut acquire = pin!(acquire(pool.clone(), self.profile.clone(), allowance, timeout));
+                poll_fn(|cx| {
+                    if let Poll::Ready(answer) = acquire.as_mut().poll(cx) {
+                        return Poll::Ready(Waited::Answer(answer));
+                    }
+                    if let Poll::Ready(event) = self.registration.poll_event(cx) {
+                        return Poll::Ready(Waited::Inbox(event));
+                    }
+                    with_scratch(|scratch| self.listen_while_waiting(cx, scratch))
+                })
+                .await
+            };
+            return match waited {
+                Waited::Answer(Ok((lease, share))) => {
+                    self.attach(lease, pool, share);
+                    None
+                }
+                Waited::Answer(Err(refusal)) => {
+                    // A replica that cannot be reached is avoided, not suffered.
+                    let other = self.route.pool(access);
+                    if matches!(refusal, Refusal::Open { .. }) && !Arc::ptr_eq(other, &pool) {
+                        pool = other.clone();
+                        continue;
+                    }
+                    self.refuse(&refusal)
+                }
+                Waited::Inbox(front::Event::Cancel(ticket)) => {
+                    let ending = self.refuse(&Refusal::Cancelled);
+                    drop(ticket);
+                    ending
+                }
+                Waited::Inbox(front::Event::Drain) => {
+                    self.prospect = Prospect::Draining;
+                    self.refuse(&Refusal::ShuttingDown)
+                        .or(Some(Ending::Told("shutting down")))
+                }
+                Waited::Inbox(front::Event::Terminate) => {
+                    self.refuse(&Refusal::Terminated).or(Some(Ending::Told("terminated")))
+                }
+                Waited::ClientGone => Some(Ending::Vanished),
+            };
+        }
+    }
+
+    fn listen_while_waiting(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Waited<B>> {
+        if self
+            .to_client
+            .poll_send(&mut self.io, cx, &mut scratch.gather, &[])
+            .is_err()
+        {
+            return Poll::Ready(Waited::ClientGone);
+        }
+        while self.to_server.unjudged() < limits::MAX_HELD {
+            match poll_read(&mut self.io, cx, &mut scratch.read) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Waited::ClientGone),
+                Poll::Ready(Ok(count)) => self.to_server.keep(&scratch.read[..count]),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// A server connection, and the share of its user's that it takes, if the user's are counted; both within `timeout`.
+async fn acquire<B: Backend>(
+    pool: Arc<Pool<B>>,
+    profile: B::Profile,
+    allowance: Option<Arc<Allowance>>,
+    timeout: Option<Duration>,
+) -> Result<(Lease<B>, Option<Share>), Refusal> {
+    let Some(allowance) = allowance else {
+        return Ok((pool.acquire(profile, timeout).await?, None));
+    };
+    let began = clock::now();
+    let share = allowance.take(pool.name(), timeout).await?;
+    let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+    Ok((pool.acquire(profile, left).await?, Some(share)))
+}
+
+/// What waiting for a server connection came to.
+enum Waited<B: Backend> {
+    Answer(Result<(Lease<B>, Option<Share>), Refusal>),
+    Inbox(front::Event),
+    ClientGone,
+}
