@@ -54,10 +54,9 @@ impl Conversation {
     /// Whatever the connection was kept for, it is for nobody any more; what a session of its own may hold goes.
     fn unpin(&mut self, session: &mut Session) {
         session.untie();
-        match session.pin.take() {
-            Some(PinReason::SessionMode) => session.touched |= Touches::ALL,
-            // What lives there is put back for its own reasons.
-            Some(_) | None => {}
+        // What ties a client for other reasons has been noted with its kind.
+        if session.pin.take() == Some(PinReason::SessionMode) {
+            session.touched |= Touches::ALL;
         }
         if self.statements.has_streamed() {
             session.touched |= Touches::IRREVERSIBLE;

@@ -9,7 +9,7 @@ use crate::limits;
 
 /// Names of custom settings, in lower case; nothing for almost every statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CustomSettings(Option<Box<Vec<Box<str>>>>);
+pub struct CustomSettings(Vec<Box<str>>);
 
 impl CustomSettings {
     /// Those that a text names.
@@ -21,12 +21,12 @@ impl CustomSettings {
 
     /// The names.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().flat_map(|names| names.iter()).map(|name| &**name)
+        self.0.iter().map(|name| &**name)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0.is_empty()
     }
 
     /// Takes note of what may be the name of one, unless there is no room for it.
@@ -34,7 +34,7 @@ impl CustomSettings {
         let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_custom_name(name)) else {
             return;
         };
-        let names = self.0.get_or_insert_default();
+        let names = &mut self.0;
         let is_news = !names.iter().any(|known| known.eq_ignore_ascii_case(name));
         if is_news && names.len() < limits::MAX_CUSTOM_NAMES {
             names.push(name.to_ascii_lowercase().into());
