@@ -6,7 +6,11 @@ use weir_core::{
     settings::PoolMode,
 };
 
-use super::{Adoption, Body, Conversation, Presence, Protocol, Request, passing::deallocate_text};
+use super::{
+    Adoption, Body, Conversation, Presence, Protocol, Request,
+    heal::{self, Descriptions},
+    passing::deallocate_text,
+};
 use crate::{
     limits,
     session::{
@@ -156,6 +160,9 @@ impl Conversation {
         }
         if session.group == Group::Skipping && head.kind != client::SYNC {
             return Ok(Step::Skip(head.total()));
+        }
+        if let Some(step) = heal::keep_on(head, bytes, session) {
+            return Ok(step);
         }
         match head.kind {
             client::COPY_DATA | client::COPY_DONE | client::COPY_FAIL => Ok(copy_message(head, session)),
@@ -312,6 +319,7 @@ impl Conversation {
         let Some(message) = head.message(bytes) else {
             return Ok(Step::Need(head.total() as usize));
         };
+        self.descriptions = Descriptions::Asked;
         match Named::read(message) {
             Some(Named::Statement(name)) => self.describe_statement(head, name, session, out),
             Some(Named::Portal) | None => {

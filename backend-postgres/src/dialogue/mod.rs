@@ -2,7 +2,8 @@
 //!
 //! Implements specification S1 (prepared statements, named and unnamed, on whichever server connection), S2 (pipelines
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
-//! and `from_server` judge the two streams, `prepare` has the rules for statements, `adopt` what happens when a server
+//! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan was
+//! stale, `adopt` what happens when a server
 //! connection comes, `lost` and `leave` what happens when one of the two goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
@@ -11,6 +12,7 @@
 mod adopt;
 mod from_client;
 mod from_server;
+mod heal;
 mod leave;
 mod lost;
 mod passing;
@@ -30,7 +32,7 @@ use weir_core::{
     settings::{PoolMode, ReplicaRouting},
 };
 
-use self::statements::ClientStatements;
+use self::{heal::Descriptions, statements::ClientStatements};
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
@@ -80,6 +82,7 @@ pub struct Conversation {
     shared: Arc<SourceState>,
     statements: ClientStatements,
     unnamed: Option<Arc<Statement>>,
+    descriptions: Descriptions,
     request: Request,
     adoption: Adoption,
     /// What the present server connection was asked for.
@@ -181,6 +184,7 @@ impl Conversation {
             shared: init.shared,
             statements: ClientStatements::default(),
             unnamed: None,
+            descriptions: Descriptions::NeverAsked,
             request: Request::None,
             adoption: Adoption::Settled,
             access: Access::ReadWrite,

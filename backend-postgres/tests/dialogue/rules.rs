@@ -290,17 +290,7 @@ mod s1_statements {
         assert_eq!(gateway.ask(client, &all), "2 D[x] C[SELECT 1] ZI");
     }
 
-    /// pgbouncer#1038, multigres#1219.
-    #[test]
-    fn rule_9_a_stale_plan_is_prepared_anew_for_the_next_use() {
-        let mut gateway = gateway(1);
-        let client = gateway.client();
-        gateway.ask(client, &[parse("a", "SELECT 'x'"), sync()].concat());
-        gateway.connections[0].server.forget_statement_texts();
-        let all = [bind("", "a", &[]), execute("", 0), sync()].concat();
-        assert_eq!(gateway.ask(client, &all), "E0A000 ZI");
-        assert_eq!(gateway.ask(client, &all), "2 D[x] C[SELECT 1] ZI");
-    }
+    // Rule 9 has a file of its own: `heal`.
 
     /// postgres.js sends COMMIT as a named statement and takes 26000 for a reason to try again (porsager#1212).
     #[test]
