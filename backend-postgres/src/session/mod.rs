@@ -3,6 +3,7 @@
 //! Invariants: the state follows what the server answered, never what was sent ([`TransactionDetection::state`]); once
 //! broken, always broken; nothing is outstanding while nobody holds the connection. Must not know sockets or time.
 
+pub(crate) mod block_end;
 pub mod classify;
 mod functions;
 pub(crate) mod kept;
