@@ -99,8 +99,13 @@ impl Conversation {
                 }
                 answered(head, bytes, session, out)
             }
-            (server::BIND_COMPLETE, Some(E::Bind))
-            | (server::CLOSE_COMPLETE, Some(E::Close))
+            (server::BIND_COMPLETE, Some(E::Bind)) => {
+                if !is_swallowed(session) {
+                    session.kept.forget();
+                }
+                answered(head, bytes, session, out)
+            }
+            (server::CLOSE_COMPLETE, Some(E::Close))
             | (server::ROW_DESCRIPTION | server::NO_DATA, Some(E::DescribeStatement | E::DescribePortal))
             | (server::EMPTY_QUERY_RESPONSE | server::PORTAL_SUSPENDED, Some(E::Execute)) => {
                 answered(head, bytes, session, out)
@@ -273,7 +278,8 @@ impl Conversation {
         session: &mut Session,
         out: &mut Outbox,
     ) -> Result<(), Fault> {
-        if expects == Expects::Query && session.status != TransactionStatus::Idle {
+        let ends = expects == Expects::Query || purpose == Purpose::StalePlan;
+        if ends && session.status != TransactionStatus::Idle {
             return Err(session.fail("a request of the gateway's own did not end its transaction"));
         }
         match purpose {
@@ -282,7 +288,7 @@ impl Conversation {
                 write::error_response(&mut out.to_client, &refusals::no_transactions());
                 write::ready_for_query(&mut out.to_client, TransactionStatus::Idle);
             }
-            Purpose::Reset | Purpose::Rollback => {}
+            Purpose::Reset | Purpose::Rollback | Purpose::StalePlan => {}
         }
         if !is_swallowed(session) {
             self.tell_differences(session, &mut out.to_client);
@@ -325,7 +331,13 @@ impl Conversation {
         let Some(failed) = session.pending.pop() else {
             return Err(session.fail("nothing outstanding"));
         };
+        let is_bind = failed.expects == Expects::Bind;
         let subject = self.fail_group(failed, fields, session);
+        let healed = is_bind && fields.says_plan_is_stale() && self.heal(&subject, session, out);
+        session.kept.forget();
+        if healed {
+            return Ok(Step::Skip(head.total()));
+        }
         Ok(tell_error(head, bytes, peek, body, overrun.unwrap_or(subject), out))
     }
 
@@ -403,7 +415,7 @@ impl Conversation {
                 session.pending.drain_to_sync();
             }
             // Its ReadyForQuery says whether it has served.
-            Purpose::Rollback | Purpose::StatementMode => {}
+            Purpose::Rollback | Purpose::StatementMode | Purpose::StalePlan => {}
         }
         Ok(Step::Skip(head.total()))
     }

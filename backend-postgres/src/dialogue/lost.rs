@@ -47,7 +47,7 @@ impl Conversation {
             return Onward::Continue;
         }
         let asked = !theirs.is_empty() || session.group != Group::Closed;
-        let in_transaction = session.status != TransactionStatus::Idle && self.abandoned.is_none();
+        let in_transaction = session.status != TransactionStatus::Idle && self.abandoned.is_no();
         if session.is_replication() || in_transaction {
             // Most drivers forget a transaction only with its connection (S9.2).
             let fatal = ErrorMessage {

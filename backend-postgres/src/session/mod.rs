@@ -3,8 +3,10 @@
 //! Invariants: the state follows what the server answered, never what was sent ([`TransactionDetection::state`]); once
 //! broken, always broken; nothing is outstanding while nobody holds the connection. Must not know sockets or time.
 
+pub(crate) mod block_end;
 pub mod classify;
 mod functions;
+pub(crate) mod kept;
 mod lexer;
 pub mod overlay;
 pub mod parameters;
@@ -25,6 +27,7 @@ use weir_core::{
 
 use self::{
     classify::Class,
+    kept::KeptGroup,
     pending::{Disposition, Entry, Expects, Pending, ServerChange},
     prepared::PreparedStatements,
     statement::{Statement, StatementId},
@@ -82,6 +85,8 @@ pub struct Session {
     pub(crate) holder: Option<u64>,
     pub(crate) pin: Option<PinReason>,
     pub(crate) condition: Condition,
+    /// The group on its way, while it may have to be sent again.
+    pub(crate) kept: KeptGroup,
     /// What the server said before it ended the connection.
     pub(crate) last_words: Option<Box<Rejection>>,
     kind: Kind,
@@ -193,6 +198,7 @@ impl Session {
             holder: None,
             pin: None,
             condition: Condition::Sound,
+            kept: KeptGroup::default(),
             last_words: None,
             kind: if init.replication {
                 Kind::Replication
