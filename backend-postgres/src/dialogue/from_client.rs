@@ -278,6 +278,9 @@ impl Conversation {
             classify::classify(query::text(head.body(message)))
         };
         session.touch(&class);
+        if session.group == crate::session::Group::Open && session.server_major() >= QUERY_IN_A_GROUP_SPOILS {
+            session.touched |= Touches::IRREVERSIBLE;
+        }
         entry.weight = Weight::of(&class.shape);
         if let Shape::Deallocate(name) = &class.shape {
             let name = effective_name(name);
@@ -362,6 +365,11 @@ impl Weight {
         }
     }
 }
+
+/// From this version on, a simple query inside an extended group leaves its implicit transaction open, and the next
+/// statement on the connection can fail with XX000 "unexpected state STARTED" (seen with 18.4, on a direct connection).
+/// Whoever does that keeps what comes of it; the connection goes to nobody else.
+const QUERY_IN_A_GROUP_SPOILS: u32 = 18;
 
 /// Whether a message begins something that a server has to do.
 fn starts_work(kind: u8) -> bool {

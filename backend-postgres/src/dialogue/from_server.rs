@@ -417,6 +417,15 @@ impl Conversation {
             // Its ReadyForQuery says whether it has served.
             Purpose::Rollback | Purpose::StatementMode | Purpose::StalePlan => {}
         }
+        if purpose == Purpose::Rollback
+            && session
+                .pending
+                .front()
+                .is_some_and(|front| !front.expects.is_boundary())
+        {
+            // The error that was provoked so that a departed client's group does not commit.
+            session.pending.drain_to_sync();
+        }
         Ok(Step::Skip(head.total()))
     }
 }

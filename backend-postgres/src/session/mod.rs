@@ -216,6 +216,13 @@ impl Session {
         &self.parameters
     }
 
+    /// The major version that the server reports; 0 if it reports none.
+    pub(crate) fn server_major(&self) -> u32 {
+        let version = self.parameters.get("server_version").unwrap_or_default();
+        let digits = version.split(|character: char| !character.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    }
+
     /// What the server said when it ended the connection.
     pub fn last_words(&self) -> Option<&Rejection> {
         self.last_words.as_deref()
