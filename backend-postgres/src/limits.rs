@@ -17,6 +17,10 @@ pub const MAX_PEEK: usize = weir_core::limits::MAX_PEEK;
 /// A Bind up to this length is copied when its statement's name is replaced; a longer one streams behind its new names.
 pub const MAX_COPIED: usize = 4 * 1024;
 
+/// Bytes of one group that are kept until the server has begun to answer it, so that it can be sent again when its plan
+/// turns out to be stale. Each server connection may hold that much memory; parameters are rarely longer.
+pub const MAX_KEPT_GROUP: usize = 16 * 1024;
+
 /// An error or a notice is looked into up to here: SQLSTATE, routine and a statement's name stand well before.
 pub const MAX_ERROR_PEEK: usize = 64 * 1024;
 

@@ -9,14 +9,18 @@ use weir_core::{
     settings::PoolMode,
 };
 
-use super::{Adoption, Conversation, Request, refusals};
+use super::{
+    Adoption, Conversation, Request,
+    failed_block::{Abandoned, FailedBlock},
+    refusals,
+};
 use crate::{
     session::{
         Overlay, Session, Setting,
         pending::{Disposition, Expects, Purpose},
         touched::Touches,
     },
-    wire::write,
+    wire::{ready_for_query::TransactionStatus, write},
 };
 
 /// Sets one setting for the session. The value does not come back, because the client's encoding may lack it. Both are parameters: nothing of a client ever becomes SQL text. NULL as the value
@@ -124,7 +128,12 @@ impl Conversation {
     /// The client was too slow inside a transaction.
     pub(super) fn roll_back_for(&mut self, session: &mut Session, why: &weir_core::refusal::Refusal, out: &mut Outbox) {
         session.ask(b"ROLLBACK", Purpose::Rollback, &mut out.to_server);
-        self.abandoned = Some(Box::new(refusals::describe(why)));
+        self.abandoned = match session.status {
+            TransactionStatus::Failed => Abandoned::Failed(FailedBlock::new(refusals::in_failed_block(why))),
+            TransactionStatus::InTransaction | TransactionStatus::Idle => {
+                Abandoned::Untold(Box::new(refusals::describe(why)))
+            }
+        };
     }
 }
 

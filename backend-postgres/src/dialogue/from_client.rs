@@ -6,7 +6,11 @@ use weir_core::{
     settings::PoolMode,
 };
 
-use super::{Adoption, Body, Conversation, Presence, Protocol, Request, passing::deallocate_text};
+use super::{
+    Adoption, Body, Conversation, Presence, Protocol, Request,
+    heal::{self, Descriptions},
+    passing::deallocate_text,
+};
 use crate::{
     limits,
     session::{
@@ -66,7 +70,10 @@ impl Conversation {
 
     /// The client holds no server connection: whatever needs none is answered, the rest asks for one.
     fn without_session(&mut self, head: Head, bytes: &[u8], out: &mut Outbox) -> Result<Step, Fault> {
-        if let Some(error) = self.abandoned.take() {
+        if let Some(step) = self.in_failed_block(head, bytes, out) {
+            return Ok(step);
+        }
+        if let Some(error) = self.abandoned.take_untold() {
             write::error_response(&mut out.to_client, &error);
             self.request = Request::Refused;
         }
@@ -112,7 +119,7 @@ impl Conversation {
     }
 
     /// Closing needs no server: statements stay there for others, and portals do not outlive a transaction.
-    fn close_without_session(&mut self, head: Head, bytes: &[u8], out: &mut Outbox) -> Result<Step, Fault> {
+    pub(super) fn close_without_session(&mut self, head: Head, bytes: &[u8], out: &mut Outbox) -> Result<Step, Fault> {
         let Some(message) = head.message(bytes) else {
             return Ok(Step::Need(head.total() as usize));
         };
@@ -157,6 +164,9 @@ impl Conversation {
         if session.group == Group::Skipping && head.kind != client::SYNC {
             return Ok(Step::Skip(head.total()));
         }
+        if let Some(step) = heal::keep_on(head, bytes, session) {
+            return Ok(step);
+        }
         match head.kind {
             client::COPY_DATA | client::COPY_DONE | client::COPY_FAIL => Ok(copy_message(head, session)),
             client::FLUSH => Ok(Step::Forward(head.total())),
@@ -185,11 +195,13 @@ impl Conversation {
         if matches!(self.adoption, Adoption::Trying(_)) {
             return Some(Step::Hold);
         }
-        if self.abandoned.is_some() {
-            if !session.pending.is_empty() {
-                return Some(Step::Hold);
-            }
-            let error = self.abandoned.take()?;
+        if !self.abandoned.is_no() && !session.pending.is_empty() {
+            return Some(Step::Hold);
+        }
+        if let Some(step) = self.in_failed_block(head, bytes, out) {
+            return Some(step);
+        }
+        if let Some(error) = self.abandoned.take_untold() {
             write::error_response(&mut out.to_client, &error);
             self.request = Request::Refused;
         }
@@ -268,6 +280,9 @@ impl Conversation {
             classify::classify(query::text(head.body(message)))
         };
         entry.weight = self.touch(&class, session);
+        if session.group == crate::session::Group::Open && session.server_major() >= QUERY_IN_A_GROUP_SPOILS {
+            session.touched |= Touches::IRREVERSIBLE;
+        }
         if let Shape::Deallocate(name) = &class.shape {
             let name = effective_name(name);
             let is_known = self.statements.find(name).is_some();
@@ -313,6 +328,7 @@ impl Conversation {
         let Some(message) = head.message(bytes) else {
             return Ok(Step::Need(head.total() as usize));
         };
+        self.descriptions = Descriptions::Asked;
         match Named::read(message) {
             Some(Named::Statement(name)) => self.describe_statement(head, name, session, out),
             Some(Named::Portal) | None => {
@@ -340,6 +356,11 @@ impl Conversation {
         self.presence == Presence::Gone
     }
 }
+
+/// From this version on, a simple query inside an extended group leaves its implicit transaction open, and the next
+/// statement on the connection can fail with XX000 "unexpected state STARTED" (seen with 18.4, on a direct connection).
+/// Whoever does that keeps what comes of it; the connection goes to nobody else.
+const QUERY_IN_A_GROUP_SPOILS: u32 = 18;
 
 /// Whether a message begins something that a server has to do.
 fn starts_work(kind: u8) -> bool {

@@ -99,8 +99,13 @@ impl Conversation {
                 }
                 answered(head, bytes, session, out)
             }
-            (server::BIND_COMPLETE, Some(E::Bind))
-            | (server::CLOSE_COMPLETE, Some(E::Close))
+            (server::BIND_COMPLETE, Some(E::Bind)) => {
+                if !is_swallowed(session) {
+                    session.kept.forget();
+                }
+                answered(head, bytes, session, out)
+            }
+            (server::CLOSE_COMPLETE, Some(E::Close))
             | (server::ROW_DESCRIPTION | server::NO_DATA, Some(E::DescribeStatement | E::DescribePortal))
             | (server::EMPTY_QUERY_RESPONSE | server::PORTAL_SUSPENDED, Some(E::Execute)) => {
                 answered(head, bytes, session, out)
@@ -276,7 +281,8 @@ impl Conversation {
         session: &mut Session,
         out: &mut Outbox,
     ) -> Result<(), Fault> {
-        if expects == Expects::Query && session.status != TransactionStatus::Idle {
+        let ends = expects == Expects::Query || purpose == Purpose::StalePlan;
+        if ends && session.status != TransactionStatus::Idle {
             return Err(session.fail("a request of the gateway's own did not end its transaction"));
         }
         match purpose {
@@ -288,7 +294,7 @@ impl Conversation {
             Purpose::Settle => self.settled(session, &mut out.to_server),
             // What the session keeps of the transaction is to be found out as after any other.
             Purpose::Rollback => self.settle(session, &mut out.to_server),
-            Purpose::Reset => {}
+            Purpose::Reset | Purpose::StalePlan => {}
         }
         if !is_swallowed(session) {
             self.tell_differences(session, &mut out.to_client);
@@ -331,7 +337,13 @@ impl Conversation {
         let Some(failed) = session.pending.pop() else {
             return Err(session.fail("nothing outstanding"));
         };
+        let is_bind = failed.expects == Expects::Bind;
         let subject = self.fail_group(failed, fields, session);
+        let healed = is_bind && fields.says_plan_is_stale() && self.heal(&subject, session, out);
+        session.kept.forget();
+        if healed {
+            return Ok(Step::Skip(head.total()));
+        }
         Ok(tell_error(head, bytes, peek, body, overrun.unwrap_or(subject), out))
     }
 
@@ -414,7 +426,16 @@ impl Conversation {
                 }
             }
             // Its ReadyForQuery says whether it has served.
-            Purpose::Rollback | Purpose::StatementMode => {}
+            Purpose::Rollback | Purpose::StatementMode | Purpose::StalePlan => {}
+        }
+        if purpose == Purpose::Rollback
+            && session
+                .pending
+                .front()
+                .is_some_and(|front| !front.expects.is_boundary())
+        {
+            // The error that was provoked so that a departed client's group does not commit.
+            session.pending.drain_to_sync();
         }
         Ok(Step::Skip(head.total()))
     }

@@ -72,10 +72,19 @@ impl Conversation {
     }
 }
 
-/// A group without its Sync would leave the server waiting, with its locks (S8.4b).
+/// A group without its Sync would leave the server waiting, with its locks (S8.4b). A Sync alone would commit what its
+/// client never finished: PostgreSQL rolls it back when a client goes. So an error comes first, raised by the server.
 fn end_group(session: &mut Session, out: &mut BytesMut) {
-    if session.group != Group::Closed {
-        session.expect(Expects::Sync, Disposition::Own(Purpose::Rollback));
-        write::sync(out);
+    if session.group == Group::Closed {
+        return;
     }
+    if session.group == Group::Open && session.copy != CopyState::InEnded {
+        session.expect(Expects::Execute, Disposition::Own(Purpose::Rollback));
+        write::execute_portal(out, NO_PORTAL);
+    }
+    session.expect(Expects::Sync, Disposition::Own(Purpose::Rollback));
+    write::sync(out);
 }
+
+/// A portal that no client has.
+const NO_PORTAL: &[u8] = b"weir_-none";

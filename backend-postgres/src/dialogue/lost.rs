@@ -47,7 +47,7 @@ impl Conversation {
             return Onward::Continue;
         }
         let asked = !theirs.is_empty() || session.group != Group::Closed;
-        let in_transaction = session.status != TransactionStatus::Idle && self.abandoned.is_none();
+        let in_transaction = session.status != TransactionStatus::Idle && self.abandoned.is_no();
         let was_tied = !session.living.is_empty() || session.followed == Followed::NotYet;
         if session.is_replication() || in_transaction || was_tied {
             // Most drivers forget a transaction, and what lives on a session, only with its connection (S9.2).

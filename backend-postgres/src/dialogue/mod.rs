@@ -2,16 +2,20 @@
 //!
 //! Implements specification S1 (prepared statements, named and unnamed, on whichever server connection), S2 (pipelines
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
-//! and `from_server` judge the two streams, `prepare` has the rules for statements, `adopt` what happens when a server
-//! connection comes, `follow` what its session state comes to, `lost` and `leave` what happens when one of the two goes, `routing` which server may serve.
+//! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
+//! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
+//! server connection comes, `follow` what its session state comes to, `lost` and `leave` what happens when one of the two
+//! goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
 //! raised by the server, never made up, so that its transaction always knows of them. No socket, no clock, no `await`.
 
 mod adopt;
+mod failed_block;
 mod follow;
 mod from_client;
 mod from_server;
+mod heal;
 mod leave;
 mod lost;
 mod passing;
@@ -32,7 +36,7 @@ use weir_core::{
     settings::{PoolMode, ReplicaRouting},
 };
 
-use self::statements::ClientStatements;
+use self::{failed_block::Abandoned, heal::Descriptions, statements::ClientStatements};
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
@@ -90,6 +94,7 @@ pub struct Conversation {
     shared: Arc<SourceState>,
     statements: ClientStatements,
     unnamed: Option<Arc<Statement>>,
+    descriptions: Descriptions,
     request: Request,
     adoption: Adoption,
     /// What the present server connection was asked for.
@@ -98,8 +103,7 @@ pub struct Conversation {
     body: Body,
     /// Of the statement bound last.
     bound: Weight,
-    /// The transaction was rolled back under the client; it is told with its next statement.
-    abandoned: Option<Box<ErrorMessage>>,
+    abandoned: Abandoned,
     /// A limit was reached and what runs is being cancelled for it; the client gets these words instead of the database's.
     overrun: Option<Box<ErrorMessage>>,
     /// Server connections lost in a row before the request at hand could be sent.
@@ -194,12 +198,13 @@ impl Conversation {
             shared: init.shared,
             statements: ClientStatements::default(),
             unnamed: None,
+            descriptions: Descriptions::NeverAsked,
             request: Request::None,
             adoption: Adoption::Settled,
             access: Access::ReadWrite,
             body: Body::None,
             bound: Weight::Ordinary,
-            abandoned: None,
+            abandoned: Abandoned::No,
             overrun: None,
             lost_in_adoption: 0,
         }

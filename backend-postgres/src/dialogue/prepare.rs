@@ -17,7 +17,7 @@ use weir_core::{
 };
 
 use super::{
-    Body, Conversation,
+    Body, Conversation, heal,
     passing::{close_passing, deallocate_text, take_passing},
     refusals,
 };
@@ -212,6 +212,10 @@ impl Conversation {
         session: &mut Session,
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
+        let keeps = heal::may_keep(head, session);
+        if keeps && head.message(bytes).is_none() {
+            return Ok(Step::Need(head.total() as usize));
+        }
         let bind = match Bind::read(head_of(head, bytes)) {
             Some(bind) => bind,
             None if bytes.len() as u64 >= head.total() => return Ok(pass_malformed_bind(head, session)),
@@ -230,6 +234,10 @@ impl Conversation {
             }
             Located::Named(server_name) => {
                 session.push(entry);
+                if keeps && let Some(message) = head.message(bytes) {
+                    let rest = &message[bind.prefix..];
+                    session.kept.begin(bind.portal, server_name.as_bytes(), rest);
+                }
                 Ok(self.rewrite_bind(head, bytes, bind, server_name.as_bytes(), &mut out.to_server))
             }
         }
@@ -351,7 +359,7 @@ impl Conversation {
     }
 
     /// Prepares a statement on the server if it is not there. False if that cannot be known yet.
-    fn ensure_prepared(
+    pub(super) fn ensure_prepared(
         &mut self,
         statement: &Arc<Statement>,
         name: &Arc<[u8]>,
@@ -379,7 +387,7 @@ impl Conversation {
 
     /// Closes what is stale, and what is beyond the number of statements to keep: the least recently used, at the
     /// beginning of a group and outside of transactions (S1.4), unless far too many have piled up.
-    fn tidy(&mut self, session: &mut Session, out: &mut BytesMut) {
+    pub(super) fn tidy(&mut self, session: &mut Session, out: &mut BytesMut) {
         let at_rest =
             session.group == Group::Closed && session.pending.is_empty() && session.status == TransactionStatus::Idle;
         while session.prepared.is_over(!at_rest)

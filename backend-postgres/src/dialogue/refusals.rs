@@ -76,6 +76,16 @@ pub fn too_many_statements(name: &'static str, value: usize) -> ErrorMessage {
         .hint("Close prepared statements that are no longer needed.")
 }
 
+/// A statement of a client whose transaction had failed before it was rolled back for `why`.
+pub fn in_failed_block(why: &Refusal) -> ErrorMessage {
+    let message = "current transaction is aborted, commands ignored until end of transaction block";
+    let why = describe(why);
+    ErrorMessage {
+        detail: Some(format!("Meanwhile {}: {}", why.message, why.detail.unwrap_or_default()).into()),
+        ..error("25P02", message).hint("End it with ROLLBACK, and start it again.")
+    }
+}
+
 /// An explicit transaction in statement mode.
 pub fn no_transactions() -> ErrorMessage {
     error("25001", "transactions are not allowed with pool_mode statement")

@@ -3,9 +3,11 @@
 //! Invariants: the state follows what the server answered, never what was sent ([`TransactionDetection::state`]); once
 //! broken, always broken; nothing is outstanding while nobody holds the connection. Must not know sockets or time.
 
+pub(crate) mod block_end;
 pub mod classify;
 pub mod custom;
 mod functions;
+pub(crate) mod kept;
 mod lexer;
 pub mod overlay;
 pub mod parameters;
@@ -27,6 +29,7 @@ use weir_core::{
 
 use self::{
     classify::Class,
+    kept::KeptGroup,
     pending::{Disposition, Entry, Expects, Pending, ServerChange},
     prepared::PreparedStatements,
     settle::Settling,
@@ -90,6 +93,8 @@ pub struct Session {
     pub(crate) settling: Option<Box<Settling>>,
     pub(crate) followed: Followed,
     pub(crate) condition: Condition,
+    /// The group on its way, while it may have to be sent again.
+    pub(crate) kept: KeptGroup,
     /// What the server said before it ended the connection.
     pub(crate) last_words: Option<Box<Rejection>>,
     /// Whom the login made the session's user, as the server reported it.
@@ -215,6 +220,7 @@ impl Session {
             settling: None,
             followed: Followed::Completely,
             condition: Condition::Sound,
+            kept: KeptGroup::default(),
             last_words: None,
             login_role,
             kind: if init.replication {
@@ -231,6 +237,13 @@ impl Session {
     /// What the server has reported of itself so far.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// The major version that the server reports; 0 if it reports none.
+    pub(crate) fn server_major(&self) -> u32 {
+        let version = self.parameters.get("server_version").unwrap_or_default();
+        let digits = version.split(|character: char| !character.is_ascii_digit()).next();
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
 
     /// What the server said when it ended the connection.

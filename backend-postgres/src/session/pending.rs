@@ -74,6 +74,8 @@ pub(crate) enum Purpose {
     Settle,
     /// Rolls back for a client that is gone, or was too slow.
     Rollback,
+    /// Ends a group that has met a stale plan; the client's answer comes with the same group, sent again behind it.
+    StalePlan,
     /// Rolls back because of `pool_mode: statement`; the client still has to get its answer.
     StatementMode,
 }

@@ -121,8 +121,13 @@ pub fn bind_text(out: &mut BytesMut, statement: &[u8], values: &[Option<&[u8]>])
 
 /// Execute of the unnamed portal, all rows.
 pub fn execute(out: &mut BytesMut) {
+    execute_portal(out, b"");
+}
+
+/// Execute of a portal, all rows.
+pub fn execute_portal(out: &mut BytesMut, name: &[u8]) {
     message(out, client::EXECUTE, |out| {
-        string(out, b"");
+        string(out, name);
         out.put_u32(0);
     });
 }

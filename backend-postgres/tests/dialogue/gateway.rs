@@ -444,6 +444,19 @@ impl<S: Server> Gateway<S> {
         onward
     }
 
+    /// The client, which rests inside of a transaction, has taken too long.
+    pub fn abandon(&mut self, client: usize, why: &Refusal) {
+        let client = &mut self.clients[client];
+        let connection = &mut self.connections[client.lease.expect("a transaction")];
+        assert!(matches!(connection.session.state(), SessionState::InTransaction { .. }));
+        let mut out = Outbox::default();
+        client
+            .conversation
+            .abandon_transaction(&mut connection.session, why, &mut out);
+        assert!(out.to_client.is_empty());
+        connection.server.send(&out.to_server);
+    }
+
     /// The client vanishes; its server connection is brought to rest. Says whether that worked.
     pub fn leave(&mut self, index: usize) -> bool {
         let client = &mut self.clients[index];

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code)]
 
 mod gateway;
+mod heal;
 mod hostile;
 mod messages;
 mod model;

@@ -6,6 +6,10 @@ use crate::{
     messages::*,
     model::{Model, Server},
 };
+use weir_core::{
+    backend::{SessionState, TransactionDetection},
+    refusal::Refusal,
+};
 use weir_postgres::session::Overlay;
 
 /// A small generator, so that a failing seed says everything.
@@ -344,4 +348,38 @@ fn servers_that_die_leave_nobody_hanging() {
             assert_eq!(strange, None, "seed {seed}: client {index} hears another one's answer");
         }
     }
+}
+
+/// A failed transaction that is rolled back behind its client's back at any moment: until an error says so in other
+/// words, the client hears what it would have heard from PostgreSQL.
+#[test]
+fn nobody_notices_that_a_failed_transaction_is_over() {
+    let mut abandoned = 0;
+    for seed in 0..6_000 {
+        let mut dice = Dice::new(seed);
+        let script = script(&mut dice, 0);
+        let mut gateway = Gateway::new([Model::default()]);
+        let client = gateway.client();
+        let mut heard = Vec::new();
+        for burst in &script {
+            gateway.chunk = [usize::MAX, 1 + dice.roll(20)][dice.roll(2)];
+            gateway.send(client, burst);
+            heard.extend(gateway.receive(client));
+            let state = gateway.connections[0].session.state();
+            if gateway.connections[0].holder.is_some() && state == (SessionState::InTransaction { failed: true }) {
+                gateway.abandon(client, &Refusal::Terminated);
+                abandoned += 1;
+            }
+            if dice.roll(2) == 0 {
+                gateway.settle();
+            }
+        }
+        let heard = told(&heard);
+        let expected = told(&direct(&mut Model::default(), &script).concat());
+        if !is_refused_by_failed_transaction(&heard, &expected) {
+            assert_eq!(heard, expected, "seed {seed}");
+        }
+        assert!(gateway.connections[0].holder.is_none(), "seed {seed}");
+    }
+    assert!(abandoned > 100, "{abandoned}");
 }

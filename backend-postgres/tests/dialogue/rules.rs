@@ -291,17 +291,7 @@ mod s1_statements {
         assert_eq!(gateway.ask(client, &all), "2 D[x] C[SELECT 1] ZI");
     }
 
-    /// pgbouncer#1038, multigres#1219.
-    #[test]
-    fn rule_9_a_stale_plan_is_prepared_anew_for_the_next_use() {
-        let mut gateway = gateway(1);
-        let client = gateway.client();
-        gateway.ask(client, &[parse("a", "SELECT 'x'"), sync()].concat());
-        gateway.connections[0].server.forget_statement_texts();
-        let all = [bind("", "a", &[]), execute("", 0), sync()].concat();
-        assert_eq!(gateway.ask(client, &all), "E0A000 ZI");
-        assert_eq!(gateway.ask(client, &all), "2 D[x] C[SELECT 1] ZI");
-    }
+    // Rule 9 has a file of its own: `heal`.
 
     /// postgres.js sends COMMIT as a named statement and takes 26000 for a reason to try again (porsager#1212).
     #[test]
@@ -1261,18 +1251,100 @@ mod refusals {
             let client = gateway.client();
             hold(&mut gateway, client);
             let why = Refusal::IdleInTransaction(limit());
-            let connection = &mut gateway.connections[0];
-            let mut out = Outbox::default();
-            gateway.clients[client]
-                .conversation
-                .abandon_transaction(&mut connection.session, &why, &mut out);
-            crate::model::Server::send(&mut connection.server, &out.to_server);
-            assert!(out.to_client.is_empty());
+            gateway.abandon(client, &why);
             gateway.settle();
             assert_eq!(gateway.connections[0].holder, None);
             assert_eq!(gateway.ask(client, &request), "E25P03 ZI");
             assert!(gateway.ask(client, &request).ends_with("D[x] C[SELECT 1] ZI"));
         }
+    }
+
+    /// A client that knows that its transaction has failed, which is then rolled back behind its back.
+    fn in_failed_block(mode: PoolMode) -> (Gateway<Model>, usize) {
+        let mut gateway = gateway(1);
+        let client = gateway.client_with(|init| init.pool_mode = mode);
+        gateway.ask(
+            client,
+            &[parse("c", "COMMIT"), parse("s", "SELECT 'x'"), sync()].concat(),
+        );
+        hold(&mut gateway, client);
+        assert_eq!(gateway.ask(client, &query("SELEC")), "E42601 ZE");
+        gateway.abandon(client, &Refusal::TransactionTimeout(limit()));
+        gateway.settle();
+        assert_eq!(gateway.ask(client, b""), "");
+        if mode == PoolMode::Transaction {
+            assert_eq!(gateway.connections[0].holder, None);
+        }
+        (gateway, client)
+    }
+
+    #[test]
+    fn who_knows_that_its_transaction_failed_ends_it_like_any_failed_one() {
+        let extended = |statement: &str| [bind("", statement, &[]), describe_portal(""), execute("", 0)].concat();
+        for mode in [PoolMode::Transaction, PoolMode::Session] {
+            for (request, answer) in [
+                (query("ROLLBACK"), "C[ROLLBACK] ZI"),
+                (query("commit;"), "C[ROLLBACK] ZI"),
+                (query("END"), "C[ROLLBACK] ZI"),
+                (query("SELECT 'x'"), "E25P02 ZE"),
+                (query("ROLLBACK TO a"), "E25P02 ZE"),
+                (query("COMMIT; SELECT 'x'"), "E25P02 ZE"),
+                (query(""), "I ZE"),
+                (call(1), "E25P02 ZE"),
+                (sync(), "ZE"),
+                ([flush(), copy_data("late"), copy_done()].concat(), ""),
+                (one_shot("ROLLBACK"), "1 2 C[ROLLBACK] ZI"),
+                (one_shot("SELECT 'x'"), "E25P02 ZE"),
+                ([extended("c"), sync()].concat(), "2 n C[ROLLBACK] ZI"),
+                ([extended("s"), sync()].concat(), "E25P02 ZE"),
+                ([describe_statement("c"), sync()].concat(), "t n ZE"),
+                ([close_statement("s"), sync()].concat(), "3 ZE"),
+                (
+                    [parse("n", "ROLLBACK"), sync(), extended("n"), sync()].concat(),
+                    "1 ZE 2 n C[ROLLBACK] ZI",
+                ),
+                (
+                    [bind("", "c", &[]), execute("p", 0), query("ROLLBACK"), sync()].concat(),
+                    "2 E25P02 ZE",
+                ),
+                // What follows the end is a transaction of its own.
+                (
+                    [extended("c"), extended("s"), sync()].concat(),
+                    "2 n C[ROLLBACK] 2 T D[x] C[SELECT 1] ZI",
+                ),
+                (
+                    [query("ROLLBACK"), query("SELECT 'y'")].concat(),
+                    "C[ROLLBACK] ZI T D[y] C[SELECT 1] ZI",
+                ),
+                // As asyncpg puts a connection back.
+                (query("ROLLBACK; SELECT 'y'"), "C[ROLLBACK] T D[y] C[SELECT 1] ZI"),
+            ] {
+                let (mut gateway, client) = in_failed_block(mode);
+                assert_eq!(gateway.ask(client, &request), answer, "{}", said(&request));
+                if !answer.ends_with("ZI") {
+                    assert_eq!(gateway.ask(client, &query("ROLLBACK")), "C[ROLLBACK] ZI");
+                }
+                let again = [bind("", "c", &[]), execute("", 0), sync()].concat();
+                assert_eq!(gateway.ask(client, &again), "2 C[COMMIT] ZI");
+                assert!(
+                    gateway
+                        .ask(client, &query("SELECT 'x'"))
+                        .ends_with("D[x] C[SELECT 1] ZI")
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_failed_block_of_its_own_a_client_holds_no_connection_and_is_told_why() {
+        let (mut gateway, client) = in_failed_block(PoolMode::Transaction);
+        let other = gateway.client();
+        hold(&mut gateway, other);
+        gateway.send(client, &query("SELECT 'x'"));
+        let told = String::from_utf8_lossy(&gateway.receive(client)).into_owned();
+        assert!(told.contains("max_connections = 20 (databases.yaml:9:9)"), "{told}");
+        assert_eq!(gateway.ask(client, &query("ROLLBACK")), "C[ROLLBACK] ZI");
+        let_go(&mut gateway, other);
     }
 }
 

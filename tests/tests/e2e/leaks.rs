@@ -261,10 +261,20 @@ async fn soil(site: &Site, client: &mut RawClient, kind: &Kind, way: Way) {
         }
         Way::AtRest | Way::InTransaction | Way::Stays => {}
         Way::InMidAnswer => {
+            let large = "select repeat('dirty', 5000) from generate_series(1, 200)";
             let bytes = if copying {
                 wire::copy_data(&b"dirty\n".repeat(1000))[..500].to_vec()
+            } else if kind.name.starts_with("implicit") {
+                // A simple query would end the group like a Sync; whether that commits depends on how much is read of it.
+                [
+                    wire::parse("", large, &[]),
+                    wire::bind("", "", &[]),
+                    wire::execute("", 0),
+                    wire::flush(),
+                ]
+                .concat()
             } else {
-                wire::query("select repeat('dirty', 5000) from generate_series(1, 200)")
+                wire::query(large)
             };
             let _ = client.send(&bytes).await;
             if !copying {

@@ -604,6 +604,28 @@ async fn a_cached_plan_survives_ddl() {
     } else {
         assert_eq!(first_columns(&answer), ["1"], "{}", wire::describe(&answer));
     }
+    let change = "ALTER TABLE changing ALTER COLUMN a TYPE text";
+    site.admin().await.batch_execute(change).await.unwrap();
+    let described = [
+        wire::bind("", "all", &[]),
+        wire::describe_message(b'P', ""),
+        wire::execute("", 0),
+        wire::sync(),
+    ]
+    .concat();
+    if !is_direct() {
+        // As libpq asks: the rows are described anew.
+        let answer = client.ask(&described).await.unwrap();
+        assert_eq!(first_columns(&answer), ["1"], "{}", wire::describe(&answer));
+    }
+    // Who takes the rows to look as they did is told that they do not.
+    let change = "ALTER TABLE changing ALTER COLUMN a TYPE int USING a::int";
+    site.admin().await.batch_execute(change).await.unwrap();
+    let answer = client.ask(&run).await.unwrap();
+    assert_eq!(sqlstate(&answer), "0A000", "{}", wire::describe(&answer));
+    if !is_direct() {
+        assert_eq!(first_columns(&client.ask(&run).await.unwrap()), ["1"]);
+    }
 }
 
 /// SIGTERM: what runs may finish, then the process ends by itself.
