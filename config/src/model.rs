@@ -17,6 +17,7 @@ pub use secret_source::*;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+pub use weir_core::settings::SessionStatePolicy;
 use weir_core::settings::{Origins, ReplicaRouting, Timeouts};
 
 use crate::problem::Problem;
@@ -176,16 +177,6 @@ pub struct HealthCheck {
     pub retry_interval: Duration,
     /// Time limit of one check.
     pub timeout: Duration,
-}
-
-/// What happens to session state in transaction mode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum SessionStatePolicy {
-    /// `follow`: replayed or pinned, so that the application notices nothing.
-    #[default]
-    Follow,
-    /// `reset`: forgotten at the end of the transaction.
-    Reset,
 }
 
 /// Result caching, with Hyperdrive's words.

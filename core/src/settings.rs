@@ -29,6 +29,16 @@ pub enum ServerReset {
     Never,
 }
 
+/// What happens to session state in transaction mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SessionStatePolicy {
+    /// `follow`: replayed or pinned, so that the application notices nothing.
+    #[default]
+    Follow,
+    /// `reset`: forgotten at the end of the transaction.
+    Reset,
+}
+
 /// Which statements may go to read replicas without the client asking for it by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReplicaRouting {

@@ -20,8 +20,15 @@ use crate::{
         statement::Statement,
     },
     wire::{
-        HEAD, Head, bind::Bind, client, effective_name, error_response::ErrorMessage, named::Named, parse::Parse,
-        query, ready_for_query::TransactionStatus, server, split_string, write,
+        HEAD, Head,
+        bind::{self, Bind},
+        client, effective_name,
+        error_response::{ErrorMessage, Severity},
+        named::Named,
+        parse::Parse,
+        query,
+        ready_for_query::TransactionStatus,
+        server, split_string, write,
     },
 };
 
@@ -186,10 +193,31 @@ impl Conversation {
         let Some(bind) = Bind::read(message).filter(|bind| self.ends_block(bind.statement)) else {
             return false;
         };
+        if bind::value_count(message) != Some(0) {
+            return self.refuse_values(bind::value_count(message), out);
+        }
         if let Abandoned::Failed(block) = &mut self.abandoned {
             block.portal = Some(bind.portal.into());
         }
         write::message(&mut out.to_client, server::BIND_COMPLETE, |_| {});
+        true
+    }
+
+    /// What ends a block takes no values.
+    fn refuse_values(&mut self, count: Option<u16>, out: &mut Outbox) -> bool {
+        if let Abandoned::Failed(block) = &mut self.abandoned {
+            block.reading = Reading::SkippingToSync;
+        }
+        let count = count.unwrap_or_default();
+        let message = format!("bind message supplies {count} parameters, but the statement requires 0");
+        let error = ErrorMessage {
+            severity: Severity::Error,
+            sqlstate: "08P01".into(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+        };
+        write::error_response(&mut out.to_client, &error);
         true
     }
 

@@ -11,8 +11,11 @@
 //! [`settle`]: Conversation::settle
 
 use bytes::BytesMut;
-use weir_config::SessionStatePolicy;
-use weir_core::{backend::Step, refusal::Fault, settings::PoolMode};
+use weir_core::{
+    backend::Step,
+    refusal::Fault,
+    settings::{PoolMode, SessionStatePolicy},
+};
 
 use super::{Adoption, Conversation, prepare};
 use crate::{

@@ -29,11 +29,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use weir_config::SessionStatePolicy;
 use weir_core::{
     backend::{Access, Dialogue, Leave, Onward, Outbox, Step},
     refusal::{Fault, Refusal},
-    settings::{PoolMode, ReplicaRouting},
+    settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
 };
 
 use self::{failed_block::Abandoned, heal::Descriptions, statements::ClientStatements};

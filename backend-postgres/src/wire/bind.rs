@@ -26,6 +26,14 @@ impl<'a> Bind<'a> {
     }
 }
 
+/// How many values a whole Bind says it brings; `None` if it is cut short.
+pub fn value_count(message: &[u8]) -> Option<u16> {
+    let rest = message.get(Bind::read(message)?.prefix..)?;
+    let (formats, rest) = rest.split_first_chunk::<2>()?;
+    let rest = rest.get(usize::from(u16::from_be_bytes(*formats)) * 2..)?;
+    Some(u16::from_be_bytes(*rest.first_chunk::<2>()?))
+}
+
 /// The values in a whole Bind that can be read as text: of those in binary format too, where text looks the same.
 pub fn text_values(message: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Bind::read(message)
@@ -57,6 +65,8 @@ mod tests {
     fn values() {
         let message = b"B\0\0\0\0\0\0\0\x01\0\0\0\x03\0\0\0\x01a\xff\xff\xff\xff\0\0\0\x02bc\0\0";
         assert_eq!(text_values(message).collect::<Vec<_>>(), [&b"a"[..], b"bc"]);
+        assert_eq!(value_count(message), Some(3));
+        assert_eq!(value_count(&message[..9]), None);
         assert_eq!(text_values(&message[..20]).count(), 1);
         assert_eq!(text_values(b"B\0\0").count(), 0);
     }
