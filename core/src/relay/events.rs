@@ -38,17 +38,21 @@ impl<B: Backend> Life<B> {
         }
     }
 
-    /// Ends the client if it is between transactions.
+    /// Ends the client if it is between transactions; else it is asked again when it has moved.
     pub(super) fn on_drain(&mut self) -> Option<Ending> {
-        let between = match &self.attached {
-            None => true,
-            Some(attached) => matches!(attached.lease.session.state(), SessionState::Pinned(_)),
-        };
-        if !between {
+        if !self.is_between_transactions() {
             return None;
         }
         self.refuse(&Refusal::ShuttingDown);
         Some(Ending::Told("shutting down"))
+    }
+
+    /// Whether the client holds nothing, or only what it is pinned to.
+    pub(super) fn is_between_transactions(&self) -> bool {
+        match &self.attached {
+            None => true,
+            Some(attached) => matches!(attached.lease.session.state(), SessionState::Pinned(_)),
+        }
     }
 
     /// Sends a cancel request on its way as soon as there is something of the client's own to cancel (S6.2).

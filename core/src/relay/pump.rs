@@ -51,7 +51,7 @@ impl<B: Backend> Life<B> {
             let from_client = self.pump_client(cx, scratch)?;
             self.start_wanted_cancel();
             let released = self.release_if_at_rest();
-            if released && self.prospect == Prospect::Draining {
+            if self.prospect == Prospect::Draining && self.is_between_transactions() {
                 return Err(Event::Drained);
             }
             if !(from_server || from_client || released) {
