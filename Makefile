@@ -8,7 +8,7 @@ CARGO ?= cargo
 # Extra arguments for the test runner: make test TESTS=golden
 TESTS ?=
 
-.PHONY: help demo test nightly check build
+.PHONY: help demo test corpus nightly check build
 
 help: ## this text
 	@echo "Weir: a pooling gateway. Nothing but a Rust toolchain is needed; each target installs what it lacks and says so."
@@ -33,7 +33,11 @@ build: ## everything that the tests run, once
 # turns on the machine through one lock (tests/src/turn.rs).
 test: build ## every test but the long ones, with what they need installed first
 	@scripts/install-test-dependencies
+	@$(if $(TESTS),:,$(MAKE) corpus)
 	@$(CARGO) test --workspace --no-fail-fast -- $(TESTS)
+
+corpus: ## replays what the fuzz targets have found so far; part of make test
+	@cd fuzz && CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-../target}" $(CARGO) test --quiet --no-default-features
 
 nightly: build ## the long ones, which `make test` leaves out
 	@scripts/install-test-dependencies
