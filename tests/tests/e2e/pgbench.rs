@@ -128,6 +128,33 @@ loads! {
     prepared_with_tls: "prepared", true;
 }
 
+/// PQprepare blocks the whole thread. That must not wait for a connection which another client of the thread holds: a
+/// statement that a server has prepared before needs none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn few_threads_prepare_for_many_clients() {
+    let plan = Plan {
+        connections: 5,
+        heavy: true,
+        ..Plan::default()
+    };
+    let site = Site::start(plan).await;
+    initialise(&site).await;
+    let clients = if is_direct() { 20 } else { 60 };
+    let mut command = pgbench();
+    site.environment(&mut command);
+    command.args([
+        "--no-vacuum",
+        "--jobs=2",
+        "--builtin=tpcb-like",
+        "--protocol=prepared",
+        "--transactions=10",
+    ]);
+    command.arg(format!("--client={clients}"));
+    let outcome = process::run(command, Duration::from_secs(60)).await;
+    outcome.expect_success("pgbench");
+    assert!(!outcome.output.contains("error"), "{}", outcome.output);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 #[ignore = "two minutes: make nightly"]
 async fn prepared_for_long() {
