@@ -8,7 +8,7 @@ CARGO ?= cargo
 # Extra arguments for the test runner: make test TESTS=golden
 TESTS ?=
 
-.PHONY: help demo test nightly check build
+.PHONY: help demo test nightly regress check build
 
 help: ## this text
 	@echo "Weir: a pooling gateway. Nothing but a Rust toolchain is needed; each target installs what it lacks and says so."
@@ -38,6 +38,10 @@ test: build ## every test but the long ones, with what they need installed first
 nightly: build ## the long ones, which `make test` leaves out
 	@scripts/install-test-dependencies
 	@$(CARGO) test --workspace --no-fail-fast -- --ignored $(TESTS)
+
+regress: ## PostgreSQL's own regression suite, directly and through the gateway, and what differs
+	@scripts/install-test-dependencies server
+	@CARGO="$(CARGO)" scripts/regress $(RUNS)
 
 check: ## format, lints and documentation, each without a single warning
 	@$(CARGO) fmt --all --check
