@@ -8,7 +8,7 @@ CARGO ?= cargo
 # Extra arguments for the test runner: make test TESTS=golden
 TESTS ?=
 
-.PHONY: help demo test corpus nightly check build
+.PHONY: help demo test corpus nightly regress check build
 
 help: ## this text
 	@echo "Weir: a pooling gateway. Nothing but a Rust toolchain is needed; each target installs what it lacks and says so."
@@ -17,6 +17,7 @@ help: ## this text
 	@echo
 	@echo "  make demo URL=postgres://user:password@host/database    the demo on a database of yours (it only reads)"
 	@echo "  make test TESTS=golden                                  only the tests whose name contains this"
+	@echo "  make regress RUNS=through [ROTATION=1]                  through only, as against the last direct runs; with ever another server connection"
 	@echo "  WEIR_TEST_DIRECT=1 make test TESTS=golden               the end-to-end tests against PostgreSQL itself: the tests' own check"
 	@echo "  WEIR_TEST_LOG=debug make test TESTS=golden              with the gateway's log at this level, printed when a test fails"
 
@@ -42,6 +43,10 @@ corpus: ## replays what the fuzz targets have found so far; part of make test
 nightly: build ## the long ones, which `make test` leaves out
 	@scripts/install-test-dependencies
 	@$(CARGO) test --workspace --no-fail-fast -- --ignored $(TESTS)
+
+regress: ## PostgreSQL's own regression suite, directly and through the gateway, and what differs
+	@scripts/install-test-dependencies server
+	@CARGO="$(CARGO)" REGRESS_ROTATION="$(ROTATION)" scripts/regress $(RUNS)
 
 check: ## format, lints and documentation, each without a single warning
 	@$(CARGO) fmt --all --check

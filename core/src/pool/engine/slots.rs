@@ -188,9 +188,16 @@ impl Slots {
         }
     }
 
-    /// The most recently used idle one of a profile: the others get old and are closed.
+    /// The most recently used idle one of a profile: the others get old and are closed. With the feature `rotation` the
+    /// least recently used one: a client's next transaction runs elsewhere.
     pub(super) fn newest_idle(&self, profile: ProfileId) -> Option<SlotId> {
-        self.by_profile.get(profile.0 as usize)?.idle.last().map(SlotId)
+        let idle = &self.by_profile.get(profile.0 as usize)?.idle;
+        let chosen = if cfg!(feature = "rotation") {
+            idle.first()
+        } else {
+            idle.last()
+        };
+        chosen.map(SlotId)
     }
 
     /// The least recently used idle one of all, and since when it has been idle.
