@@ -16,9 +16,10 @@ use tokio::{
     net::TcpStream,
 };
 use weir_config::{
-    AddressSource, AuthQuery, Caching, ChannelBinding, Definition, Host, HostName, ListenerTls, ListenerTlsMode,
-    LoadBalanceHosts, Metadata, PasswordSource, PostgresConnection, PostgresEndpoint, PostgresSource, SecretSource,
-    SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation, TargetSessionAttrs, User, UserSources,
+    AddressSource, Admission, AuthQuery, Caching, ChannelBinding, Definition, Host, HostName, ListenerTls,
+    ListenerTlsMode, LoadBalanceHosts, Metadata, PasswordSource, PostgresConnection, PostgresEndpoint, PostgresSource,
+    SecretSource, SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation, TargetSessionAttrs, User,
+    UserSources,
 };
 use weir_core::{
     front::{Bound, Clients, Endpoint, Listener, ListenerLimits, ListenerSettings},
@@ -50,6 +51,8 @@ struct Wanted {
     auth_query: Option<AuthQuery>,
     tls: Option<ListenerTlsMode>,
     trust_loopback: bool,
+    /// Users are declared that the loader left out.
+    unusable_users: bool,
     limits: ListenerLimits,
     source_limit: Option<u32>,
     application_name: Option<String>,
@@ -71,6 +74,7 @@ impl Default for Wanted {
             auth_query: None,
             tls: None,
             trust_loopback: false,
+            unusable_users: false,
             limits: ListenerLimits::default(),
             source_limit: None,
             application_name: None,
@@ -194,6 +198,10 @@ impl Site {
             inconsistent: Vec::new(),
             listeners: Vec::new(),
             inconsistent_listeners: Vec::new(),
+            admission: match wanted.users.is_empty() && wanted.auth_query.is_none() && !wanted.unusable_users {
+                true => Admission::LoopbackOnly,
+                false => Admission::Checked,
+            },
             users: wanted.users,
             admin: weir_config::Admin {
                 host: "127.0.0.1".to_owned(),
@@ -827,6 +835,19 @@ async fn client_certificates() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn users_that_are_wrong_do_not_let_anybody_in() {
+    let site = Site::start(Wanted {
+        users: Vec::new(),
+        unusable_users: true,
+        trust_loopback: true,
+        ..Wanted::default()
+    })
+    .await;
+    let (code, _) = refusal(site.log_in("anybody", "").await);
+    assert_eq!(code, "28P01", "no user can be, so nobody can be one");
 }
 
 #[tokio::test]
