@@ -29,7 +29,9 @@ use weir_core::{
     settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
 };
 use weir_postgres::{
-    FrontendSettings, FrontendTls, Postgres, PostgresFrontend, Trust, login::credentials::Verifiers, server_tls,
+    FrontendSettings, FrontendTls, Postgres, PostgresFrontend, Trust,
+    login::credentials::{Credentials as _, Lookup, Verifiers},
+    server_tls,
 };
 use weir_tests::{
     certificates::{Authority, Identity},
@@ -1138,6 +1140,41 @@ async fn known_users_get_in_while_the_database_is_down() {
     assert_eq!(refusal(site.log_in("nina", "wrong").await).0, "28P01");
     tokio::time::sleep(Duration::from_millis(3100)).await;
     assert!(site.log_in("nina", "canary-nina").await.is_ok(), "still from memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_question_that_fails_does_not_ask_again() {
+    // Takes connections, and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let declared = source(
+        "ledger",
+        &Wanted {
+            server: (ROLE_PASSWORD.to_owned(), silent.local_addr().unwrap().port()),
+            ..Wanted::default()
+        },
+    );
+    let Definition::Postgres(definition) = declared.definition else {
+        unreachable!()
+    };
+    let place = Arc::new(weir_postgres::login::credentials::AuthQuery::new(
+        "ledger".into(),
+        vec!["ledger".to_owned()],
+        None,
+        weir_postgres::login::server::Opener::new(definition.primary, Vec::new()),
+        Verifiers::new().unwrap(),
+    ));
+    let began = tokio::time::Instant::now();
+    let mut logins = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let place = place.clone();
+        logins.spawn(async move { place.lookup("ann", "ledger").await });
+    }
+    for answer in logins.join_all().await {
+        assert!(matches!(answer, Lookup::Unavailable(_)), "{answer:?}");
+    }
+    // One question takes at most 5 s, so that the last of many logins is still within its 15 s.
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(10), "{waited:?}");
 }
 
 #[tokio::test]
