@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
+use super::places::Places;
 use crate::secret::Secret;
 
 /// All logged-in clients of this process.
@@ -24,6 +25,8 @@ use crate::secret::Secret;
 pub struct Clients {
     directory: Mutex<Directory>,
     count: AtomicU32,
+    /// Of all listeners together, those that are logging in included.
+    places: Arc<Places>,
 }
 
 #[derive(Debug, Default)]
@@ -170,6 +173,11 @@ impl Clients {
     /// How many clients there are.
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// The places for clients of all listeners.
+    pub(super) fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     fn for_each(&self, change: impl Fn(&mut Inbox)) {
