@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use weir_config::{
-    AddressSource, IsolationLevel, ListenerTls, ListenerTlsMode, Metadata, PostgresConnection, PostgresSource,
-    SecretSource, SessionStatePolicy, Source as Declared, SourceKind, User,
+    AddressSource, Admission, IsolationLevel, ListenerTls, ListenerTlsMode, Metadata, PostgresConnection,
+    PostgresSource, SecretSource, SessionStatePolicy, Source as Declared, SourceKind, User,
 };
 use weir_core::{
     net::tls::{ClientCertificates, Pem, ServerTls, ServerTlsSettings, TlsVersions},
@@ -68,9 +68,10 @@ pub fn credentials(metadata: &Metadata, verifiers: &Arc<Verifiers>) -> (Arc<dyn 
         };
         auth_query(source, definition, verifiers).map(|place| Arc::new(place) as Arc<dyn Credentials>)
     }));
-    let declared = match metadata.users.is_empty() && places.len() == 1 {
-        true => UsersDeclared::None,
-        false => UsersDeclared::Some,
+    // Not by what was found here: users and sources that are wrong are missing, and must not open the door.
+    let declared = match metadata.admission {
+        Admission::LoopbackOnly => UsersDeclared::None,
+        Admission::Checked => UsersDeclared::Some,
     };
     (Arc::new(Chain(places)), declared)
 }
@@ -78,7 +79,7 @@ pub fn credentials(metadata: &Metadata, verifiers: &Arc<Verifiers>) -> (Arc<dyn 
 /// Whether somebody could log in with a password or certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsersDeclared {
-    /// There are users, or an `auth_query`.
+    /// There are users, or an `auth_query`; or there would be, were they not wrong.
     Some,
     /// Nobody: only trust can let anybody in.
     None,

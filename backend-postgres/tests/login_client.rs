@@ -16,9 +16,10 @@ use tokio::{
     net::TcpStream,
 };
 use weir_config::{
-    AddressSource, AuthQuery, Caching, ChannelBinding, Definition, Host, HostName, ListenerTls, ListenerTlsMode,
-    LoadBalanceHosts, Metadata, PasswordSource, PostgresConnection, PostgresEndpoint, PostgresSource, SecretSource,
-    SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation, TargetSessionAttrs, User, UserSources,
+    AddressSource, Admission, AuthQuery, Caching, ChannelBinding, Definition, Host, HostName, ListenerTls,
+    ListenerTlsMode, LoadBalanceHosts, Metadata, PasswordSource, PostgresConnection, PostgresEndpoint, PostgresSource,
+    SecretSource, SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation, TargetSessionAttrs, User,
+    UserSources,
 };
 use weir_core::{
     front::{Bound, Clients, Endpoint, Listener, ListenerLimits, ListenerSettings},
@@ -28,7 +29,9 @@ use weir_core::{
     settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
 };
 use weir_postgres::{
-    FrontendSettings, FrontendTls, Postgres, PostgresFrontend, Trust, login::credentials::Verifiers, server_tls,
+    FrontendSettings, FrontendTls, Postgres, PostgresFrontend, Trust,
+    login::credentials::{Credentials as _, Lookup, Verifiers},
+    server_tls,
 };
 use weir_tests::{
     certificates::{Authority, Identity},
@@ -50,6 +53,8 @@ struct Wanted {
     auth_query: Option<AuthQuery>,
     tls: Option<ListenerTlsMode>,
     trust_loopback: bool,
+    /// Users are declared that the loader left out.
+    unusable_users: bool,
     limits: ListenerLimits,
     source_limit: Option<u32>,
     application_name: Option<String>,
@@ -71,6 +76,7 @@ impl Default for Wanted {
             auth_query: None,
             tls: None,
             trust_loopback: false,
+            unusable_users: false,
             limits: ListenerLimits::default(),
             source_limit: None,
             application_name: None,
@@ -194,6 +200,10 @@ impl Site {
             inconsistent: Vec::new(),
             listeners: Vec::new(),
             inconsistent_listeners: Vec::new(),
+            admission: match wanted.users.is_empty() && wanted.auth_query.is_none() && !wanted.unusable_users {
+                true => Admission::LoopbackOnly,
+                false => Admission::Checked,
+            },
             users: wanted.users,
             admin: weir_config::Admin {
                 host: "127.0.0.1".to_owned(),
@@ -830,6 +840,19 @@ async fn client_certificates() {
 }
 
 #[tokio::test]
+async fn users_that_are_wrong_do_not_let_anybody_in() {
+    let site = Site::start(Wanted {
+        users: Vec::new(),
+        unusable_users: true,
+        trust_loopback: true,
+        ..Wanted::default()
+    })
+    .await;
+    let (code, _) = refusal(site.log_in("anybody", "").await);
+    assert_eq!(code, "28P01", "no user can be, so nobody can be one");
+}
+
+#[tokio::test]
 async fn plaintext_behind_a_request_for_tls_is_never_executed() {
     let site = Site::start(Wanted {
         users: Vec::new(),
@@ -1117,6 +1140,41 @@ async fn known_users_get_in_while_the_database_is_down() {
     assert_eq!(refusal(site.log_in("nina", "wrong").await).0, "28P01");
     tokio::time::sleep(Duration::from_millis(3100)).await;
     assert!(site.log_in("nina", "canary-nina").await.is_ok(), "still from memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_question_that_fails_does_not_ask_again() {
+    // Takes connections, and never says a word.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let declared = source(
+        "ledger",
+        &Wanted {
+            server: (ROLE_PASSWORD.to_owned(), silent.local_addr().unwrap().port()),
+            ..Wanted::default()
+        },
+    );
+    let Definition::Postgres(definition) = declared.definition else {
+        unreachable!()
+    };
+    let place = Arc::new(weir_postgres::login::credentials::AuthQuery::new(
+        "ledger".into(),
+        vec!["ledger".to_owned()],
+        None,
+        weir_postgres::login::server::Opener::new(definition.primary, Vec::new()),
+        Verifiers::new().unwrap(),
+    ));
+    let began = weir_core::clock::now();
+    let mut logins = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let place = place.clone();
+        logins.spawn(async move { place.lookup("ann", "ledger").await });
+    }
+    for answer in logins.join_all().await {
+        assert!(matches!(answer, Lookup::Unavailable(_)), "{answer:?}");
+    }
+    // One question takes at most 5 s, so that the last of many logins is still within its 15 s.
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(10), "{waited:?}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::{
     fields::{self, Fields},
     gateway_file::State,
     layer,
-    model::{InconsistentListener, Listener, ListenerKind, ListenerTls, ListenerTlsMode},
+    model::{Admission, InconsistentListener, Listener, ListenerKind, ListenerTls, ListenerTlsMode},
     problem::{Place, Subject},
     quote::shorten,
     scalars, tls,
@@ -34,15 +34,6 @@ const KEYS: [&str; 9] = [
 
 const EVERYWHERE: &str = "0.0.0.0";
 const LOOPBACK: &str = "127.0.0.1";
-
-/// Whether anybody can be authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    /// There is a user or an `auth_query`.
-    Checked,
-    /// There is none.
-    LoopbackOnly,
-}
 
 /// The result: what to open, and what not.
 #[derive(Default)]

@@ -9,8 +9,8 @@ use crate::{
     gateway_file::{GatewayFile, State, asks_the_database},
     layer,
     layout::{self, Layout},
-    listeners::{self, Admission},
-    model::{Listener, ListenerKind, Loaded, Metadata},
+    listeners,
+    model::{Admission, Listener, ListenerKind, Loaded, Metadata},
     pool::Instances,
     problem::Place,
     source::{self, Sources},
@@ -69,6 +69,7 @@ pub fn load(path: &Path, env: &dyn Environment, strict: bool) -> Loaded {
         listeners: listeners.consistent,
         inconsistent_listeners: listeners.inconsistent,
         users,
+        admission,
         admin,
         max_client_connections: gateway
             .defaults

@@ -55,6 +55,8 @@ pub struct Metadata {
     pub inconsistent_listeners: Vec<InconsistentListener>,
     /// Who may log in.
     pub users: Vec<User>,
+    /// Whether clients are to be authenticated; not to be told from `users` and `sources`, which lack what is wrong.
+    pub admission: Admission,
     /// The HTTP interface.
     pub admin: Admin,
     /// Clients at a time over all listeners (`defaults.max_client_connections`); `None` = as many as the system allows.

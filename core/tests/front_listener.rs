@@ -396,6 +396,34 @@ async fn whoever_is_beyond_the_limit_is_told_which_and_where_it_is_set() {
 }
 
 #[tokio::test]
+async fn the_limit_for_everything_counts_the_clients_of_all_listeners() {
+    let origins = [("max_clients_in_all".to_owned(), "gateway.yaml:2:3".to_owned())];
+    let limits = ListenerLimits {
+        max_clients_in_all: Some(1),
+        origins: Origins(Arc::new(origins.into())),
+        ..ListenerLimits::default()
+    };
+    let settings = ListenerSettings { limits, ..settings() };
+    let one = run(settings.clone()).await;
+    let (frontend, _, _) = frontend();
+    let other = Listener::bind(settings, frontend, one.clients.clone())
+        .await
+        .expect("a free port");
+    let Bound::Tcp(address) = other.bound()[0] else {
+        panic!("no TCP")
+    };
+    let serving = tokio::spawn(other.serve(std::future::pending()));
+    let _first = one.client().await;
+    let mut second = TcpStream::connect(address).await.expect("it listens");
+    second.write_all(b"H").await.expect("it listens");
+    let mut heard = String::new();
+    let hearing = tokio::time::timeout(HANG, second.read_to_string(&mut heard)).await;
+    assert!(matches!(hearing, Ok(Ok(_))), "{hearing:?} {heard}");
+    assert_eq!(heard, "Rmax_client_connections = 1 (gateway.yaml:2:3)");
+    serving.abort();
+}
+
+#[tokio::test]
 async fn a_cancel_request_is_taken_when_all_places_are_taken_and_answered_by_the_end() {
     let mut settings = settings();
     settings.limits.max_client_connections = Some(1);

@@ -3,6 +3,8 @@
 //! Pure: bytes in, verdict out. A verdict carries the next state, so that no answer can be given twice. Rules: the
 //! specification's appendix A. Must not know how TLS is done or who may log in.
 
+use weir_core::secret::Secret;
+
 use super::{options, words::Fatal};
 use crate::{
     settings::Replication,
@@ -65,7 +67,7 @@ pub enum Verdict {
         /// The client's id.
         id: u32,
         /// The rest of the key.
-        secret: Vec<u8>,
+        secret: Secret<Vec<u8>>,
     },
     /// The client wants to log in.
     Login {
@@ -360,7 +362,7 @@ mod tests {
         let cancel = startup::cancel_request(9, &[1, 2, 3, 4]);
         let expected = Verdict::Cancel {
             id: 9,
-            secret: vec![1, 2, 3, 4],
+            secret: Secret::new(vec![1, 2, 3, 4]),
         };
         assert_eq!(fresh().judge(&cancel), expected);
         let Verdict::Secure { next, .. } = fresh().judge(&startup::ssl_request()) else {

@@ -6,6 +6,7 @@
 //! packet. Must not know what the parameters mean.
 
 use bytes::{BufMut, BytesMut};
+use weir_core::secret::Secret;
 use zeroize::Zeroizing;
 
 /// Bytes of the longest startup packet, its length field included (specification, appendix A rule 6).
@@ -67,7 +68,7 @@ pub enum StartupPacket {
         /// The process id, for a real server.
         id: u32,
         /// The rest of the key.
-        secret: Vec<u8>,
+        secret: Secret<Vec<u8>>,
     },
     /// "Let me in."
     Startup(StartupMessage),
@@ -165,7 +166,7 @@ fn cancel(body: &[u8]) -> Result<StartupPacket, StartupFault> {
     }
     Ok(StartupPacket::Cancel {
         id,
-        secret: secret.to_vec(),
+        secret: Secret::new(secret.to_vec()),
     })
 }
 
@@ -307,7 +308,7 @@ mod tests {
             Ok(Progress::Packet(
                 StartupPacket::Cancel {
                     id: 7,
-                    secret: vec![1; 32]
+                    secret: Secret::new(vec![1; 32]),
                 },
                 44
             ))

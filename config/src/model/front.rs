@@ -45,6 +45,16 @@ impl Listener {
     }
 }
 
+/// Whether clients are to be authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// A user or an `auth_query` is declared. One that is wrong counts as well, although it is not in the metadata: a
+    /// typing error must not open the door.
+    Checked,
+    /// Neither is declared: whoever is on this machine comes in under any name, and nobody else.
+    LoopbackOnly,
+}
+
 /// The protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListenerKind {

@@ -121,6 +121,7 @@ fn users_that_cannot_be_read_do_not_open_the_door() {
                 .all(|listener| !listener.trust_loopback),
             "{gateway}"
         );
+        assert_eq!(loaded.metadata.admission, Admission::Checked, "{gateway}");
     }
     for gateway in ["users: [", "version: 2", "- list", "!include nowhere.yaml", "5"] {
         let loaded = with(gateway, &[]);
@@ -131,6 +132,15 @@ fn users_that_cannot_be_read_do_not_open_the_door() {
             "gateway.yaml cannot be read, so that nothing is known about users"
         );
     }
+    // A source that cannot be used takes its auth_query along, but not the fact that there is one.
+    let unusable = both(
+        "- name: s\n  configuration: {connection_info: {database_url: {from_env: NOPE}}}\n",
+        Some(AUTH),
+        &[],
+    );
+    assert_eq!(unusable.metadata.sources, []);
+    assert_eq!(unusable.metadata.admission, Admission::Checked);
+    assert_eq!(databases(SOURCES, &[]).metadata.admission, Admission::LoopbackOnly);
     let hidden = "- name: s\n  configuration: {connection_info: {database_url: postgres://u@h/d}, gateway: !include gone.yaml}\n";
     assert!(
         databases(hidden, &[])

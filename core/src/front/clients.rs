@@ -17,11 +17,16 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
+use super::places::Places;
+use crate::secret::Secret;
+
 /// All logged-in clients of this process.
 #[derive(Debug, Default)]
 pub struct Clients {
     directory: Mutex<Directory>,
     count: AtomicU32,
+    /// Of all listeners together, those that are logging in included.
+    places: Arc<Places>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +74,7 @@ pub struct Registration {
 
 #[derive(Debug)]
 struct Slot {
-    secret: Box<[u8]>,
+    secret: Secret<Vec<u8>>,
     inbox: Mutex<Inbox>,
 }
 
@@ -104,8 +109,9 @@ impl Clients {
     /// # Errors
     /// [`ClientsFull`] when no free id was found or the operating system gives no random bytes.
     pub fn register(self: &Arc<Self>, secret_len: usize) -> Result<Registration, ClientsFull> {
-        let mut secret = vec![0; secret_len].into_boxed_slice();
+        let mut secret = vec![0; secret_len];
         getrandom::fill(&mut secret).map_err(|_| ClientsFull)?;
+        let secret = Secret::new(secret);
         let mut directory = self.directory.lock();
         let drain = directory.admission == Admission::Draining;
         let inbox = Mutex::new(Inbox {
@@ -136,7 +142,7 @@ impl Clients {
     pub async fn cancel(&self, id: u32, secret: &[u8]) {
         let slot = self.directory.lock().slots.get(&id).cloned();
         let Some(slot) = slot else { return };
-        if !bool::from(slot.secret.ct_eq(secret)) {
+        if !bool::from(slot.secret.expose().ct_eq(secret)) {
             return;
         }
         let (sender, done) = oneshot::channel();
@@ -169,6 +175,11 @@ impl Clients {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// The places for clients of all listeners.
+    pub(super) fn places(&self) -> &Arc<Places> {
+        &self.places
+    }
+
     fn for_each(&self, change: impl Fn(&mut Inbox)) {
         let slots: Vec<_> = self.directory.lock().slots.values().cloned().collect();
         for slot in slots {
@@ -187,7 +198,7 @@ impl Registration {
 
     /// The secret, for a cancel key.
     pub fn secret(&self) -> &[u8] {
-        &self.slot.secret
+        self.slot.secret.expose()
     }
 
     /// The next event, or the promise to wake.
@@ -257,6 +268,15 @@ mod tests {
         assert!(!sender.is_finished(), "the sender waits for the ticket");
         drop(ticket);
         sender.await.expect("the sender's task ends");
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let clients = Clients::new();
+        let registration = clients.register(4).expect("room");
+        let secret = format!("{:?}", registration.secret());
+        let printed = format!("{registration:?} {clients:?}");
+        assert!(!printed.contains(&secret), "{printed}");
     }
 
     #[tokio::test]

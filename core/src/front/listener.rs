@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +27,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     BindError, Bound, Clients, Endpoint, Greeting, LoginGate,
     doors::{self, Door},
+    places::{Places, Taken},
     proxy_protocol,
 };
 use crate::{
@@ -58,6 +59,8 @@ pub struct ListenerSettings {
 pub struct ListenerLimits {
     /// Connections of clients, those that are logging in included. `None`: no limit.
     pub max_client_connections: Option<u32>,
+    /// The same over all listeners that share a directory of clients. `None`: no limit.
+    pub max_clients_in_all: Option<u32>,
     /// From accept to a finished login.
     pub login_timeout: Duration,
     /// Where each was set.
@@ -68,6 +71,7 @@ impl Default for ListenerLimits {
     fn default() -> Self {
         ListenerLimits {
             max_client_connections: None,
+            max_clients_in_all: None,
             login_timeout: limits::LOGIN_TIMEOUT,
             origins: Origins::default(),
         }
@@ -90,7 +94,7 @@ struct Hall<F> {
     limits: Arc<ArcSwap<ListenerLimits>>,
     half_open: Arc<Semaphore>,
     /// Places for clients that are taken.
-    taken: AtomicU32,
+    taken: Arc<Places>,
     /// Times that the half-open limit was reached, for the log: not each one is told.
     crowded: AtomicUsize,
 }
@@ -131,7 +135,7 @@ impl<F: Frontend> Listener<F> {
                 proxy_protocol: settings.proxy_protocol,
                 limits: Arc::new(ArcSwap::from_pointee(settings.limits)),
                 half_open: Arc::new(Semaphore::new(settings.max_half_open.clamp(1, Semaphore::MAX_PERMITS))),
-                taken: AtomicU32::new(0),
+                taken: Arc::default(),
                 crowded: AtomicUsize::new(0),
             }),
         })
@@ -286,28 +290,31 @@ impl<F: Frontend> Hall<F> {
 
     /// Takes one of the places for clients, or says why there is none. Places are taken at accept, so that two logins
     /// cannot both get the last one.
-    fn take_place(self: &Arc<Self>) -> Result<Place<F>, Refusal> {
+    fn take_place(&self) -> Result<Place, Refusal> {
         let limits = self.limits.load();
-        let maximum = limits.max_client_connections.unwrap_or(u32::MAX);
-        let below = |taken: u32| (taken < maximum).then_some(taken + 1);
-        match self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below) {
-            Ok(_) => Ok(Place(self.clone())),
-            Err(_) => Err(Refusal::ClientLimit(Limit {
-                name: "max_client_connections",
-                value: maximum.to_string(),
-                set_in: limits.origins.of("max_client_connections").to_owned(),
-            })),
-        }
+        let own = Places::take(&self.taken, limits.max_client_connections)
+            .map_err(|most| client_limit(most, limits.origins.of("max_client_connections")))?;
+        let of_all = Places::take(self.clients.places(), limits.max_clients_in_all)
+            .map_err(|most| client_limit(most, limits.origins.of("max_clients_in_all")))?;
+        Ok(Place {
+            _own: own,
+            _of_all: of_all,
+        })
     }
 }
 
-/// One of the places for clients.
-struct Place<F>(Arc<Hall<F>>);
+fn client_limit(most: u32, set_in: &str) -> Refusal {
+    Refusal::ClientLimit(Limit {
+        name: "max_client_connections",
+        value: most.to_string(),
+        set_in: set_in.to_owned(),
+    })
+}
 
-impl<F> Drop for Place<F> {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
-    }
+/// A client's place on its listener, and among the clients of all listeners.
+struct Place {
+    _own: Taken,
+    _of_all: Taken,
 }
 
 fn is_the_peers(error: &io::Error) -> bool {

@@ -8,6 +8,7 @@ mod doors;
 mod drain;
 mod gate;
 mod listener;
+mod places;
 mod proxy_protocol;
 
 use std::sync::Arc;

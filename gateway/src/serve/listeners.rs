@@ -8,6 +8,7 @@ use weir_config::model::{self, ListenerKind, Metadata};
 use weir_core::{
     front::{Clients, Endpoint, Listener, ListenerLimits, ListenerSettings},
     limits,
+    settings::Origins,
 };
 use weir_postgres::{
     FrontendSettings, PostgresFrontend, Trust, UsersDeclared,
@@ -154,18 +155,19 @@ fn settings(listener: &model::Listener, metadata: &Metadata) -> ListenerSettings
         endpoints,
         proxy_protocol: listener.proxy_protocol,
         max_half_open: limits::MAX_HALF_OPEN,
-        limits: client_limit(listener, metadata),
+        limits: client_limits(listener, metadata),
     }
 }
 
-/// The lower of the listener's own limit and the one for everything, and where that one is set.
-fn client_limit(listener: &model::Listener, metadata: &Metadata) -> ListenerLimits {
-    let own = listener.max_client_connections.map(|limit| (limit, &listener.origins));
-    let all = metadata.max_client_connections.map(|limit| (limit, &metadata.origins));
-    let lowest = own.into_iter().chain(all).min_by_key(|(limit, _)| *limit);
+/// The listener's own limit and the one for everything, and where each is set.
+fn client_limits(listener: &model::Listener, metadata: &Metadata) -> ListenerLimits {
+    const KEY: &str = "max_client_connections";
+    let origins = [(KEY, &listener.origins), ("max_clients_in_all", &metadata.origins)];
+    let origins = origins.map(|(name, origins)| (name.to_owned(), origins.of(KEY).to_owned()));
     ListenerLimits {
-        max_client_connections: lowest.map(|(limit, _)| limit),
-        origins: lowest.map(|(_, origins)| origins.clone()).unwrap_or_default(),
+        max_client_connections: listener.max_client_connections,
+        max_clients_in_all: metadata.max_client_connections,
+        origins: Origins(Arc::new(origins.into())),
         ..ListenerLimits::default()
     }
 }

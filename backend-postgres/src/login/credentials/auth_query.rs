@@ -55,7 +55,15 @@ pub struct AuthQuery {
 #[derive(Default)]
 struct Slot {
     doubted: AtomicBool,
-    answer: tokio::sync::Mutex<Option<Answer>>,
+    heard: tokio::sync::Mutex<Heard>,
+}
+
+/// What asking about one user has given.
+#[derive(Default)]
+struct Heard {
+    answer: Option<Answer>,
+    /// The last question that failed, and when it did. Only for those who waited for it: whoever comes later asks anew.
+    failure: Option<(Instant, OpenError)>,
 }
 
 #[derive(Clone)]
@@ -173,6 +181,14 @@ impl AuthQuery {
         })
     }
 
+    /// The question failed: an older answer may still do.
+    fn without_an_answer(&self, heard: &Heard, error: OpenError) -> Lookup {
+        match &heard.answer {
+            Some(old) if old.is_better_than_nothing() => self.lookup_of(old.known.clone()),
+            _ => Lookup::Unavailable(error),
+        }
+    }
+
     fn lookup_of(&self, known: Known) -> Lookup {
         match known {
             Known::Nobody => Lookup::Unknown,
@@ -199,27 +215,35 @@ impl Credentials for AuthQuery {
             return Lookup::Unknown;
         }
         let slot = self.slot(user);
-        let mut answer = slot.answer.lock().await;
-        if let Some(answer) = &*answer
+        let came = clock::now();
+        let mut heard = slot.heard.lock().await;
+        if let Some(answer) = &heard.answer
             && answer.is_fresh(slot.doubted.load(Ordering::Relaxed))
         {
             return self.lookup_of(answer.known.clone());
         }
+        // Many clients of one user that come while the database does not answer must not time out one after the other.
+        if let Some((at, error)) = &heard.failure
+            && *at >= came
+        {
+            return self.without_an_answer(&heard, error.clone());
+        }
         match self.ask(user).await {
             Ok(known) => {
                 slot.doubted.store(false, Ordering::Relaxed);
-                *answer = Some(Answer {
-                    at: clock::now(),
-                    known: known.clone(),
-                });
+                *heard = Heard {
+                    answer: Some(Answer {
+                        at: clock::now(),
+                        known: known.clone(),
+                    }),
+                    failure: None,
+                };
                 self.lookup_of(known)
             }
             Err(error) => {
                 warn!(source = %self.source, %error, "auth_query failed");
-                match &*answer {
-                    Some(old) if old.is_better_than_nothing() => self.lookup_of(old.known.clone()),
-                    _ => Lookup::Unavailable(error),
-                }
+                heard.failure = Some((clock::now(), error.clone()));
+                self.without_an_answer(&heard, error)
             }
         }
     }
@@ -235,9 +259,9 @@ impl Credentials for AuthQuery {
 
 impl Slot {
     fn is_worth_keeping(&self) -> bool {
-        self.answer.try_lock().is_ok_and(|answer| {
+        self.heard.try_lock().is_ok_and(|heard| {
             matches!(
-                &*answer,
+                &heard.answer,
                 Some(Answer {
                     known: Known::Found { .. },
                     ..

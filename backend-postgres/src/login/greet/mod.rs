@@ -101,7 +101,7 @@ impl Frontend for PostgresFrontend {
         match reception::receive(&settings, socket, gate).await {
             Ok(reception::Received::Cancel { id, secret, stream }) => Greeting::Cancel {
                 id,
-                secret,
+                secret: secret.expose().clone(),
                 socket: Box::new(stream),
             },
             Ok(reception::Received::Login { mut line, login }) => {

@@ -12,6 +12,7 @@ use weir_core::{
         tls::{self, NothingBuffered, ServerTls},
     },
     refusal::Refusal,
+    secret::Secret,
 };
 
 use super::{Ended, FrontendSettings};
@@ -28,8 +29,15 @@ use crate::{
 
 /// What a peer wants.
 pub(super) enum Received {
-    Cancel { id: u32, secret: Vec<u8>, stream: Stream },
-    Login { line: Line, login: Box<Login> },
+    Cancel {
+        id: u32,
+        secret: Secret<Vec<u8>>,
+        stream: Stream,
+    },
+    Login {
+        line: Line,
+        login: Box<Login>,
+    },
 }
 
 /// A peer that is not logged in yet: its stream, what it sent ahead, and what it may still send.
