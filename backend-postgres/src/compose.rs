@@ -103,7 +103,8 @@ pub fn server_tls(settings: &ListenerTls) -> Result<ServerTls, String> {
         (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, None) => {
             return Err("sslmode verify-ca and verify-full of a listener need sslrootcert".to_owned());
         }
-        _ => ClientCertificates::Ignored,
+        (_, Some(roots)) => ClientCertificates::Optional(pem("sslrootcert", roots)?),
+        (_, None) => ClientCertificates::Ignored,
     };
     ServerTls::new(&ServerTlsSettings {
         certificate: pem("sslcert", &settings.certificate)?,

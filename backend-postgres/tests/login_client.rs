@@ -815,6 +815,18 @@ async fn client_certificates() {
         site.psql("sslmode=require sslcert=/none", "SELECT 1").await.is_err(),
         "a certificate is required"
     );
+    // Where none is demanded, one that is shown counts as much.
+    let optional = Wanted {
+        tls: Some(ListenerTlsMode::Required),
+        ..wanted()
+    };
+    let site = Site::start(optional).await;
+    let (_folder, own) = site.files("ann's laptop");
+    assert_eq!(
+        site.psql(&format!("sslmode=require {own}"), "SELECT 1").await,
+        Ok("1".to_owned())
+    );
+    assert!(site.psql("sslmode=require sslcert=/none", "SELECT 1").await.is_err());
     // verify-full with a password: both must be right.
     let wanted = Wanted {
         tls: Some(ListenerTlsMode::ClientCertificateNamed),

