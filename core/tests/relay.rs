@@ -27,6 +27,12 @@ async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
+/// Whoever asks to cancel waits until the request has come back; here nobody does.
+fn cancel_in_background(gateway: &Gateway, id: u32, secret: &[u8]) {
+    let (clients, secret) = (gateway.clients.clone(), secret.to_vec());
+    tokio::spawn(async move { clients.cancel(id, &secret).await });
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_clients_share_few_connections_and_each_gets_its_own_answers() {
     let gateway = gateway(3);
@@ -133,6 +139,45 @@ async fn a_cancel_request_stops_what_runs_and_nothing_else() {
     gateway.clients.cancel(id, &secret).await;
     assert_eq!(client.answer().await, Some((b'i', "cancelled".to_owned())));
     assert_eq!(client.ask("echo after").await, "after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_cancel_request_does_not_forget_the_first_which_never_strikes_another_client() {
+    let gateway = gateway(1);
+    gateway.database.delay_cancels(Duration::from_millis(100));
+    let (mut client, mut other) = (gateway.connect(), gateway.connect());
+    let (id, secret) = client.key.clone();
+    client.send("slow 50").await;
+    pass(Duration::from_millis(10)).await;
+    cancel_in_background(&gateway, id, &secret);
+    assert_eq!(client.answer().await, Some((b'i', "slept".to_owned())));
+    cancel_in_background(&gateway, id, &secret);
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(other.ask("slow 1000").await, "slept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_request_that_came_while_the_connection_was_prepared_is_sent_when_the_statement_runs() {
+    let gateway = gateway(1);
+    let mut client = gateway.connect();
+    let (id, secret) = client.key.clone();
+    client.send("preslow 3600000").await;
+    pass(Duration::from_millis(10)).await;
+    cancel_in_background(&gateway, id, &secret);
+    assert_eq!(client.answer().await, Some((b'i', "cancelled".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_can_be_cancelled_while_what_follows_it_waits() {
+    let gateway = gateway(1);
+    let mut client = gateway.connect();
+    let (id, secret) = client.key.clone();
+    client.send("slow 3600000").await;
+    client.send("one at a time").await;
+    pass(Duration::from_millis(10)).await;
+    cancel_in_background(&gateway, id, &secret);
+    assert_eq!(client.answer().await, Some((b'i', "cancelled".to_owned())));
+    assert_eq!(client.answer().await, Some((b'i', "what?".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]

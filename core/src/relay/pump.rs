@@ -50,6 +50,8 @@ impl<B: Backend> Life<B> {
             let from_server = self.pump_server(cx, scratch)?;
             let from_client = self.pump_client(cx, scratch)?;
             self.start_wanted_cancel();
+            // One that has just begun has to be looked at once: else nothing wakes it.
+            self.cancel.poll(cx);
             let released = self.release_if_at_rest();
             if self.prospect == Prospect::Draining && self.is_between_transactions() {
                 return Err(Event::Drained);

@@ -26,6 +26,7 @@ pub struct Database {
     most_open: AtomicU32,
     refuse_with: Mutex<Option<Rejection>>,
     log: Mutex<Vec<String>>,
+    cancel_delay: Mutex<Duration>,
 }
 
 /// Cancels what runs on one connection.
@@ -43,6 +44,15 @@ impl Database {
     /// From now on, logins are refused like this.
     pub fn refuse_logins(&self, rejection: Option<Rejection>) {
         *self.refuse_with.lock() = rejection;
+    }
+
+    /// From now on, cancel requests take this long to arrive.
+    pub fn delay_cancels(&self, delay: Duration) {
+        *self.cancel_delay.lock() = delay;
+    }
+
+    pub(super) fn cancel_delay(&self) -> Duration {
+        *self.cancel_delay.lock()
     }
 
     /// Connections at the moment.
@@ -89,7 +99,7 @@ impl Database {
                     variable.clear();
                     "reset".to_owned()
                 }
-                "slow" => {
+                "slow" | "preslow" => {
                     let nap = tokio::time::sleep(Duration::from_millis(argument.parse().unwrap_or(0)));
                     tokio::select! {
                         () = nap => "slept".to_owned(),
