@@ -957,6 +957,16 @@ mod s7_following {
     }
 
     #[test]
+    fn what_one_client_reset_is_not_held_against_the_next() {
+        let mut gateway = gateway(1);
+        let resetting = gateway.client_with(|init| init.session_state = SessionStatePolicy::Reset);
+        gateway.ask(resetting, &query("RESET ALL"));
+        let client = gateway.client_with(|init| init.overlay = Overlay::from_pairs([("app.x", "brought")]));
+        gateway.ask(client, &query("SET app.x = ''"));
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
+    }
+
+    #[test]
     fn a_lock_ties_its_client_to_the_connection_until_it_is_released() {
         let mut gateway = gateway(1);
         let (client, other) = (gateway.client(), gateway.client());
