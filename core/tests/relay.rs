@@ -181,6 +181,38 @@ async fn what_runs_can_be_cancelled_while_what_follows_it_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rollback_that_is_never_answered_costs_the_connection_and_not_the_client_its_life() {
+    let timeouts = Timeouts {
+        idle_in_transaction: Some(Duration::from_secs(10)),
+        ..Timeouts::default()
+    };
+    let gateway = gateway_with(1, timeouts);
+    let (mut client, mut other) = (gateway.connect(), gateway.connect());
+    assert_eq!(client.ask("begin").await, "begun");
+    gateway.database.slow_down("rollback", Duration::from_secs(3600));
+    let answer = tokio::time::timeout(Duration::from_secs(600), client.answer());
+    let answer = answer.await.expect("not for ever");
+    assert_eq!(answer, Some((b'i', "server lost".to_owned())));
+    assert_eq!(other.ask("echo mine").await, "mine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_apply_again_as_soon_as_a_transaction_has_been_rolled_back_for_one() {
+    let timeouts = Timeouts {
+        idle_in_transaction: Some(Duration::from_secs(10)),
+        query: Some(Duration::from_secs(5)),
+        ..Timeouts::default()
+    };
+    let gateway = gateway_with(1, timeouts);
+    let mut client = gateway.connect();
+    assert_eq!(client.ask("begin").await, "begun");
+    gateway.database.slow_down("rollback", Duration::from_secs(1));
+    pass(Duration::from_millis(10_500)).await;
+    // While it is being rolled back: the connection does not come to rest in between.
+    assert_eq!(client.ask("slow 3600000").await, "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_in_the_queue_can_be_cancelled() {
     let gateway = gateway(1);
     let (mut first, mut second) = (gateway.connect(), gateway.connect());

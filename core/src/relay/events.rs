@@ -96,7 +96,7 @@ impl<B: Backend> Life<B> {
                 }
                 None
             }
-            Expired::Grace => self.on_server_gone("the server did not obey a cancel request"),
+            Expired::Grace => self.on_server_gone("the server did not obey a cancel request or a rollback in time"),
         }
     }
 

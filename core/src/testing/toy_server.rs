@@ -27,6 +27,7 @@ pub struct Database {
     refuse_with: Mutex<Option<Rejection>>,
     log: Mutex<Vec<String>>,
     cancel_delay: Mutex<Duration>,
+    delayed: Mutex<Option<(&'static str, Duration)>>,
 }
 
 /// Cancels what runs on one connection.
@@ -49,6 +50,11 @@ impl Database {
     /// From now on, cancel requests take this long to arrive.
     pub fn delay_cancels(&self, delay: Duration) {
         *self.cancel_delay.lock() = delay;
+    }
+
+    /// From now on, this command takes so long.
+    pub fn slow_down(&self, command: &'static str, time: Duration) {
+        *self.delayed.lock() = Some((command, time));
     }
 
     pub(super) fn cancel_delay(&self) -> Duration {
@@ -87,6 +93,10 @@ impl Database {
         while let Some(text) = read_request(&mut io).await {
             self.log.lock().push(text.clone());
             let (command, argument) = text.split_once(' ').unwrap_or((&text, ""));
+            let delayed = *self.delayed.lock();
+            if let Some((_, time)) = delayed.filter(|(delayed, _)| *delayed == command) {
+                tokio::time::sleep(time).await;
+            }
             let said = match command {
                 "echo" => argument.to_owned(),
                 "get" => variable.clone(),
