@@ -213,6 +213,17 @@ async fn limits_apply_again_as_soon_as_a_transaction_has_been_rolled_back_for_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_left_in_the_middle_of_a_message_goes_to_nobody_and_its_bytes_to_nobody() {
+    let gateway = gateway(2);
+    let mut client = gateway.connect();
+    assert_eq!(client.ask("half").await, "what?");
+    pass(Duration::from_millis(10)).await;
+    client.send("elsewhere").await;
+    assert_eq!(client.answer().await, Some((b'i', "what?".to_owned())));
+    assert_eq!(client.ask("echo after").await, "after");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_in_the_queue_can_be_cancelled() {
     let gateway = gateway(1);
     let (mut first, mut second) = (gateway.connect(), gateway.connect());

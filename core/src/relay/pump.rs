@@ -287,7 +287,14 @@ impl<B: Backend> Life<B> {
     pub(super) fn give_back(&mut self) {
         if let Some(Attached { mut lease, .. }) = self.attached.take() {
             self.dialogue.release(&mut lease.session);
-            if self.cancel.take_doubt() || !self.cancel.is_over() {
+            let is_mid_message = self.to_client.unjudged() > 0 || self.to_client.body() != Body::None;
+            if is_mid_message {
+                // Part of something that the server says of its own accord: the rest must not meet another's bytes.
+                self.to_client.sender_gone();
+                self.cancel.forget();
+                self.cancel.take_doubt();
+                lease.discard("given back in the middle of a message");
+            } else if self.cancel.take_doubt() || !self.cancel.is_over() {
                 self.cancel.forget();
                 lease.discard("a cancel request for it did not come back");
             } else {

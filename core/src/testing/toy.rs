@@ -1,6 +1,6 @@
 //! The smallest backend: requests are `length(4) text`, answers `status(1) length(4) text`, status `i` (idle) or `t` (in
 //! a transaction). A request that begins with `set` touches the session, `pre` waits for one of the gateway's own on each
-//! new server connection, `bye` says good-bye.
+//! new server connection, `one` for whatever is outstanding, `els` asks for another connection than a used one, `bye` says good-bye.
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ pub struct Session {
     in_transaction: bool,
     touched: bool,
     prepared: bool,
+    left: bool,
     /// Answers to requests of the gateway's own, which come first.
     swallow: u32,
 }
@@ -134,6 +135,10 @@ impl Dialogue for Talk {
             session.swallow += 1;
             out.to_server.put_slice(&request("slow 50"));
             return Ok(Step::Hold);
+        }
+        if text.starts_with(b"els") && session.completed > 0 && !session.left {
+            session.left = true;
+            return Ok(Step::Lease(Access::ReadWrite));
         }
         if text.starts_with(b"one") && session.outstanding > 0 {
             return Ok(Step::Hold);

@@ -130,6 +130,9 @@ impl Database {
             if io.write_all(&answer(status, said.as_bytes())).await.is_err() {
                 break;
             }
+            if command == "half" && io.write_all(&answer(status, b"more")[..3]).await.is_err() {
+                break;
+            }
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
