@@ -90,7 +90,8 @@ pub const MAX_SETTLE_ATTEMPTS: u8 = 3;
 /// Bytes of the name of a custom setting that is followed. PostgreSQL sets no bound.
 pub const MAX_CUSTOM_NAME: usize = 128;
 
-/// Names of custom settings that one statement, or one client between two transactions, may set and have followed.
+/// Names of custom settings that one statement, or one client, may set and have followed. A client with more of them
+/// keeps its server connection: those beyond could not be found again.
 pub const MAX_CUSTOM_NAMES: usize = 64;
 
 /// Names of custom settings that a source remembers for all of its clients.

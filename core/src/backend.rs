@@ -241,6 +241,13 @@ pub trait Dialogue: Send + 'static {
         let _ = (session, why);
     }
 
+    /// Whether something that the client itself asked for is with the server. Asked while [`Step::Hold`] keeps more of it
+    /// back: a cancel request is sent at once if so, and otherwise waits for what is kept back.
+    fn has_request_under_way(&self, session: &Self::Session) -> bool {
+        let _ = session;
+        false
+    }
+
     /// The client is gone. Write what brings the connection to rest; the relay keeps feeding `from_server` until the
     /// state is `Idle` and drops everything meant for the client. `mid_message`: part of a message has been sent to the
     /// server, the rest of which will never come.

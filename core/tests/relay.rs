@@ -27,6 +27,12 @@ async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
+/// Whoever asks to cancel waits until the request has come back; here nobody does.
+fn cancel_in_background(gateway: &Gateway, id: u32, secret: &[u8]) {
+    let (clients, secret) = (gateway.clients.clone(), secret.to_vec());
+    tokio::spawn(async move { clients.cancel(id, &secret).await });
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_clients_share_few_connections_and_each_gets_its_own_answers() {
     let gateway = gateway(3);
@@ -132,6 +138,88 @@ async fn a_cancel_request_stops_what_runs_and_nothing_else() {
     pass(Duration::from_millis(10)).await;
     gateway.clients.cancel(id, &secret).await;
     assert_eq!(client.answer().await, Some((b'i', "cancelled".to_owned())));
+    assert_eq!(client.ask("echo after").await, "after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_cancel_request_does_not_forget_the_first_which_never_strikes_another_client() {
+    let gateway = gateway(1);
+    gateway.database.delay_cancels(Duration::from_millis(100));
+    let (mut client, mut other) = (gateway.connect(), gateway.connect());
+    let (id, secret) = client.key.clone();
+    client.send("slow 50").await;
+    pass(Duration::from_millis(10)).await;
+    cancel_in_background(&gateway, id, &secret);
+    assert_eq!(client.answer().await, Some((b'i', "slept".to_owned())));
+    cancel_in_background(&gateway, id, &secret);
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(other.ask("slow 1000").await, "slept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_request_that_came_while_the_connection_was_prepared_is_sent_when_the_statement_runs() {
+    let gateway = gateway(1);
+    let mut client = gateway.connect();
+    let (id, secret) = client.key.clone();
+    client.send("preslow 3600000").await;
+    pass(Duration::from_millis(10)).await;
+    cancel_in_background(&gateway, id, &secret);
+    assert_eq!(client.answer().await, Some((b'i', "cancelled".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_can_be_cancelled_while_what_follows_it_waits() {
+    let gateway = gateway(1);
+    let mut client = gateway.connect();
+    let (id, secret) = client.key.clone();
+    client.send("slow 3600000").await;
+    client.send("one at a time").await;
+    pass(Duration::from_millis(10)).await;
+    cancel_in_background(&gateway, id, &secret);
+    assert_eq!(client.answer().await, Some((b'i', "cancelled".to_owned())));
+    assert_eq!(client.answer().await, Some((b'i', "what?".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_is_never_answered_costs_the_connection_and_not_the_client_its_life() {
+    let timeouts = Timeouts {
+        idle_in_transaction: Some(Duration::from_secs(10)),
+        ..Timeouts::default()
+    };
+    let gateway = gateway_with(1, timeouts);
+    let (mut client, mut other) = (gateway.connect(), gateway.connect());
+    assert_eq!(client.ask("begin").await, "begun");
+    gateway.database.slow_down("rollback", Duration::from_secs(3600));
+    let answer = tokio::time::timeout(Duration::from_secs(600), client.answer());
+    let answer = answer.await.expect("not for ever");
+    assert_eq!(answer, Some((b'i', "server lost".to_owned())));
+    assert_eq!(other.ask("echo mine").await, "mine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_apply_again_as_soon_as_a_transaction_has_been_rolled_back_for_one() {
+    let timeouts = Timeouts {
+        idle_in_transaction: Some(Duration::from_secs(10)),
+        query: Some(Duration::from_secs(5)),
+        ..Timeouts::default()
+    };
+    let gateway = gateway_with(1, timeouts);
+    let mut client = gateway.connect();
+    assert_eq!(client.ask("begin").await, "begun");
+    gateway.database.slow_down("rollback", Duration::from_secs(1));
+    pass(Duration::from_millis(10_500)).await;
+    // While it is being rolled back: the connection does not come to rest in between.
+    assert_eq!(client.ask("slow 3600000").await, "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_left_in_the_middle_of_a_message_goes_to_nobody_and_its_bytes_to_nobody() {
+    let gateway = gateway(2);
+    let mut client = gateway.connect();
+    assert_eq!(client.ask("half").await, "what?");
+    pass(Duration::from_millis(10)).await;
+    client.send("elsewhere").await;
+    assert_eq!(client.answer().await, Some((b'i', "what?".to_owned())));
     assert_eq!(client.ask("echo after").await, "after");
 }
 

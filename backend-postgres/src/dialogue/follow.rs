@@ -23,7 +23,7 @@ use crate::{
     session::{
         CopyState, Followed, Group, Overlay, OverlayKept, Session,
         classify::{Class, Shape},
-        custom,
+        custom::{self, CustomSettings},
         pending::{Disposition, Purpose, Weight},
         settle::{self, Found, Settling, Unsettled},
         touched::Touches,
@@ -101,13 +101,18 @@ impl Conversation {
             return self.pin(session);
         }
         let known = self.shared.custom_settings();
+        let used = std::mem::take(&mut self.custom_settings);
         let own = self.overlay.iter().chain(self.brought.iter());
-        let mut names = self.custom_settings.clone();
+        let mut names = used.clone();
         own.for_each(|setting| names.note(setting.name.as_bytes()));
+        let mut settling = Settling::new(about, failures, used);
+        if names.is_full() && settle::asks_for_settings(about) {
+            settling.cannot_prove_all();
+        }
         known.iter().for_each(|name| names.note(name.as_bytes()));
         let text = settle::question(about, names.iter());
         session.followed = Followed::NotYet;
-        session.settling = Some(Box::new(Settling::new(about, failures)));
+        session.settling = Some(Box::new(settling));
         session.ask(text.as_bytes(), Purpose::Settle, out);
     }
 
@@ -129,13 +134,15 @@ impl Conversation {
 
     /// The server's answer is complete.
     pub(super) fn settled(&mut self, session: &mut Session, out: &mut BytesMut) {
-        let Some(settling) = session.settling.take() else {
+        let Some(mut settling) = session.settling.take() else {
             return;
         };
         let (about, failures) = (settling.about, settling.failures);
+        let names = std::mem::take(&mut settling.names);
         match settling.finish() {
-            Ok(found) => self.settle_for(about, found, session),
+            Ok(found) => self.settle_for(about, names, found, session),
             Err(why) => {
+                names.iter().for_each(|name| self.custom_settings.note(name.as_bytes()));
                 session.touched |= about;
                 if why == Unsettled::Cancelled && is_at_rest(session) && !self.is_gone() {
                     return self.ask_to_settle(about, failures + 1, session, out);
@@ -150,7 +157,7 @@ impl Conversation {
         self.put_back_what_was_brought(session, out);
     }
 
-    fn settle_for(&mut self, about: Touches, mut found: Found, session: &mut Session) {
+    fn settle_for(&mut self, about: Touches, names: CustomSettings, mut found: Found, session: &mut Session) {
         if found
             .settings
             .iter()
@@ -161,7 +168,9 @@ impl Conversation {
         }
         session.living = session.living.without(about | Touches::UNKNOWN) | found.living;
         if settle::asks_for_settings(about) {
-            self.take_settings(found.settings, session);
+            self.take_settings(found.settings, &names, session);
+        } else {
+            names.iter().for_each(|name| self.custom_settings.note(name.as_bytes()));
         }
         if session.touched.among(Touches::FOLLOWED).is_empty() {
             session.followed = Followed::Completely;
@@ -169,14 +178,14 @@ impl Conversation {
     }
 
     /// What is set on the session is exactly this: it is the client's from now on, over what the client brought along.
-    fn take_settings(&mut self, found: Vec<(String, String)>, session: &mut Session) {
+    fn take_settings(&mut self, found: Vec<(String, String)>, names: &CustomSettings, session: &mut Session) {
         let was_reset = std::mem::replace(&mut session.overlay_kept, OverlayKept::Surely) == OverlayKept::Maybe;
         let is_set = |(name, value): &(String, String)| match &**name {
             "role" => value != "none",
             "session_authorization" => is_another_user(name, value, session),
             // A custom setting that was ever set on the connection, by whomever, is empty rather than unknown.
             name if value.is_empty() && custom::is_custom_name(name) => {
-                let is_own = self.overlay.get(name).is_some() || self.custom_settings.iter().any(|own| own == name);
+                let is_own = self.overlay.get(name).is_some() || names.iter().any(|own| own == name);
                 is_own && !(was_reset && self.brought.get(name).is_some())
             }
             _ => true,
@@ -187,7 +196,6 @@ impl Conversation {
                 .filter(|pair| is_set(pair))
                 .map(|(name, value)| (name, value)),
         );
-        self.custom_settings = Default::default();
         self.shared.accepted(set.iter());
         let missing = self
             .brought
@@ -232,6 +240,10 @@ fn what_to_ask(session: &Session) -> Option<Touches> {
     let mut about = touched.among(Touches::FOLLOWED);
     if touched.any(Touches::UNDOES) {
         about |= session.living.among(Touches::FOLLOWED);
+    }
+    if !about.is_empty() && session.living.any(Touches::UNKNOWN) {
+        // What could not be proved stays so until it is.
+        about |= Touches::SETTINGS;
     }
     (!about.is_empty() || touched.any(Touches::IRREVERSIBLE)).then_some(about)
 }

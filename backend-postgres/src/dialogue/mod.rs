@@ -40,7 +40,7 @@ use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
         custom::CustomSettings,
-        pending::{ClientChange, Entry, ServerChange, Weight},
+        pending::{ClientChange, Disposition, Entry, ServerChange, Weight},
         statement::Statement,
     },
     wire::{error_response::ErrorMessage, write},
@@ -290,6 +290,11 @@ impl Dialogue for Conversation {
         if !session.pending.is_empty() {
             self.overrun = Some(Box::new(refusals::describe(why)));
         }
+    }
+
+    fn has_request_under_way(&self, session: &Session) -> bool {
+        let is_theirs = |entry: &Entry| !matches!(entry.disposition, Disposition::Own(_) | Disposition::Fake);
+        session.pending.iter().any(is_theirs)
     }
 
     fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {

@@ -29,6 +29,11 @@ impl CustomSettings {
         self.0.is_empty()
     }
 
+    /// Whether there may be more than there is room for.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= limits::MAX_CUSTOM_NAMES
+    }
+
     /// Takes note of what may be the name of one, unless there is no room for it.
     pub fn note(&mut self, name: &[u8]) {
         let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_custom_name(name)) else {

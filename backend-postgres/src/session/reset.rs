@@ -11,7 +11,7 @@ use weir_core::{
     refusal::Fault,
 };
 
-use super::{Session, Setting, overlay::Overlay, pending::Purpose, touched::Touches};
+use super::{OverlayKept, Session, Setting, overlay::Overlay, pending::Purpose, touched::Touches};
 use crate::{
     limits,
     wire::{Head, error_response::ErrorFields, ready_for_query::TransactionStatus, server},
@@ -80,6 +80,7 @@ impl Session {
         }
         if touched.any(SETTINGS | Touches::UNKNOWN) {
             self.overlay = Overlay::default();
+            self.overlay_kept = OverlayKept::Surely;
             self.due = self.due.without(SETTINGS);
         }
     }

@@ -10,7 +10,10 @@
 
 use std::fmt::Write as _;
 
-use super::{custom::is_custom_name, touched::Touches};
+use super::{
+    custom::{CustomSettings, is_custom_name},
+    touched::Touches,
+};
 use crate::limits;
 
 /// A question on its way, and as much of its answer as has come.
@@ -20,6 +23,9 @@ pub(crate) struct Settling {
     pub(crate) about: Touches,
     /// How often it has been asked in vain.
     pub(crate) failures: u8,
+    /// Names that the client had used since it was asked last. What it uses while this question is on its way belongs to
+    /// the next one.
+    pub(crate) names: CustomSettings,
     found: Found,
     bytes: usize,
     verdict: Verdict,
@@ -54,14 +60,20 @@ pub(crate) enum Unsettled {
 
 impl Settling {
     /// Nothing answered yet.
-    pub(crate) fn new(about: Touches, failures: u8) -> Self {
+    pub(crate) fn new(about: Touches, failures: u8, names: CustomSettings) -> Self {
         Settling {
             about,
             failures,
+            names,
             found: Found::default(),
             bytes: 0,
             verdict: Verdict::Sound,
         }
+    }
+
+    /// There are more settings than can be asked about.
+    pub(crate) fn cannot_prove_all(&mut self) {
+        self.found.living |= Touches::UNKNOWN;
     }
 
     /// One row of the answer: the body of a DataRow.
@@ -241,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_read() {
-        let mut settling = Settling::new(Touches::UNKNOWN, 0);
+        let mut settling = Settling::new(Touches::UNKNOWN, 0, CustomSettings::default());
         settling.row(&row([Some("set"), Some("app.tenant"), Some("62c3bc63686572")]));
         settling.row(&row([Some("set"), Some("no.such"), None]));
         settling.row(&row([Some("locks"), None, None]));
@@ -264,7 +276,7 @@ mod tests {
             vec![0; limits::MAX_SETTLED_BYTES + 1],
         ];
         for row in rows {
-            let mut settling = Settling::new(Touches::UNKNOWN, 0);
+            let mut settling = Settling::new(Touches::UNKNOWN, 0, CustomSettings::default());
             settling.row(&row);
             assert_eq!(settling.finish().unwrap_err(), Unsettled::Unprovable);
         }
@@ -272,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_server_cannot_grow_the_answer_without_end() {
-        let mut settling = Settling::new(Touches::UNKNOWN, 0);
+        let mut settling = Settling::new(Touches::UNKNOWN, 0, CustomSettings::default());
         for n in 0..100_000 {
             settling.row(&row([Some("set"), Some(&format!("a{n}")), Some("61")]));
             assert!(settling.found.settings.len() <= limits::MAX_OVERLAY_SETTINGS);
@@ -283,7 +295,7 @@ mod tests {
     #[test]
     fn a_cancelled_question_may_be_asked_again_but_not_for_ever() {
         for (failures, expected) in [(0, Unsettled::Cancelled), (9, Unsettled::Unprovable)] {
-            let mut settling = Settling::new(Touches::LOCKS, failures);
+            let mut settling = Settling::new(Touches::LOCKS, failures, CustomSettings::default());
             settling.failed(b"57014");
             assert_eq!(settling.finish().unwrap_err(), expected);
         }

@@ -132,7 +132,6 @@ mod s1_statements {
         let mut gateway = gateway(1);
         let client = gateway.client();
         let all = one_shot("SELECT 'x'");
-        gateway.trace = false;
         let mut conversation = Conversation::new(init(&gateway.shared));
         let mut session = session(&gateway.shared, 3);
         let mut out = Outbox::default();
@@ -892,6 +891,47 @@ mod s7_following {
     }
 
     #[test]
+    fn what_is_set_while_the_server_is_being_asked_is_asked_about_next() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        let set_config = "SELECT pg_catalog.set_config($1, $2, false) IS NULL";
+        gateway.ask(client, &[parse("s", set_config), sync()].concat());
+        let first = query(&format!("{:114}", "SET app.a = 'one'"));
+        let second = [bind("", "s", &["app.b", "two"]), execute("", 0), sync()].concat();
+        assert!(second.len() < first.len() / 2);
+        // In pieces, so that the second is on its way before the question behind the first has been answered.
+        gateway.chunk = first.len() / 2;
+        gateway.ask(client, &[first, second].concat());
+        gateway.chunk = usize::MAX;
+        assert_eq!(gateway.ask(other, &query("SHOW app.b")), "T D[] C[SHOW] ZI");
+        assert_eq!(gateway.ask(client, &query("SHOW app.b")), "T D[two] C[SHOW] ZI");
+        assert_eq!(gateway.ask(client, &query("SHOW app.a")), "T D[one] C[SHOW] ZI");
+    }
+
+    #[test]
+    fn more_custom_settings_than_can_be_asked_about_stay_with_their_client() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        for number in 0..80 {
+            gateway.ask(client, &query(&format!("SET app.s{number} = 'mine'")));
+        }
+        assert_eq!(state(&gateway), SessionState::Pinned(PinReason::Unprovable));
+        // What is asked about locks proves nothing of settings.
+        gateway.ask(client, &query("SELECT pg_advisory_lock(1)"));
+        gateway.ask(client, &query("SELECT pg_catalog.pg_advisory_unlock_all()"));
+        assert_eq!(state(&gateway), SessionState::Pinned(PinReason::Unprovable));
+        for number in 0..80 {
+            let show = query(&format!("SHOW app.s{number}"));
+            assert_eq!(gateway.ask(client, &show), "T D[mine] C[SHOW] ZI", "app.s{number}");
+        }
+        assert!(gateway.leave(client));
+        for number in 0..80 {
+            let show = query(&format!("SHOW app.s{number}"));
+            assert_eq!(gateway.ask(other, &show), "T D[] C[SHOW] ZI", "app.s{number}");
+        }
+    }
+
+    #[test]
     fn what_is_rolled_back_was_never_set() {
         let mut gateway = gateway(1);
         let (client, other) = (gateway.client(), gateway.client());
@@ -914,6 +954,16 @@ mod s7_following {
         gateway.ask(client, &query("SET app.x = 'mine'"));
         assert_eq!(gateway.ask(client, &query("DISCARD ALL")), "C[DISCARD ALL] ZI");
         assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[brought] C[SHOW] ZI");
+    }
+
+    #[test]
+    fn what_one_client_reset_is_not_held_against_the_next() {
+        let mut gateway = gateway(1);
+        let resetting = gateway.client_with(|init| init.session_state = SessionStatePolicy::Reset);
+        gateway.ask(resetting, &query("RESET ALL"));
+        let client = gateway.client_with(|init| init.overlay = Overlay::from_pairs([("app.x", "brought")]));
+        gateway.ask(client, &query("SET app.x = ''"));
+        assert_eq!(gateway.ask(client, &query("SHOW app.x")), "T D[] C[SHOW] ZI");
     }
 
     #[test]

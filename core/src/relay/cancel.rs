@@ -46,7 +46,12 @@ impl Cancel {
         !self.wanted.is_empty()
     }
 
-    /// Nothing to cancel any more: whoever asked is let go.
+    /// Nothing to cancel: whoever asked is let go. What is on its way already stays so.
+    pub(super) fn decline(&mut self) {
+        self.wanted.clear();
+    }
+
+    /// The connection that it was all about is given up: whoever asked is let go.
     pub(super) fn forget(&mut self) {
         self.wanted.clear();
         self.under_way = None;

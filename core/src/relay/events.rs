@@ -57,15 +57,18 @@ impl<B: Backend> Life<B> {
 
     /// Sends a cancel request on its way as soon as there is something of the client's own to cancel (S6.2).
     pub(super) fn start_wanted_cancel(&mut self) {
-        if !self.cancel.is_wanted() || self.held == Held::UntilAnswered {
+        if !self.cancel.is_wanted() {
             return;
         }
+        let is_held = self.held == Held::UntilAnswered;
         match &self.attached {
+            // Only work of the gateway's own runs; the client's is still held back behind it.
+            Some(Attached { lease, .. }) if is_held && !self.dialogue.has_request_under_way(&lease.session) => {}
             Some(Attached { lease, pool, .. }) if lease.session.state() == SessionState::Busy => {
                 self.cancel
                     .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
             }
-            _ => self.cancel.forget(),
+            _ => self.cancel.decline(),
         }
     }
 
@@ -93,7 +96,7 @@ impl<B: Backend> Life<B> {
                 }
                 None
             }
-            Expired::Grace => self.on_server_gone("the server did not obey a cancel request"),
+            Expired::Grace => self.on_server_gone("the server did not obey a cancel request or a rollback in time"),
         }
     }
 

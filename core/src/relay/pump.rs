@@ -50,6 +50,8 @@ impl<B: Backend> Life<B> {
             let from_server = self.pump_server(cx, scratch)?;
             let from_client = self.pump_client(cx, scratch)?;
             self.start_wanted_cancel();
+            // One that has just begun has to be looked at once: else nothing wakes it.
+            self.cancel.poll(cx);
             let released = self.release_if_at_rest();
             if self.prospect == Prospect::Draining && self.is_between_transactions() {
                 return Err(Event::Drained);
@@ -285,7 +287,14 @@ impl<B: Backend> Life<B> {
     pub(super) fn give_back(&mut self) {
         if let Some(Attached { mut lease, .. }) = self.attached.take() {
             self.dialogue.release(&mut lease.session);
-            if self.cancel.take_doubt() || !self.cancel.is_over() {
+            let is_mid_message = self.to_client.unjudged() > 0 || self.to_client.body() != Body::None;
+            if is_mid_message {
+                // Part of something that the server says of its own accord: the rest must not meet another's bytes.
+                self.to_client.sender_gone();
+                self.cancel.forget();
+                self.cancel.take_doubt();
+                lease.discard("given back in the middle of a message");
+            } else if self.cancel.take_doubt() || !self.cancel.is_over() {
                 self.cancel.forget();
                 lease.discard("a cancel request for it did not come back");
             } else {

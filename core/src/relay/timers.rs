@@ -39,8 +39,8 @@ enum Phase {
     InTransaction,
     /// A cancel request was sent because of a limit; next the connection is closed.
     Grace(Instant),
-    /// The transaction was rolled back because of a limit.
-    RollingBack,
+    /// The transaction is being rolled back because of a limit; if that is not answered in time, the connection is closed.
+    RollingBack(Instant),
 }
 
 /// A limit that was reached.
@@ -51,7 +51,7 @@ pub(super) enum Expired {
     Query,
     TransactionRunning,
     TransactionAtRest,
-    /// The server did not react to a cancel request.
+    /// The server did not react to a cancel request, or to the end of a transaction.
     Grace,
 }
 
@@ -92,10 +92,10 @@ impl Watch {
         let completed = session.map_or(0, TransactionDetection::completed);
         let same = match (self.phase, phase) {
             (Phase::Grace(_), Phase::Running) => true,
-            (Phase::RollingBack, Phase::Running | Phase::InTransaction) => true,
+            (Phase::RollingBack(_), Phase::Running | Phase::InTransaction) => true,
             (before, now) => before == now,
         };
-        if !same || (completed != self.completed && self.phase != Phase::RollingBack) {
+        if !same || completed != self.completed {
             // A session-pinned client starts its next transaction without a new lease.
             if self.phase == Phase::AtRest && phase != Phase::AtRest {
                 self.lease_since = clock::now();
@@ -121,7 +121,9 @@ impl Watch {
             if now >= deadline {
                 self.phase = match expired {
                     Expired::Query | Expired::TransactionRunning => Phase::Grace(now + self.limits.cancel_wait),
-                    Expired::IdleInTransaction | Expired::TransactionAtRest => Phase::RollingBack,
+                    Expired::IdleInTransaction | Expired::TransactionAtRest => {
+                        Phase::RollingBack(now + self.limits.recovery)
+                    }
                     Expired::ClientIdle | Expired::Grace => self.phase,
                 };
                 return Poll::Ready(expired);
@@ -142,8 +144,7 @@ impl Watch {
                 after(self.limits.idle_in_transaction, self.since, Expired::IdleInTransaction),
                 after(self.limits.transaction, self.lease_since, Expired::TransactionAtRest),
             ],
-            Phase::Grace(end) => [Some((end, Expired::Grace)), None],
-            Phase::RollingBack => [None, None],
+            Phase::Grace(end) | Phase::RollingBack(end) => [Some((end, Expired::Grace)), None],
         };
         candidates.into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
     }

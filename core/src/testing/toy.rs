@@ -1,5 +1,6 @@
 //! The smallest backend: requests are `length(4) text`, answers `status(1) length(4) text`, status `i` (idle) or `t` (in
-//! a transaction). A request that begins with `set` touches the session, `bye` says good-bye.
+//! a transaction). A request that begins with `set` touches the session, `pre` waits for one of the gateway's own on each
+//! new server connection, `one` for whatever is outstanding, `els` asks for another connection than a used one, `bye` says good-bye.
 
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub struct Session {
     completed: u64,
     in_transaction: bool,
     touched: bool,
+    prepared: bool,
+    left: bool,
     /// Answers to requests of the gateway's own, which come first.
     swallow: u32,
 }
@@ -52,8 +55,13 @@ impl Backend for Toy {
     }
 
     async fn cancel(&self, key: &KillSwitch) -> Result<(), OpenError> {
-        key.press();
-        Ok(())
+        let (key, delay) = (key.clone(), self.0.cancel_delay());
+        // It is on its way, whoever waits for it.
+        let arrival = tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            key.press();
+        });
+        arrival.await.map_err(|error| OpenError::Unreachable(error.to_string()))
     }
 }
 
@@ -103,7 +111,7 @@ impl SessionReset for Session {
 impl Dialogue for Talk {
     type Session = Session;
 
-    fn from_client(&mut self, bytes: &[u8], session: Option<&mut Session>, _: &mut Outbox) -> Result<Step, Fault> {
+    fn from_client(&mut self, bytes: &[u8], session: Option<&mut Session>, out: &mut Outbox) -> Result<Step, Fault> {
         let Some((length, text)) = bytes.split_first_chunk::<4>() else {
             return Ok(Step::Need(4));
         };
@@ -121,6 +129,20 @@ impl Dialogue for Talk {
         let Some(session) = session else {
             return Ok(Step::Lease(Access::ReadWrite));
         };
+        if text.starts_with(b"pre") && !session.prepared {
+            session.prepared = true;
+            session.outstanding += 1;
+            session.swallow += 1;
+            out.to_server.put_slice(&request("slow 50"));
+            return Ok(Step::Hold);
+        }
+        if text.starts_with(b"els") && session.completed > 0 && !session.left {
+            session.left = true;
+            return Ok(Step::Lease(Access::ReadWrite));
+        }
+        if text.starts_with(b"one") && session.outstanding > 0 {
+            return Ok(Step::Hold);
+        }
         session.outstanding += 1;
         session.touched |= text.starts_with(b"set");
         Ok(Step::Forward(length.into()))
@@ -141,6 +163,10 @@ impl Dialogue for Talk {
             return Ok(Step::Skip(length));
         }
         Ok(Step::Forward(length))
+    }
+
+    fn has_request_under_way(&self, session: &Session) -> bool {
+        session.outstanding > session.swallow
     }
 
     fn adopt(&mut self, _: &mut Session, _: &mut Outbox) {}

@@ -26,6 +26,8 @@ pub struct Database {
     most_open: AtomicU32,
     refuse_with: Mutex<Option<Rejection>>,
     log: Mutex<Vec<String>>,
+    cancel_delay: Mutex<Duration>,
+    delayed: Mutex<Option<(&'static str, Duration)>>,
 }
 
 /// Cancels what runs on one connection.
@@ -43,6 +45,20 @@ impl Database {
     /// From now on, logins are refused like this.
     pub fn refuse_logins(&self, rejection: Option<Rejection>) {
         *self.refuse_with.lock() = rejection;
+    }
+
+    /// From now on, cancel requests take this long to arrive.
+    pub fn delay_cancels(&self, delay: Duration) {
+        *self.cancel_delay.lock() = delay;
+    }
+
+    /// From now on, this command takes so long.
+    pub fn slow_down(&self, command: &'static str, time: Duration) {
+        *self.delayed.lock() = Some((command, time));
+    }
+
+    pub(super) fn cancel_delay(&self) -> Duration {
+        *self.cancel_delay.lock()
     }
 
     /// Connections at the moment.
@@ -77,6 +93,10 @@ impl Database {
         while let Some(text) = read_request(&mut io).await {
             self.log.lock().push(text.clone());
             let (command, argument) = text.split_once(' ').unwrap_or((&text, ""));
+            let delayed = *self.delayed.lock();
+            if let Some((_, time)) = delayed.filter(|(delayed, _)| *delayed == command) {
+                tokio::time::sleep(time).await;
+            }
             let said = match command {
                 "echo" => argument.to_owned(),
                 "get" => variable.clone(),
@@ -89,7 +109,7 @@ impl Database {
                     variable.clear();
                     "reset".to_owned()
                 }
-                "slow" => {
+                "slow" | "preslow" => {
                     let nap = tokio::time::sleep(Duration::from_millis(argument.parse().unwrap_or(0)));
                     tokio::select! {
                         () = nap => "slept".to_owned(),
@@ -108,6 +128,9 @@ impl Database {
                 _ => "what?".to_owned(),
             };
             if io.write_all(&answer(status, said.as_bytes())).await.is_err() {
+                break;
+            }
+            if command == "half" && io.write_all(&answer(status, b"more")[..3]).await.is_err() {
                 break;
             }
         }
