@@ -43,6 +43,10 @@ impl Conversation {
             return Ok(Step::Need(HEAD));
         };
         head.check_client()?;
+        if matches!(head.kind, client::SYNC | client::FLUSH | client::COPY_DONE) && head.message(bytes).is_none() {
+            // They have no body; one that claims to have is not begun, or its sender could sit on a connection with it.
+            return Ok(Step::Need(head.total() as usize));
+        }
         if head.kind == client::TERMINATE {
             return Ok(self.terminate(session));
         }
