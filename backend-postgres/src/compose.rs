@@ -85,37 +85,52 @@ pub enum UsersDeclared {
     None,
 }
 
-/// TLS of a listener, from its material as it is now: at the start, and again to follow renewed certificates. Blocks:
-/// reads files and opens keys.
+/// TLS of a listener called `listener`, from its material as it is now. Blocks: reads files and opens keys.
 ///
 /// # Errors
 /// Which setting cannot be used, and why.
-pub fn server_tls(settings: &ListenerTls) -> Result<ServerTls, String> {
-    let pem = |name: &str, source: &SecretSource| {
-        let text = source.resolve().map_err(|error| format!("{name}: {error}"))?;
-        Ok::<_, String>(Pem::new(name, text.expose().as_bytes()))
+pub fn server_tls(listener: &str, tls: &ListenerTls) -> Result<ServerTls, String> {
+    ServerTls::new(&server_tls_settings(listener, tls)?).map_err(|error| error.to_string())
+}
+
+/// What [`server_tls`] is made of, to see whether renewed files say anything new. Blocks: reads files.
+///
+/// # Errors
+/// Which setting cannot be used, and why. A verify mode without `sslrootcert` is one: it would ask nobody for anything.
+pub fn server_tls_settings(listener: &str, tls: &ListenerTls) -> Result<ServerTlsSettings, String> {
+    let origin = |key: &str| format!("listener {listener}, ssl_configuration.{key}");
+    let secret = |source: &SecretSource, key: &str| {
+        let text = source.resolve();
+        text.map_err(|error| format!("{}: {error}", origin(key)))
     };
-    let passphrase = settings.key_password.as_ref().map(SecretSource::resolve).transpose();
-    let client_certificates = match (settings.mode, &settings.client_root_certificate) {
-        (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, Some(roots)) => {
-            ClientCertificates::Required(pem("sslrootcert", roots)?)
-        }
-        (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, None) => {
-            return Err("sslmode verify-ca and verify-full of a listener need sslrootcert".to_owned());
-        }
-        (_, Some(roots)) => ClientCertificates::Optional(pem("sslrootcert", roots)?),
-        (_, None) => ClientCertificates::Ignored,
+    let pem = |source: &SecretSource, key: &str| {
+        secret(source, key).map(|text| Pem::new(origin(key), text.expose().as_bytes()))
     };
-    ServerTls::new(&ServerTlsSettings {
-        certificate: pem("sslcert", &settings.certificate)?,
-        key: pem("sslkey", &settings.key)?,
-        passphrase: passphrase.map_err(|error| format!("sslpassword: {error}"))?,
-        client_certificates,
-        alpn: vec![b"postgresql".to_vec()],
+    let root = tls.client_root_certificate.as_ref();
+    let root = root.map(|root| pem(root, "sslrootcert")).transpose()?;
+    let passphrase = tls.key_password.as_ref();
+    Ok(ServerTlsSettings {
+        certificate: pem(&tls.certificate, "sslcert")?,
+        key: pem(&tls.key, "sslkey")?,
+        passphrase: passphrase.map(|password| secret(password, "sslpassword")).transpose()?,
+        client_certificates: match (tls.mode, root) {
+            (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, Some(root)) => {
+                ClientCertificates::Required(root)
+            }
+            (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, None) => {
+                return Err(format!("{}: verify-ca and verify-full need it", origin("sslrootcert")));
+            }
+            // A root without a verify mode still lets users log in with a certificate.
+            (_, Some(root)) => ClientCertificates::Optional(root),
+            (_, None) => ClientCertificates::Ignored,
+        },
+        alpn: vec![ALPN.to_vec()],
         versions: TlsVersions::All,
     })
-    .map_err(|error| error.to_string())
 }
+
+/// What clients of PostgreSQL name when they start with TLS at once.
+const ALPN: &[u8] = b"postgresql";
 
 impl Trust {
     /// What a listener's `trust_loopback` means, given who is declared.

@@ -228,7 +228,7 @@ impl Site {
                 client_root_certificate: Some(secret(&authority.certificate)),
             };
             FrontendTls {
-                material: Arc::new(Reloadable::new(server_tls(&settings).unwrap())),
+                material: Arc::new(Reloadable::new(server_tls("pg", &settings).unwrap())),
                 mode,
             }
         });

@@ -6,15 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use tracing::{error, info};
-use weir_config::model::{ListenerTls, ListenerTlsMode, SecretSource};
-use weir_core::net::tls::{ClientCertificates, Pem, Reloadable, ServerTls, ServerTlsSettings, TlsVersions};
-use weir_postgres::FrontendTls;
+use weir_config::model::{ListenerTls, SecretSource};
+use weir_core::net::tls::{Reloadable, ServerTls, ServerTlsSettings};
+use weir_postgres::{FrontendTls, server_tls_settings};
 
 /// How often files are looked at. Certificates are renewed days before they expire, so a minute is soon enough.
 const LOOK: Duration = Duration::from_secs(60);
-
-/// What clients of PostgreSQL name when they start with TLS at once.
-const ALPN: &[u8] = b"postgresql";
 
 /// Material and the settings it was made of.
 struct Loaded {
@@ -78,56 +75,13 @@ async fn follow(
 /// Files and key derivation block: off the threads that serve.
 async fn load(listener: String, tls: ListenerTls) -> Result<Loaded, String> {
     let loaded = tokio::task::spawn_blocking(move || {
-        let settings = settings(&listener, &tls)?;
+        let settings = server_tls_settings(&listener, &tls)?;
         let tls = ServerTls::new(&settings).map_err(|error| error.to_string())?;
         Ok(Loaded { settings, tls })
     });
     loaded
         .await
         .unwrap_or_else(|_| Err("reading the certificate broke off".to_owned()))
-}
-
-fn settings(listener: &str, tls: &ListenerTls) -> Result<ServerTlsSettings, String> {
-    let secret = |source: &SecretSource, key: &str| {
-        source
-            .resolve()
-            .map_err(|error| format!("{}: {error}", origin(listener, key)))
-    };
-    let pem = |source: &SecretSource, key: &str| {
-        secret(source, key).map(|text| Pem::new(origin(listener, key), text.expose().as_bytes()))
-    };
-    let root = tls
-        .client_root_certificate
-        .as_ref()
-        .map(|root| pem(root, "sslrootcert"))
-        .transpose()?;
-    Ok(ServerTlsSettings {
-        certificate: pem(&tls.certificate, "sslcert")?,
-        key: pem(&tls.key, "sslkey")?,
-        passphrase: tls
-            .key_password
-            .as_ref()
-            .map(|password| secret(password, "sslpassword"))
-            .transpose()?,
-        client_certificates: client_certificates(tls.mode, root),
-        alpn: vec![ALPN.to_vec()],
-        versions: TlsVersions::All,
-    })
-}
-
-/// A root without a verify mode still lets users log in with a certificate.
-fn client_certificates(mode: ListenerTlsMode, root: Option<Pem>) -> ClientCertificates {
-    match (mode, root) {
-        (ListenerTlsMode::ClientCertificate | ListenerTlsMode::ClientCertificateNamed, Some(root)) => {
-            ClientCertificates::Required(root)
-        }
-        (_, Some(root)) => ClientCertificates::Optional(root),
-        (_, None) => ClientCertificates::Ignored,
-    }
-}
-
-fn origin(listener: &str, key: &str) -> String {
-    format!("listener {listener}, ssl_configuration.{key}")
 }
 
 fn is_in_files(tls: &ListenerTls) -> bool {
@@ -146,7 +100,7 @@ fn is_in_files(tls: &ListenerTls) -> bool {
 mod tests {
     use std::{fs, path::Path};
 
-    use weir_config::model::SecretFile;
+    use weir_config::model::{ListenerTlsMode, SecretFile};
 
     use super::*;
 
