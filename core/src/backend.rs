@@ -124,6 +124,24 @@ pub enum PinReason {
     PrivilegedSetting,
     /// What the session is like could not be found out.
     Unprovable,
+    /// A cursor of the session.
+    Cursor,
+    /// An application lock of the session.
+    ApplicationLock,
+    /// It runs as somebody else: EXECUTE AS, SETUSER.
+    Impersonation,
+    /// A SET option that must not be repeated elsewhere: SHOWPLAN, IDENTITY_INSERT.
+    SessionOption,
+    /// An open key, an XML document, a trace flag or the like.
+    SessionObject,
+    /// Key-value pairs of SESSION_CONTEXT.
+    SessionContext,
+    /// A bulk load has been announced.
+    BulkLoad,
+    /// The server says that the session has state that cannot be elsewhere.
+    ServerState,
+    /// A version of the protocol that does not tell where transactions begin and end.
+    OldProtocol,
 }
 
 impl PinReason {
@@ -141,6 +159,15 @@ impl PinReason {
             PinReason::Irreversible => "LOAD, setseed or the like",
             PinReason::PrivilegedSetting => "setting that takes a superuser",
             PinReason::Unprovable => "session state that could not be proved harmless",
+            PinReason::Cursor => "cursor of the session",
+            PinReason::ApplicationLock => "session application lock",
+            PinReason::Impersonation => "EXECUTE AS or SETUSER",
+            PinReason::SessionOption => "SET option such as SHOWPLAN or IDENTITY_INSERT",
+            PinReason::SessionObject => "open key, XML document or trace flag",
+            PinReason::SessionContext => "SESSION_CONTEXT",
+            PinReason::BulkLoad => "bulk load",
+            PinReason::ServerState => "session state reported by the server",
+            PinReason::OldProtocol => "protocol older than TDS 7.2",
         }
     }
 }
