@@ -4,6 +4,7 @@
 
 mod allowance;
 mod clients;
+mod credentials;
 mod doors;
 mod drain;
 mod gate;
@@ -17,6 +18,7 @@ use bytes::BytesMut;
 
 pub use allowance::{Allowance, Share};
 pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Registration, Rung};
+pub use credentials::{Account, Chain, Credentials, Grant, Lookup, UserCounts, UserPlace};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};
