@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 pub use allowance::{Allowance, Share};
-pub use clients::{CancelTicket, Clients, ClientsFull, Event, Registration};
+pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Registration, Rung};
 pub use credentials::{Account, Chain, Credentials, Grant, Lookup, UserCounts, UserPlace};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
