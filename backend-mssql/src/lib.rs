@@ -8,6 +8,8 @@
 
 pub mod limits;
 pub mod probe;
+pub mod session;
+pub mod settings;
 
 pub use probe::{Probe, probe};
 

@@ -17,6 +17,7 @@ mod libpq;
 mod limits_and_timeouts;
 mod memory;
 mod oracle;
+mod orm;
 mod pgbench;
 mod pool;
 mod replicas;
