@@ -259,6 +259,14 @@ pub trait Dialogue: Send + 'static {
         false
     }
 
+    /// Somebody rang the client's bell ([`crate::front::Bell`]): something has come for it that no server connection
+    /// brings. Called between two messages to the client and while it reads what it is sent, again after each movement
+    /// until the answer is not [`Heard::Later`]. What is for the client goes out at once, what is for the server as well.
+    fn on_bell(&mut self, session: Option<&mut Self::Session>, out: &mut Outbox) -> Heard {
+        let _ = (session, out);
+        Heard::Done
+    }
+
     /// The client is gone. Write what brings the connection to rest; the relay keeps feeding `from_server` until the
     /// state is `Idle` and drops everything meant for the client. `mid_message`: part of a message has been sent to the
     /// server, the rest of which will never come.
@@ -290,6 +298,17 @@ pub enum Step {
     Hold,
     /// The client says good-bye.
     Finish,
+}
+
+/// What became of a bell that was rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Everything is said.
+    Done,
+    /// It cannot be said yet, or not all of it: ask again when something has moved.
+    Later,
+    /// The client cannot stay, for this reason (for the log): send what is in the outbox, then close.
+    Finish(&'static str),
 }
 
 /// Whether the client stays after a "no".
