@@ -101,7 +101,7 @@ impl Classifier {
     /// More of the text, in UTF-16. What is beyond the limit is not looked at, and the text counts as not understood.
     pub(crate) fn push(&mut self, text: &[u8]) {
         let room = limits::MAX_CLASSIFIED.saturating_sub(self.seen);
-        if text.len() > room {
+        if text.len() > room && !self.reader.found.begins.has(Tie::Unsure) {
             self.reader.begin(Tie::Unsure, 1);
             self.reader.found.transaction = MayChange::Yes;
         }
@@ -707,7 +707,8 @@ mod tests {
         for piece in [1, 2, 3, 7] {
             let mut classifier = Classifier::new();
             bytes.chunks(piece).for_each(|piece| classifier.push(piece));
-            assert_eq!(classifier.finish(), whole, "in pieces of {piece}: {text}");
+            let start: String = text.chars().take(100).collect();
+            assert!(classifier.finish() == whole, "in pieces of {piece}: {start}");
         }
         whole
     }

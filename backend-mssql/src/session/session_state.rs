@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits;
+use crate::{
+    limits,
+    wire::session_state::{SessionState, states as each_state},
+};
 
 /// What a server has told of one session.
 #[derive(Clone, Debug)]
@@ -55,37 +58,36 @@ impl SessionStates {
     /// With the states that came with the acknowledgement of the feature: a list of id, length, value.
     pub(crate) fn new(initial: &[u8]) -> Self {
         let mut states = SessionStates {
-            initial: BTreeMap::new(),
+            initial: each_state(initial).map(|(id, value)| (id, value.into())).collect(),
             now: BTreeMap::new(),
             bytes: 0,
             watch: Watch::On,
         };
-        let read = for_each_state(initial, |id, value| {
-            states.bytes += value.len();
-            states.initial.insert(id, value.into());
-        });
-        if read.is_none() || states.bytes > limits::MAX_STATE_BYTES {
+        states.bytes = states.initial_bytes();
+        if states.bytes > limits::MAX_STATE_BYTES {
             states.switch_off();
         }
         states
     }
 
-    /// The body of a token: sequence number, status, states. `None` if it cannot be read.
-    pub(crate) fn told(&mut self, body: &[u8]) -> Option<()> {
-        let (sequence, rest) = body.split_first_chunk::<4>()?;
-        let (status, states) = rest.split_first()?;
-        if u32::from_le_bytes(*sequence) == SWITCHED_OFF {
+    /// The server has sent a token.
+    pub(crate) fn told(&mut self, state: &SessionState<'_>) {
+        if state.sequence == SWITCHED_OFF {
             self.switch_off();
         }
-        let recovery = match status & 1 {
-            1 => Recovery::Possible,
-            _ => Recovery::Impossible,
+        let recovery = match state.recoverable {
+            true => Recovery::Possible,
+            false => Recovery::Impossible,
         };
-        for_each_state(states, |id, value| {
+        for (id, value) in state.entries() {
             if self.watch == Watch::On {
                 self.keep(id, value, recovery);
             }
-        })
+        }
+    }
+
+    fn initial_bytes(&self) -> usize {
+        self.initial.values().map(|value| value.len()).sum()
     }
 
     fn keep(&mut self, id: u8, value: &[u8], recovery: Recovery) {
@@ -104,8 +106,8 @@ impl SessionStates {
 
     /// The reset was acknowledged: both sides are where they began.
     pub(crate) fn reset(&mut self) {
-        self.bytes = self.initial.values().map(|value| value.len()).sum();
         self.now.clear();
+        self.bytes = self.initial_bytes();
     }
 
     pub(crate) fn word(&self) -> Word {
@@ -130,44 +132,32 @@ impl SessionStates {
     }
 }
 
-/// `{id u8, length u8 (255: then u32), value}`; `None` if it is cut.
-fn for_each_state(mut bytes: &[u8], mut see: impl FnMut(u8, &[u8])) -> Option<()> {
-    while let Some((id, rest)) = bytes.split_first() {
-        let (short, rest) = rest.split_first()?;
-        let (length, rest) = match short {
-            u8::MAX => {
-                let (length, rest) = rest.split_first_chunk::<4>()?;
-                (usize::try_from(u32::from_le_bytes(*length)).ok()?, rest)
-            }
-            short => (usize::from(*short), rest),
-        };
-        let (value, rest) = rest.split_at_checked(length)?;
-        see(*id, value);
-        bytes = rest;
-    }
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn token(sequence: u32, recoverable: bool, states: &[u8]) -> Vec<u8> {
-        let mut body = sequence.to_le_bytes().to_vec();
-        body.push(recoverable.into());
-        body.extend_from_slice(states);
-        body
+        let mut bytes = vec![0xe4];
+        bytes.extend_from_slice(&(states.len() as u32 + 5).to_le_bytes());
+        bytes.extend_from_slice(&sequence.to_le_bytes());
+        bytes.push(recoverable.into());
+        bytes.extend_from_slice(states);
+        bytes
+    }
+
+    fn tell(states: &mut SessionStates, sequence: u32, recoverable: bool, list: &[u8]) {
+        states.told(&SessionState::parse(&token(sequence, recoverable, list)).unwrap());
     }
 
     #[test]
     fn a_session_is_untouched_when_all_is_as_it_began() {
         let mut states = SessionStates::new(&[1, 2, 0xaa, 0xbb, 2, 0]);
         assert_eq!(states.word(), Word::Untouched);
-        states.told(&token(1, true, &[1, 1, 0xcc])).unwrap();
+        tell(&mut states, 1, true, &[1, 1, 0xcc]);
         assert_eq!(states.word(), Word::Recoverable);
-        states.told(&token(2, true, &[1, 2, 0xaa, 0xbb])).unwrap();
+        tell(&mut states, 2, true, &[1, 2, 0xaa, 0xbb]);
         assert_eq!(states.word(), Word::Untouched);
-        states.told(&token(3, false, &[9, 1, 1])).unwrap();
+        tell(&mut states, 3, false, &[9, 1, 1]);
         assert_eq!(states.word(), Word::Unrecoverable);
         states.reset();
         assert_eq!(states.word(), Word::Untouched);
@@ -176,23 +166,15 @@ mod tests {
     #[test]
     fn nothing_is_concluded_when_the_server_stops_or_tells_too_much() {
         let mut states = SessionStates::new(&[]);
-        states.told(&token(u32::MAX, true, &[])).unwrap();
+        tell(&mut states, u32::MAX, true, &[]);
         assert_eq!(states.word(), Word::Nothing);
         let mut states = SessionStates::new(&[]);
         let mut long = vec![1, 0xff];
         long.extend_from_slice(&70_000_u32.to_le_bytes());
         long.resize(long.len() + 70_000, 0);
-        states.told(&token(1, true, &long)).unwrap();
+        tell(&mut states, 1, true, &long);
         assert_eq!(states.word(), Word::Nothing);
-        states.told(&token(2, false, &[1, 0])).unwrap();
+        tell(&mut states, 2, false, &[1, 0]);
         assert_eq!(states.word(), Word::Nothing);
-    }
-
-    #[test]
-    fn what_is_cut_is_refused() {
-        let mut states = SessionStates::new(&[]);
-        assert_eq!(states.told(&[0, 0, 0]), None);
-        assert_eq!(states.told(&token(1, true, &[1, 5, 0])), None);
-        assert_eq!(SessionStates::new(&[1, 5, 0]).word(), Word::Nothing);
     }
 }

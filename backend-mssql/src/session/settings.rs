@@ -103,6 +103,11 @@ impl Key {
         found.map_or("", |(name, _, _)| *name)
     }
 
+    /// Whether setting it sets others as well.
+    pub(crate) fn covers_others(self) -> bool {
+        !self.covers().is_empty()
+    }
+
     /// What setting this one sets as well.
     fn covers(self) -> &'static [Key] {
         match self {
@@ -184,6 +189,12 @@ impl PartialEq for Settings {
 }
 
 impl Eq for Settings {}
+
+impl std::hash::Hash for Settings {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.list().hash(state);
+    }
+}
 
 impl Setting {
     /// Appends the statement that sets it.
