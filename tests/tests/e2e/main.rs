@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod affinity;
 mod cancel;
 mod demo;
 mod drivers;
@@ -23,4 +24,5 @@ mod replicas;
 mod secrets;
 mod security;
 mod session_state;
+mod sqlsmith;
 mod startup;
