@@ -15,12 +15,14 @@ use super::{
     transaction::Told,
 };
 use crate::wire::{
+    all_headers,
     done::{Done, DoneStatus},
     env_change::{self, EnvChange, TransactionChange},
     packet::{PacketKind, ResetBit, Status},
     reframe::frame,
     return_value::Value,
-    utf16,
+    transaction_request,
+    utf16::{self, Utf16},
     walker::{Content, Piece},
 };
 
@@ -81,10 +83,8 @@ impl Session {
 
     /// Begins a transaction.
     pub(crate) fn ask_to_begin(&mut self, isolation: u8, out: &mut BytesMut) {
-        const BEGIN: u16 = 5;
         let mut payload = self.headers();
-        payload.put_u16_le(BEGIN);
-        payload.put_slice(&[isolation, 0]);
+        transaction_request::write_begin(isolation, Utf16::default(), &mut payload);
         self.send_own(Own::Begin, PacketKind::TransactionManager, ResetBit::None, &payload, out);
     }
 
@@ -99,7 +99,7 @@ impl Session {
     /// The headers of a request in the transaction that is open here (TDS 5.1).
     pub(crate) fn headers(&self) -> BytesMut {
         let mut payload = BytesMut::with_capacity(128);
-        put_headers(self.transaction.descriptor(), &mut payload);
+        all_headers::write(self.transaction.descriptor(), &mut payload);
         payload
     }
 
@@ -251,15 +251,6 @@ fn integer_of_row(tail: &[u8]) -> Option<i32> {
     }
 }
 
-/// Headers with the one that is required (TDS 5.1).
-pub(crate) fn put_headers(descriptor: u64, payload: &mut BytesMut) {
-    payload.put_u32_le(22);
-    payload.put_u32_le(18);
-    payload.put_u16_le(2);
-    payload.put_u64_le(descriptor);
-    payload.put_u32_le(1);
-}
-
 /// The status bits that ask for a reset.
 pub(crate) fn status(reset: ResetBit) -> Status {
     match reset {
@@ -299,15 +290,5 @@ mod tests {
         assert_eq!(integer_of_row(&[0xd1, 2, 0, 0, 0]), Some(2));
         assert_eq!(integer_of_row(&[0xd1, 0]), None);
         assert_eq!(integer_of_row(&[]), None);
-    }
-
-    #[test]
-    fn headers_are_the_standard_form() {
-        let mut payload = BytesMut::new();
-        put_headers(0x0102, &mut payload);
-        assert_eq!(
-            payload[..],
-            [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
-        );
     }
 }
