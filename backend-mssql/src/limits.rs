@@ -53,7 +53,7 @@ pub const KEPT_COLUMNS: usize = 1024;
 pub const MAX_ALL_HEADERS: usize = 64 * 1024;
 
 /// Characters kept of one word or constant of a text. The longest that is of use is a CONTEXT_INFO constant, 258.
-pub const MAX_TOKEN: usize = 300;
+pub const MAX_WORD: usize = 300;
 
 /// Bytes of a batch that are looked at for what it does to its session (TDS 6.3). A longer one counts as not understood
 /// and ties its client.

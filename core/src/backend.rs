@@ -279,6 +279,20 @@ pub trait Dialogue: Send + 'static {
         let _ = (session, why);
     }
 
+    /// What runs for the client has to stop, because it took too long or because the client has left. Write what asks for
+    /// that, if it is asked for on the connection itself (there is no cancel key); its answer is the dialogue's business.
+    fn cancel_in_band(&mut self, session: &mut Self::Session, out: &mut Outbox) {
+        let _ = (session, out);
+    }
+
+    /// Whether a client that waits for a server connection has taken its request back since, in band. `bytes` is all that
+    /// it has sent and that is not judged, beginning with the request. If so, it waits no more, and
+    /// [`Dialogue::from_client`] is asked again.
+    fn withdraws(&self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// Whether something that the client itself asked for is with the server. Asked while [`Step::Hold`] keeps more of it
     /// back: a cancel request is sent at once if so, and otherwise waits for what is kept back.
     fn has_request_under_way(&self, session: &Self::Session) -> bool {

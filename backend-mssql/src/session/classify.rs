@@ -131,7 +131,13 @@ impl Findings {
     /// local temporary tables and impersonation end with it (TDS 6.2).
     pub(crate) fn in_own_scope(mut self) -> Self {
         let lasts = |change: &Change| {
-            matches!(change, Change::Set(Setting { key: Key::ContextInfo, .. }) | Change::Unknown(Key::ContextInfo))
+            matches!(
+                change,
+                Change::Set(Setting {
+                    key: Key::ContextInfo,
+                    ..
+                }) | Change::Unknown(Key::ContextInfo)
+            )
         };
         self.changes.retain(|(change, _)| lasts(change));
         for tie in [Tie::Impersonation, Tie::Option] {
@@ -415,8 +421,13 @@ impl Reader {
             "SP_GETAPPLOCK" => self.lock = Lock::Argument(0),
             "SP_RELEASEAPPLOCK" => self.end(Tie::ApplicationLock, 1),
             "SP_SETAPPROLE" => self.begin(Tie::Irreversible, 1),
-            "SP_XML_PREPAREDOCUMENT" | "SP_OACREATE" | "SP_PREPARE" | "SP_PREPEXEC" | "SP_CURSORPREPARE"
-            | "SP_CURSORPREPEXEC" | "SP_PREPEXECRPC" => self.begin(Tie::Object, 1),
+            "SP_XML_PREPAREDOCUMENT"
+            | "SP_OACREATE"
+            | "SP_PREPARE"
+            | "SP_PREPEXEC"
+            | "SP_CURSORPREPARE"
+            | "SP_CURSORPREPEXEC"
+            | "SP_PREPEXECRPC" => self.begin(Tie::Object, 1),
             "SP_XML_REMOVEDOCUMENT" | "SP_OADESTROY" | "SP_UNPREPARE" => self.end(Tie::Object, 1),
             "SP_CURSOROPEN" => self.begin(Tie::Cursor, 1),
             "SP_BINDSESSION" | "SP_GETBINDTOKEN" => self.begin(Tie::Unsure, 1),
@@ -460,9 +471,7 @@ impl Reader {
             },
             (Set::Value(keys, Takes::OnOff), Token::Symbol(b',')) => Set::More(keys),
             (Set::Value(keys, takes), token) => self.value(keys, takes, token),
-            (Set::Negative(key), Token::Number(digits)) if is_number(digits) => {
-                self.certain(key, format!("-{digits}"))
-            }
+            (Set::Negative(key), Token::Number(digits)) if is_number(digits) => self.certain(key, format!("-{digits}")),
             (Set::National(key), Token::String(text, Whole::Yes)) => self.certain(key, quoted(text)),
             (Set::Negative(key) | Set::National(key), _) => {
                 self.unknown(&[key]);
@@ -504,8 +513,17 @@ impl Reader {
         }
         match word {
             "TRANSACTION" => Set::Isolation(Level::Transaction),
-            "IDENTITY_INSERT" | "STATISTICS" | "SHOWPLAN_ALL" | "SHOWPLAN_TEXT" | "SHOWPLAN_XML" | "FMTONLY"
-            | "NOEXEC" | "PARSEONLY" | "OFFSETS" | "FIPS_FLAGGER" | "REMOTE_PROC_TRANSACTIONS" => Set::Switch,
+            "IDENTITY_INSERT"
+            | "STATISTICS"
+            | "SHOWPLAN_ALL"
+            | "SHOWPLAN_TEXT"
+            | "SHOWPLAN_XML"
+            | "FMTONLY"
+            | "NOEXEC"
+            | "PARSEONLY"
+            | "OFFSETS"
+            | "FIPS_FLAGGER"
+            | "REMOTE_PROC_TRANSACTIONS" => Set::Switch,
             // What a foreign key does on DELETE.
             "NULL" | "DEFAULT" => Set::Nowhere,
             _ => Set::Unknown,
@@ -666,11 +684,62 @@ impl Reader {
 /// Words that begin a statement; any other word at the front of a batch is a procedure's name.
 fn is_statement(word: &str) -> bool {
     const WORDS: [&str; 57] = [
-        "ADD", "ALTER", "BACKUP", "BEGIN", "BULK", "CHECKPOINT", "CLOSE", "COMMIT", "CREATE", "DBCC", "DEALLOCATE",
-        "DECLARE", "DELETE", "DENY", "DISABLE", "DROP", "ELSE", "ENABLE", "END", "EXEC", "EXECUTE", "FETCH", "GET",
-        "GO", "GOTO", "GRANT", "IF", "INSERT", "KILL", "MERGE", "MOVE", "OPEN", "PRINT", "RAISERROR", "READTEXT",
-        "RECEIVE", "RECONFIGURE", "RESTORE", "RETURN", "REVERT", "REVOKE", "ROLLBACK", "SAVE", "SELECT", "SEND", "SET",
-        "SETUSER", "SHUTDOWN", "THROW", "TRUNCATE", "UPDATE", "UPDATETEXT", "USE", "WAITFOR", "WHILE", "WITH",
+        "ADD",
+        "ALTER",
+        "BACKUP",
+        "BEGIN",
+        "BULK",
+        "CHECKPOINT",
+        "CLOSE",
+        "COMMIT",
+        "CREATE",
+        "DBCC",
+        "DEALLOCATE",
+        "DECLARE",
+        "DELETE",
+        "DENY",
+        "DISABLE",
+        "DROP",
+        "ELSE",
+        "ENABLE",
+        "END",
+        "EXEC",
+        "EXECUTE",
+        "FETCH",
+        "GET",
+        "GO",
+        "GOTO",
+        "GRANT",
+        "IF",
+        "INSERT",
+        "KILL",
+        "MERGE",
+        "MOVE",
+        "OPEN",
+        "PRINT",
+        "RAISERROR",
+        "READTEXT",
+        "RECEIVE",
+        "RECONFIGURE",
+        "RESTORE",
+        "RETURN",
+        "REVERT",
+        "REVOKE",
+        "ROLLBACK",
+        "SAVE",
+        "SELECT",
+        "SEND",
+        "SET",
+        "SETUSER",
+        "SHUTDOWN",
+        "THROW",
+        "TRUNCATE",
+        "UPDATE",
+        "UPDATETEXT",
+        "USE",
+        "WAITFOR",
+        "WHILE",
+        "WITH",
         "WRITETEXT",
     ];
     WORDS.binary_search(&word).is_ok()
@@ -682,8 +751,10 @@ fn is_number(digits: &str) -> bool {
 
 /// CONTEXT_INFO holds at most 128 bytes; longer constants are cut by the lexer and have to pin.
 fn is_binary(digits: &str) -> bool {
-    let is_short = digits.len() < limits::MAX_TOKEN;
-    let hexadecimal = digits.strip_prefix("0X").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let is_short = digits.len() < limits::MAX_WORD;
+    let hexadecimal = digits
+        .strip_prefix("0X")
+        .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
     is_short && hexadecimal
 }
 
@@ -714,11 +785,15 @@ mod tests {
     }
 
     fn changes(text: &str) -> Vec<String> {
-        of(text).changes.iter().map(|(change, certainty)| match change {
-            Change::Set(setting) => format!("{:?}={}{}", setting.key, setting.value, mark(*certainty)),
-            Change::Isolation(level) => format!("{level:?}{}", mark(*certainty)),
-            other => format!("{other:?}{}", mark(*certainty)),
-        }).collect()
+        of(text)
+            .changes
+            .iter()
+            .map(|(change, certainty)| match change {
+                Change::Set(setting) => format!("{:?}={}{}", setting.key, setting.value, mark(*certainty)),
+                Change::Isolation(level) => format!("{level:?}{}", mark(*certainty)),
+                other => format!("{other:?}{}", mark(*certainty)),
+            })
+            .collect()
     }
 
     fn mark(certainty: Certainty) -> &'static str {
@@ -755,9 +830,18 @@ mod tests {
     fn values_of_every_kind() {
         assert_eq!(changes("SET ANSI_NULLS, NOCOUNT ON"), ["AnsiNulls=ON", "NoCount=ON"]);
         assert_eq!(changes("SET LANGUAGE N'Fran''cais'"), ["Language=N'Fran''cais'"]);
-        assert_eq!(changes("SET LANGUAGE [French] SET DATEFIRST 1"), ["Language=N'French'", "DateFirst=1"]);
-        assert_eq!(changes("SET CONTEXT_INFO 0x1f SET DEADLOCK_PRIORITY -5"), ["ContextInfo=0X1F", "DeadlockPriority=-5"]);
-        assert_eq!(changes("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"), ["RepeatableRead"]);
+        assert_eq!(
+            changes("SET LANGUAGE [French] SET DATEFIRST 1"),
+            ["Language=N'French'", "DateFirst=1"]
+        );
+        assert_eq!(
+            changes("SET CONTEXT_INFO 0x1f SET DEADLOCK_PRIORITY -5"),
+            ["ContextInfo=0X1F", "DeadlockPriority=-5"]
+        );
+        assert_eq!(
+            changes("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
+            ["RepeatableRead"]
+        );
         assert_eq!(changes("SET ROWCOUNT @n"), ["Unknown(RowCount)"]);
         assert_eq!(changes("SET ROWCOUNT"), ["Unknown(RowCount)"]);
     }
@@ -785,7 +869,10 @@ mod tests {
     #[test]
     fn what_stands_behind_a_condition_is_not_certain() {
         assert_eq!(changes("IF 1=1 SET NOCOUNT ON"), ["NoCount=ON?"]);
-        assert_eq!(changes("SET NOCOUNT ON BEGIN TRY SET ROWCOUNT 1 END TRY"), ["NoCount=ON", "RowCount=1?"]);
+        assert_eq!(
+            changes("SET NOCOUNT ON BEGIN TRY SET ROWCOUNT 1 END TRY"),
+            ["NoCount=ON", "RowCount=1?"]
+        );
         assert_eq!(changes("BEGIN TRAN; SET XACT_ABORT ON"), ["XactAbort=ON"]);
     }
 
@@ -809,11 +896,17 @@ mod tests {
             ("SELECT 1 a INTO ##g", PinReason::TemporaryTable),
             ("DECLARE c CURSOR FOR SELECT 1", PinReason::Cursor),
             ("DECLARE c CURSOR GLOBAL FOR SELECT 1; OPEN c", PinReason::Cursor),
-            ("EXEC sp_getapplock @Resource='r', @LockMode='Exclusive', @LockOwner='Session'", PinReason::ApplicationLock),
+            (
+                "EXEC sp_getapplock @Resource='r', @LockMode='Exclusive', @LockOwner='Session'",
+                PinReason::ApplicationLock,
+            ),
             ("EXEC sp_getapplock 'r', 'Shared', @owner", PinReason::ApplicationLock),
             ("EXECUTE AS USER = 'x'", PinReason::Impersonation),
             ("SETUSER 'x'", PinReason::Impersonation),
-            ("OPEN SYMMETRIC KEY k DECRYPTION BY CERTIFICATE c", PinReason::SessionObject),
+            (
+                "OPEN SYMMETRIC KEY k DECRYPTION BY CERTIFICATE c",
+                PinReason::SessionObject,
+            ),
             ("SET IDENTITY_INSERT t ON", PinReason::SessionOption),
             ("SET STATISTICS IO, TIME ON", PinReason::SessionOption),
             ("SET SHOWPLAN_XML ON", PinReason::SessionOption),
@@ -848,7 +941,12 @@ mod tests {
         assert_eq!(of("SET IDENTITY_INSERT t OFF").ends.count(Tie::Option), 1);
         assert_eq!(of("REVERT").ends.count(Tie::Impersonation), 1);
         assert_eq!(of("SETUSER").ends.count(Tie::Impersonation), u16::MAX);
-        assert_eq!(of("EXEC sp_releaseapplock 'r', 'Session'").ends.count(Tie::ApplicationLock), 1);
+        assert_eq!(
+            of("EXEC sp_releaseapplock 'r', 'Session'")
+                .ends
+                .count(Tie::ApplicationLock),
+            1
+        );
         assert_eq!(of("CLOSE c DEALLOCATE c").ends.count(Tie::Cursor), 1);
         let both = of("EXECUTE AS USER = 'x'; SELECT 1; REVERT");
         assert!(both.begins.is_empty() && both.ends.is_empty() && both.traces == Traces::Left);
@@ -858,10 +956,24 @@ mod tests {
 
     #[test]
     fn what_may_touch_a_transaction() {
-        for text in ["BEGIN TRAN", "commit", "EXEC p", "myproc 1", "[dbo].[p]", "SAVE TRAN a", "SET IMPLICIT_TRANSACTIONS ON"] {
+        for text in [
+            "BEGIN TRAN",
+            "commit",
+            "EXEC p",
+            "myproc 1",
+            "[dbo].[p]",
+            "SAVE TRAN a",
+            "SET IMPLICIT_TRANSACTIONS ON",
+        ] {
             assert_eq!(of(text).transaction, MayChange::Yes, "{text}");
         }
-        for text in ["SELECT 1", "UPDATE t SET a = 1", "USE x", "SET NOCOUNT ON", "WITH a AS (SELECT 1) SELECT * FROM a"] {
+        for text in [
+            "SELECT 1",
+            "UPDATE t SET a = 1",
+            "USE x",
+            "SET NOCOUNT ON",
+            "WITH a AS (SELECT 1) SELECT * FROM a",
+        ] {
             assert_eq!(of(text).transaction, MayChange::No, "{text}");
         }
     }
@@ -894,7 +1006,10 @@ mod tests {
         let found = of("SET NOCOUNT ON; SET CONTEXT_INFO 0x01; CREATE TABLE #t(i int)").in_own_scope();
         assert_eq!(found.changes.len(), 1);
         assert_eq!(found.begins.reason(), None);
-        assert_eq!(of("SELECT 1 a INTO ##g").in_own_scope().begins.reason(), Some(PinReason::TemporaryTable));
+        assert_eq!(
+            of("SELECT 1 a INTO ##g").in_own_scope().begins.reason(),
+            Some(PinReason::TemporaryTable)
+        );
     }
 
     #[test]

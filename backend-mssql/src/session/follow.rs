@@ -150,11 +150,17 @@ pub(crate) mod tests {
     fn what_succeeded_is_set_on_both_sides() {
         let mut client = Client::new();
         assert_eq!(
-            client.runs("SET NOCOUNT ON; SET TRANSACTION ISOLATION LEVEL SNAPSHOT", Outcome::Success),
+            client.runs(
+                "SET NOCOUNT ON; SET TRANSACTION ISOLATION LEVEL SNAPSHOT",
+                Outcome::Success
+            ),
             SessionState::Idle
         );
         assert_eq!(client.1.value(Key::NoCount), Some("ON"));
-        assert_eq!((client.2, client.0.isolation), (Isolation::Snapshot, Some(Isolation::Snapshot)));
+        assert_eq!(
+            (client.2, client.0.isolation),
+            (Isolation::Snapshot, Some(Isolation::Snapshot))
+        );
         assert_eq!(client.0.settings, client.1);
     }
 
@@ -165,19 +171,28 @@ pub(crate) mod tests {
         assert_eq!(client.runs("SELECT 1", Outcome::Success), PINNED);
         assert_eq!(client.runs("SET ROWCOUNT 0", Outcome::Success), SessionState::Idle);
         // What was so before is so, whether it was set or not.
-        assert_eq!(client.runs("SET ROWCOUNT 0; SELECT nothing", Outcome::Error), SessionState::Idle);
+        assert_eq!(
+            client.runs("SET ROWCOUNT 0; SELECT nothing", Outcome::Error),
+            SessionState::Idle
+        );
     }
 
     #[test]
     fn what_stands_behind_a_condition_may_have_been_set() {
         let mut client = Client::new();
-        assert_eq!(client.runs("IF 1=2 SET TRANSACTION ISOLATION LEVEL SNAPSHOT", Outcome::Success), PINNED);
+        assert_eq!(
+            client.runs("IF 1=2 SET TRANSACTION ISOLATION LEVEL SNAPSHOT", Outcome::Success),
+            PINNED
+        );
         assert_eq!(
             client.runs("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", Outcome::Success),
             SessionState::Idle
         );
         assert_eq!(
-            client.runs("IF 1=2 SET TRANSACTION ISOLATION LEVEL READ COMMITTED", Outcome::Success),
+            client.runs(
+                "IF 1=2 SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+                Outcome::Success
+            ),
             SessionState::Idle
         );
     }
@@ -189,7 +204,10 @@ pub(crate) mod tests {
             client.runs("SET IDENTITY_INSERT t ON", Outcome::Success),
             SessionState::Pinned(PinReason::SessionOption)
         );
-        assert_eq!(client.runs("SET IDENTITY_INSERT t OFF", Outcome::Success), SessionState::Idle);
+        assert_eq!(
+            client.runs("SET IDENTITY_INSERT t OFF", Outcome::Success),
+            SessionState::Idle
+        );
         assert_eq!(client.0.traces, Traces::Left);
     }
 

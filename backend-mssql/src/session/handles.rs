@@ -226,7 +226,9 @@ mod tests {
     fn the_oldest_goes_and_is_released() {
         let mut interned = Interned::default();
         let mut handles = ServerHandles::new(10);
-        let statements: Vec<_> = (0..100_u8).map(|number| interned.intern(StatementKind::Text, &[number])).collect();
+        let statements: Vec<_> = (0..100_u8)
+            .map(|number| interned.intern(StatementKind::Text, &[number]))
+            .collect();
         for (number, statement) in (0..).zip(&statements) {
             handles.insert(statement, &context("a"), number);
             assert_eq!(handles.find(&statements[0], &context("a")), Some(0));

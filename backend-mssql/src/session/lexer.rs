@@ -234,7 +234,7 @@ impl Lexer {
     }
 
     fn keep_as_is(&mut self, character: char) {
-        if self.text.len() < limits::MAX_TOKEN {
+        if self.text.len() < limits::MAX_WORD {
             self.text.push(character);
         } else {
             self.whole = false;
@@ -308,7 +308,11 @@ mod tests {
     fn tokens(text: &str) -> Vec<String> {
         let whole = tokens_in_pieces(text, usize::MAX);
         for piece in 1..=7 {
-            assert_eq!(tokens_in_pieces(text, piece), whole, "in pieces of {piece} bytes: {text}");
+            assert_eq!(
+                tokens_in_pieces(text, piece),
+                whole,
+                "in pieces of {piece} bytes: {text}"
+            );
         }
         whole
     }
@@ -348,15 +352,18 @@ mod tests {
 
     #[test]
     fn comments_are_no_code_and_nest() {
-        assert_eq!(tokens("a -- b '\r\nc /* d /* e */ ' */ f - g / h --"), [
-            r#"Word("A")"#,
-            r#"Word("C")"#,
-            r#"Word("F")"#,
-            "Symbol(45)",
-            r#"Word("G")"#,
-            "Symbol(47)",
-            r#"Word("H")"#,
-        ]);
+        assert_eq!(
+            tokens("a -- b '\r\nc /* d /* e */ ' */ f - g / h --"),
+            [
+                r#"Word("A")"#,
+                r#"Word("C")"#,
+                r#"Word("F")"#,
+                "Symbol(45)",
+                r#"Word("G")"#,
+                "Symbol(47)",
+                r#"Word("H")"#,
+            ]
+        );
         assert_eq!(tokens("/* a /* b */ c"), Vec::<String>::new());
         assert_eq!(tokens("/*/ a */ b"), [r#"Word("B")"#]);
     }
@@ -364,7 +371,10 @@ mod tests {
     #[test]
     fn what_hides_a_temporary_name_is_seen_through() {
         for text in ["[#a]", "\"#a\"", "#a", "tempdb..#a", "#[a]"] {
-            assert!(tokens(text).contains(&"Temporary { global: false }".to_owned()), "{text}");
+            assert!(
+                tokens(text).contains(&"Temporary { global: false }".to_owned()),
+                "{text}"
+            );
         }
         assert_eq!(tokens("'#a'"), [r##"String("#a", Yes)"##]);
     }
@@ -377,11 +387,10 @@ mod tests {
 
     #[test]
     fn what_may_be_space_splits_words() {
-        assert_eq!(tokens("SET\u{a0}NOCOUNT\u{3000}ON"), [
-            r#"Word("SET")"#,
-            r#"Word("NOCOUNT")"#,
-            r#"Word("ON")"#
-        ]);
+        assert_eq!(
+            tokens("SET\u{a0}NOCOUNT\u{3000}ON"),
+            [r#"Word("SET")"#, r#"Word("NOCOUNT")"#, r#"Word("ON")"#]
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 mod attention;
 pub(crate) mod classify;
-mod follow;
+pub(crate) mod follow;
 pub(crate) mod handles;
 pub mod init;
 mod lexer;
@@ -33,7 +33,7 @@ use self::{
     attention::Attentions,
     handles::{Context, ServerHandles},
     own::{Own, OwnAnswer},
-    pins::Pins,
+    pins::{Pins, Tie},
     session_state::SessionStates,
     settings::{Isolation, Key, Settings},
     transaction::{Told, Transaction},
@@ -73,6 +73,8 @@ pub struct Session {
     /// What the server tells of itself, if it does.
     pub(crate) states: Option<Box<SessionStates>>,
     pub(crate) pins: Pins,
+    /// What clients that are gone have left; goes with the reset.
+    pub(crate) left: Pins,
     /// Why its present client keeps it whatever it does.
     pub(crate) kept_for: Option<PinReason>,
     pub(crate) traces: Traces,
@@ -153,6 +155,7 @@ impl Session {
             handles: ServerHandles::new(init.max_prepared_statements),
             states: init.initial_state.map(|initial| Box::new(SessionStates::new(&initial))),
             pins: Pins::default(),
+            left: Pins::default(),
             kept_for: None,
             traces: Traces::None,
             holder: None,
@@ -226,6 +229,7 @@ impl Session {
             states.reset();
         }
         self.pins = Pins::default();
+        self.left = Pins::default();
         self.traces = Traces::None;
         self.transaction.told(Told::Reset);
     }
@@ -237,6 +241,39 @@ impl Session {
             ansi_nulls: self.settings.value(Key::AnsiNulls).map(Box::from),
             quoted_identifier: self.settings.value(Key::QuotedIdentifier).map(Box::from),
         }
+    }
+
+    /// Nobody relies any more on what lives here: it has to go.
+    pub(crate) fn unpin(&mut self) {
+        let pins = std::mem::take(&mut self.pins);
+        self.left.join(&pins);
+        let uncertain = std::mem::take(&mut self.uncertain);
+        if uncertain & UNCERTAIN_ISOLATION != 0 {
+            self.isolation = None;
+        }
+        let was_kept = self.kept_for.take().is_some();
+        if !pins.is_empty() || uncertain & !UNCERTAIN_ISOLATION != 0 || was_kept {
+            self.traces = Traces::Left;
+        }
+    }
+
+    /// The same, unless a bulk load was announced whose data is still to come.
+    pub(crate) fn unpin_but_bulk(&mut self) {
+        if !self.pins.has(Tie::Bulk) {
+            let kept_for = self.kept_for.take();
+            self.unpin();
+            self.kept_for = kept_for;
+        }
+    }
+
+    /// Whether a reset would change nothing.
+    pub(crate) fn is_as_after_login(&self) -> bool {
+        self.traces == Traces::None
+            && self.tie().is_none()
+            && self.settings.is_empty()
+            && self.database.as_ref() == Some(&self.login.database)
+            && self.isolation == Some(self.login.isolation)
+            && !self.transaction.is_open()
     }
 
     /// Why it is kept outside of transactions.

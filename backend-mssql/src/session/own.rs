@@ -85,7 +85,13 @@ impl Session {
     pub(crate) fn ask_to_begin(&mut self, isolation: u8, out: &mut BytesMut) {
         let mut payload = self.headers();
         transaction_request::write_begin(isolation, Utf16::default(), &mut payload);
-        self.send_own(Own::Begin, PacketKind::TransactionManager, ResetBit::None, &payload, out);
+        self.send_own(
+            Own::Begin,
+            PacketKind::TransactionManager,
+            ResetBit::None,
+            &payload,
+            out,
+        );
     }
 
     /// Sends a request of the gateway's own, without its headers.
@@ -270,11 +276,19 @@ pub(crate) fn language(name: &str) -> Setting {
 
 /// Ends whatever transaction there is and puts the isolation level back, which no reset does (TDS 6.1).
 pub(crate) fn reset_text(isolation: Isolation) -> String {
-    format!("IF @@TRANCOUNT > 0 ROLLBACK TRAN;{}SELECT @@TRANCOUNT", isolation.statement())
+    format!(
+        "IF @@TRANCOUNT > 0 ROLLBACK TRAN;{}SELECT @@TRANCOUNT",
+        isolation.statement()
+    )
 }
 
 /// Asks how deep in transactions the session is.
 pub(crate) const COUNT: &str = "SELECT @@TRANCOUNT";
+
+/// Ends whatever transaction there is, and asks whether that worked.
+pub(crate) fn rollback_text() -> String {
+    format!("{ROLLBACK};{COUNT}")
+}
 
 /// Ends a transaction, if there is one.
 pub(crate) const ROLLBACK: &str = "IF @@TRANCOUNT > 0 ROLLBACK TRAN";

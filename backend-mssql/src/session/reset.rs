@@ -11,7 +11,7 @@ use weir_core::{
 };
 
 use super::{
-    Session, Traces, UNCERTAIN_ISOLATION,
+    Session, Traces,
     own::{self, Own},
     pins::Tie,
 };
@@ -24,25 +24,21 @@ impl SessionReset for Session {
             SessionState::Broken(why) => return Reset::Discard(why),
             SessionState::InTransaction { .. } | SessionState::Busy => return Reset::Discard("not at rest"),
         }
-        self.kept_for = None;
-        let pins = std::mem::take(&mut self.pins);
-        let uncertain = std::mem::take(&mut self.uncertain);
-        if uncertain & UNCERTAIN_ISOLATION != 0 {
-            self.isolation = None;
-        }
+        self.unpin();
+        let left = std::mem::take(&mut self.left);
         if depth == ResetDepth::Nothing {
             self.traces = Traces::None;
             return Reset::Done;
         }
-        if pins.has(Tie::Irreversible) {
+        if left.has(Tie::Irreversible) {
             return Reset::Discard("something was touched that no reset takes back");
         }
-        if depth == ResetDepth::Everything || !pins.is_empty() || uncertain & !UNCERTAIN_ISOLATION != 0 {
+        if depth == ResetDepth::Everything {
             self.traces = Traces::Left;
         }
         match self.traces {
             Traces::None => Reset::Done,
-            Traces::Left if pins.concerns_others() => {
+            Traces::Left if left.concerns_others() => {
                 let text = own::reset_text(self.login.isolation);
                 self.ask(Own::Reset, &text, ResetBit::Connection, out);
                 Reset::Await
@@ -89,7 +85,7 @@ mod tests {
     use super::*;
     use crate::{
         session::{
-            Tracker,
+            Tracker, UNCERTAIN_ISOLATION,
             follow::tests::session,
             settings::{Isolation, Key, Setting},
         },
@@ -127,8 +123,14 @@ mod tests {
             key: Key::NoCount,
             value: "ON".into(),
         });
-        assert_eq!(begin(&mut session, ResetDepth::WhatChanged), (Reset::Done, BytesMut::new()));
-        assert_eq!(begin(&mut session, ResetDepth::Everything), (Reset::Deferred, BytesMut::new()));
+        assert_eq!(
+            begin(&mut session, ResetDepth::WhatChanged),
+            (Reset::Done, BytesMut::new())
+        );
+        assert_eq!(
+            begin(&mut session, ResetDepth::Everything),
+            (Reset::Deferred, BytesMut::new())
+        );
         assert_eq!(session.state(), SessionState::Idle);
     }
 
@@ -149,7 +151,13 @@ mod tests {
         session.isolation = Some(Isolation::Serializable);
         let (reset, sent) = begin(&mut session, ResetDepth::WhatChanged);
         assert_eq!(reset, Reset::Await);
-        assert!(Header::read(&sent).unwrap().unwrap().status.has(Status::RESET_CONNECTION));
+        assert!(
+            Header::read(&sent)
+                .unwrap()
+                .unwrap()
+                .status
+                .has(Status::RESET_CONNECTION)
+        );
         assert_eq!(session.state(), SessionState::Busy);
         let mut input = BytesMut::new();
         for byte in answer(true, 0) {
@@ -180,7 +188,10 @@ mod tests {
     fn what_no_reset_takes_back_closes_the_connection() {
         let mut session = session(Tracker::EnvChange);
         session.pins.add(Tie::Irreversible);
-        assert!(matches!(begin(&mut session, ResetDepth::WhatChanged).0, Reset::Discard(_)));
+        assert!(matches!(
+            begin(&mut session, ResetDepth::WhatChanged).0,
+            Reset::Discard(_)
+        ));
         session.pins.add(Tie::Irreversible);
         assert_eq!(begin(&mut session, ResetDepth::Nothing).0, Reset::Done);
     }

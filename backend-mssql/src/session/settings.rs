@@ -311,7 +311,12 @@ mod tests {
             replay(&one, &before).as_deref(),
             Some("SET LANGUAGE N'Deutsch';SET DATEFIRST 7;")
         );
-        assert_eq!(settings(&[(Key::AnsiNulls, "OFF"), (Key::AnsiDefaults, "ON")]).list().len(), 1);
+        assert_eq!(
+            settings(&[(Key::AnsiNulls, "OFF"), (Key::AnsiDefaults, "ON")])
+                .list()
+                .len(),
+            1
+        );
     }
 
     #[test]
