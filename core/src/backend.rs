@@ -77,6 +77,12 @@ pub trait TransactionDetection {
         0
     }
 
+    /// A number that says what is set on the connection: equal to [`Dialogue::likeness`] of a client whose settings need
+    /// no change here. The pool prefers such a connection for that client; nothing else depends on it.
+    fn likeness(&self) -> u64 {
+        0
+    }
+
     /// Judges bytes that arrive while nobody holds the connection: notices are legal, an error means it is dying.
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault>;
 }
@@ -221,6 +227,11 @@ pub trait Dialogue: Send + 'static {
 
     /// The server connection, whose state is `Idle`, goes back now.
     fn release(&mut self, session: &mut Self::Session);
+
+    /// A number that says what the client wants set: see [`TransactionDetection::likeness`].
+    fn likeness(&self) -> u64 {
+        0
+    }
 
     /// Says no to what the client asked for, in its own protocol, and swallows the rest of that request. Called without
     /// a server connection. For refusals that end the client (shutting down, idle for too long) the words say so.

@@ -18,7 +18,7 @@ use bytes::BytesMut;
 
 pub use allowance::{Allowance, Share};
 pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Registration, Rung};
-pub use credentials::{Account, Chain, Credentials, Grant, Lookup, UserCounts, UserPlace};
+pub use credentials::{Account, Chain, Credentials, Grant, Lookup, Trust, UserCounts, UserPlace, UsersDeclared};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};

@@ -28,7 +28,7 @@ use self::{
 use crate::{
     backend::{Access, Backend, PinReason, SessionState},
     front::{self, Client, Identity, Registration, Rung, Share, Terms},
-    pool::{Lease, Pool},
+    pool::{Lease, Pool, engine::Mark},
     refusal::Refusal,
     registry::Route,
 };
@@ -137,6 +137,8 @@ struct Life<B: Backend> {
     to_server: Lane,
     held: Held,
     attached: Option<Attached<B>>,
+    /// To find the same server connection again.
+    last_lease: Option<Mark>,
     cancel: Cancel,
     watch: Option<Box<Watch>>,
     prospect: Prospect,
@@ -175,6 +177,7 @@ impl<B: Backend> Life<B> {
             },
             to_server,
             attached: None,
+            last_lease: None,
             cancel: Cancel::default(),
             prospect: Prospect::Open,
             rung: Rung::No,

@@ -19,7 +19,7 @@ use crate::{
     backend::{Backend, Dialogue, Heard, Outbox, SessionState, TransactionDetection},
     front::{Rung, Share},
     limits,
-    pool::{Lease, Pool},
+    pool::{Lease, Pool, engine::Wish},
     refusal::Fault,
 };
 
@@ -252,7 +252,11 @@ impl<B: Backend> Life<B> {
                     return Err(Event::Lease(access));
                 }
                 let pool = self.route.pool(access);
-                match pool.try_acquire(&self.profile) {
+                let wish = Wish {
+                    mark: self.last_lease,
+                    likeness: self.dialogue.likeness(),
+                };
+                match pool.try_acquire_near(&self.profile, wish) {
                     Some(lease) => {
                         let pool = pool.clone();
                         self.attach(lease, pool, share.flatten());
@@ -308,6 +312,7 @@ impl<B: Backend> Life<B> {
     pub(super) fn give_back(&mut self) {
         if let Some(Attached { mut lease, .. }) = self.attached.take() {
             self.dialogue.release(&mut lease.session);
+            self.last_lease = lease.mark();
             let is_mid_message = self.to_client.unjudged() > 0 || self.to_client.body() != Body::None;
             if is_mid_message {
                 // Part of something that the server says of its own accord: the rest must not meet another's bytes.

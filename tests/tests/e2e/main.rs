@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod affinity;
 mod cancel;
 mod demo;
 mod drivers;
