@@ -39,3 +39,15 @@ pub const MAX_ELEMENT: usize = 256 * 1024;
 
 /// Bytes of a SESSIONSTATE token. SQL Server sends the values of some settings: less than 1 KiB.
 pub const MAX_SESSION_STATE: usize = 1024 * 1024;
+
+/// Bytes of a token that is handed out whole. The longest are access tokens and the first session state.
+pub const MAX_TOKEN: usize = MAX_SESSION_STATE + 16;
+
+/// Kinds of COMPUTE rows in one response; servers since 2012 have none.
+pub const MAX_ALTERNATES: usize = 64;
+
+/// Columns for whose kinds memory stays between responses, on every server connection.
+pub const KEPT_COLUMNS: usize = 1024;
+
+/// Bytes of ALL_HEADERS. Without a query notification 22, with trace activity 48; a notification's texts are short.
+pub const MAX_ALL_HEADERS: usize = 64 * 1024;

@@ -102,6 +102,17 @@ pub fn write_ack(features: &[Feature], out: &mut BytesMut) {
     }
 }
 
+/// Bytes of the FEATUREEXTACK token at the front of `bytes`.
+pub(crate) fn measure_ack(bytes: &[u8]) -> Read<usize> {
+    let mut reader = Reader::new(bytes);
+    reader.u8()?;
+    while reader.u8()? != id::END {
+        let length = reader.u32()? as usize;
+        reader.take(length)?;
+    }
+    Ok(reader.at())
+}
+
 /// Reads a FEATUREEXTACK token, its token byte included.
 ///
 /// # Errors

@@ -5,8 +5,13 @@
 //! nothing here panics, whatever the input; whatever streams, streams, and gives the same however it is cut. Must not
 //! know what a message means for a session or a client.
 
+pub mod all_headers;
 pub mod assemble;
+pub mod batch;
+pub mod column_metadata;
+pub mod data_classification;
 pub mod done;
+mod element;
 pub mod env_change;
 pub mod feature_ext;
 pub mod login7;
@@ -16,9 +21,14 @@ pub mod packet;
 pub mod prelogin;
 pub mod read;
 pub mod reframe;
+pub mod return_value;
 pub mod session_state;
 pub mod token;
+pub mod transaction_request;
+pub mod type_info;
 pub mod utf16;
+mod value;
 pub mod version;
+pub mod walker;
 
 pub use version::TdsVersion;

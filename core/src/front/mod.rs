@@ -21,7 +21,7 @@ pub use allowance::{Allowance, Share};
 pub(crate) use card::Card;
 pub use card::{ClientView, Pinned, Standing};
 pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Registration, Rung};
-pub use credentials::{Account, Chain, Credentials, Grant, Lookup, UserCounts, UserPlace};
+pub use credentials::{Account, Chain, Credentials, Grant, Lookup, Trust, UserCounts, UserPlace, UsersDeclared};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};

@@ -24,4 +24,5 @@ mod replicas;
 mod secrets;
 mod security;
 mod session_state;
+mod sqlsmith;
 mod startup;
