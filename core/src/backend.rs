@@ -163,9 +163,21 @@ impl PinReason {
         PinReason::Unprovable,
     ];
 
-    /// The place in [`PinReason::ALL`].
+    /// The place in [`PinReason::ALL`], which a new reason has to be added to as well.
     pub fn index(self) -> usize {
-        self as usize
+        match self {
+            PinReason::SessionMode => 0,
+            PinReason::Replication => 1,
+            PinReason::LargeStatement => 2,
+            PinReason::TemporaryTable => 3,
+            PinReason::Listen => 4,
+            PinReason::HoldCursor => 5,
+            PinReason::AdvisoryLock => 6,
+            PinReason::SqlPrepared => 7,
+            PinReason::Irreversible => 8,
+            PinReason::PrivilegedSetting => 9,
+            PinReason::Unprovable => 10,
+        }
     }
 
     /// As shown to people and in metrics.
@@ -387,4 +399,16 @@ pub enum Leave {
     },
     /// Beyond repair within reason: close it.
     Discard(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PinReason;
+
+    #[test]
+    fn every_pin_reason_has_its_place() {
+        for (place, reason) in PinReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place, "{reason:?}");
+        }
+    }
 }
