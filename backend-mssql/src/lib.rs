@@ -8,6 +8,7 @@
 
 pub mod dialogue;
 pub mod limits;
+pub mod login;
 pub mod probe;
 pub mod refusals;
 pub mod session;

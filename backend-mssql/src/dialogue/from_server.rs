@@ -278,6 +278,7 @@ impl Conversation {
     /// Nothing is outstanding any more.
     fn come_to_rest(&mut self, session: &mut Session) {
         self.follow_transaction(session);
+        session.count_work();
         if !session.transaction.is_open() {
             session.believe_server();
             self.forget_session(session);
@@ -294,6 +295,7 @@ impl Conversation {
             Own::Begin => self.begun(session, out),
             Own::Count | Own::Rollback => {
                 session.counted()?;
+                // A transaction that was rolled back for its client counts as one.
                 if own == Own::Rollback && session.transaction.is_open() {
                     return Err(session.fail("a transaction that could not be rolled back"));
                 }

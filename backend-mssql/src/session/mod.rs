@@ -25,7 +25,7 @@ use std::{
 };
 
 use weir_core::{
-    backend::{PinReason, SessionState, TransactionDetection},
+    backend::{PinReason, SessionState, TransactionDetection, Work},
     refusal::Fault,
 };
 
@@ -84,6 +84,7 @@ pub struct Session {
     pub(crate) own: OwnAnswer,
     pub(crate) shared: Arc<SourceState>,
     completed: u64,
+    work: Work,
 }
 
 /// How the login left the session: what a reset returns to, except for the isolation level.
@@ -163,6 +164,7 @@ impl Session {
             own: OwnAnswer::default(),
             shared: init.shared,
             completed: 0,
+            work: Work::default(),
         }
     }
 
@@ -214,6 +216,14 @@ impl Session {
         self.exchange = Exchange::None;
         self.completed = self.completed.wrapping_add(1);
         Ok(true)
+    }
+
+    /// A request of a client's has been answered, and this is where it left the session.
+    pub(crate) fn count_work(&mut self) {
+        self.work.queries += 1;
+        if !self.transaction.is_open() {
+            self.work.transactions += 1;
+        }
     }
 
     /// The server has reset the session: it is as after login, but for isolation level and (perhaps) database.
@@ -309,6 +319,10 @@ impl TransactionDetection for Session {
 
     fn completed(&self) -> u64 {
         self.completed
+    }
+
+    fn work(&self) -> Work {
+        self.work
     }
 
     fn likeness(&self) -> u64 {
