@@ -23,4 +23,5 @@ mod replicas;
 mod secrets;
 mod security;
 mod session_state;
+mod sql_prepare;
 mod startup;
