@@ -10,6 +10,7 @@ pub mod limits;
 pub mod probe;
 pub mod session;
 pub mod settings;
+pub mod wire;
 
 pub use probe::{Probe, probe};
 

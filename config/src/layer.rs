@@ -9,7 +9,9 @@
 //! * `session_state: follow | reset`;
 //! * `ssl_configuration`, `health_check`: replace Hasura's;
 //! * `auth_query: {query, user_database_url, disabled}`: clients that are not gateway users are looked up in the
-//!   database. All keys are optional; `auth_query: {}` is the built-in query over the source's own connection.
+//!   database. All keys are optional; `auth_query: {}` is the built-in query over the source's own connection;
+//! * `pass_through_login` (SQL Server): clients that are not gateway users log in at the database with the name and
+//!   password that they give, and are served as that login.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -29,7 +31,7 @@ use crate::{
 };
 
 /// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "pool_settings",
     "query_timeout",
     "idle_in_transaction_timeout",
@@ -42,6 +44,7 @@ pub(crate) const KEYS: [&str; 14] = [
     "startup_parameters",
     "max_client_connections",
     "auth_query",
+    "pass_through_login",
     "ssl_configuration",
     "health_check",
 ];
@@ -61,6 +64,7 @@ pub(crate) struct Layer {
     pub(crate) startup_parameters: Option<Located<BTreeMap<String, String>>>,
     pub(crate) max_client_connections: Option<Located<u32>>,
     pub(crate) auth_query: Option<Located<Option<AuthQuery>>>,
+    pub(crate) pass_through_login: Option<Located<bool>>,
     pub(crate) tls: Option<Located<TlsSettings>>,
     pub(crate) health_check: Option<Located<HealthCheck>>,
 }
@@ -107,6 +111,9 @@ impl Layer {
             startup_parameters: located(fields, "startup_parameters", |node| startup_parameters(cx, node)),
             max_client_connections: located(fields, "max_client_connections", |node| client_limit(cx, node)),
             auth_query: located(fields, "auth_query", |node| auth_query(cx, node)),
+            pass_through_login: located(fields, "pass_through_login", |node| {
+                scalars::boolean(cx, "pass_through_login", node)
+            }),
             tls: located(fields, "ssl_configuration", |node| tls::read(cx, node)),
             health_check: located(fields, "health_check", |node| health_check::read(cx, node)),
         }

@@ -77,6 +77,12 @@ pub trait TransactionDetection {
         0
     }
 
+    /// A number that says what is set on the connection: equal to [`Dialogue::likeness`] of a client whose settings need
+    /// no change here. The pool prefers such a connection for that client; nothing else depends on it.
+    fn likeness(&self) -> u64 {
+        0
+    }
+
     /// Judges bytes that arrive while nobody holds the connection: notices are legal, an error means it is dying.
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault>;
 }
@@ -222,6 +228,11 @@ pub trait Dialogue: Send + 'static {
     /// The server connection, whose state is `Idle`, goes back now.
     fn release(&mut self, session: &mut Self::Session);
 
+    /// A number that says what the client wants set: see [`TransactionDetection::likeness`].
+    fn likeness(&self) -> u64 {
+        0
+    }
+
     /// Says no to what the client asked for, in its own protocol, and swallows the rest of that request. Called without
     /// a server connection. For refusals that end the client (shutting down, idle for too long) the words say so.
     fn refuse(&mut self, why: &Refusal, out: &mut Outbox) -> Onward;
@@ -246,6 +257,14 @@ pub trait Dialogue: Send + 'static {
     fn has_request_under_way(&self, session: &Self::Session) -> bool {
         let _ = session;
         false
+    }
+
+    /// Somebody rang the client's bell ([`crate::front::Bell`]): something has come for it that no server connection
+    /// brings. Called between two messages to the client and while it reads what it is sent, again after each movement
+    /// until the answer is not [`Heard::Later`]. What is for the client goes out at once, what is for the server as well.
+    fn on_bell(&mut self, session: Option<&mut Self::Session>, out: &mut Outbox) -> Heard {
+        let _ = (session, out);
+        Heard::Done
     }
 
     /// The client is gone. Write what brings the connection to rest; the relay keeps feeding `from_server` until the
@@ -279,6 +298,17 @@ pub enum Step {
     Hold,
     /// The client says good-bye.
     Finish,
+}
+
+/// What became of a bell that was rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Everything is said.
+    Done,
+    /// It cannot be said yet, or not all of it: ask again when something has moved.
+    Later,
+    /// The client cannot stay, for this reason (for the log): send what is in the outbox, then close.
+    Finish(&'static str),
 }
 
 /// Whether the client stays after a "no".

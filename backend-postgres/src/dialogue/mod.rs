@@ -266,6 +266,10 @@ impl Dialogue for Conversation {
         self.take_over(session, out);
     }
 
+    fn likeness(&self) -> u64 {
+        self.overlay.likeness()
+    }
+
     fn release(&mut self, session: &mut Session) {
         self.give_back(session);
     }

@@ -435,6 +435,10 @@ impl TransactionDetection for Session {
         self.completed
     }
 
+    fn likeness(&self) -> u64 {
+        self.overlay.likeness()
+    }
+
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let mut input = std::mem::take(&mut self.idle_rest);
         input.extend_from_slice(bytes);

@@ -4,6 +4,7 @@
 
 mod allowance;
 mod clients;
+mod credentials;
 mod doors;
 mod drain;
 mod gate;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 pub use allowance::{Allowance, Share};
-pub use clients::{CancelTicket, Clients, ClientsFull, Event, Registration};
+pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Registration, Rung};
+pub use credentials::{Account, Chain, Credentials, Grant, Lookup, Trust, UserCounts, UserPlace, UsersDeclared};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};

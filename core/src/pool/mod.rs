@@ -40,7 +40,7 @@ pub use connection::Connection;
 pub use lease::Lease;
 pub use stats::{Counters, PoolStats};
 
-use engine::{Engine, Moment, Tuning};
+use engine::{Engine, Moment, Tuning, Wish};
 use state::{After, Keeper, State};
 
 use crate::{
@@ -109,9 +109,14 @@ impl<B: Backend> Pool<B> {
 
     /// An idle connection, if there is one. That is only so while nobody waits for it, so nobody is overtaken.
     pub fn try_acquire(self: &Arc<Self>, profile: &B::Profile) -> Option<Lease<B>> {
+        self.try_acquire_near(profile, Wish::default())
+    }
+
+    /// The same; of several idle connections the one that suits `wish` best.
+    pub fn try_acquire_near(self: &Arc<Self>, profile: &B::Profile, wish: Wish) -> Option<Lease<B>> {
         let (slot, connection) = self.apply(|state, now, after| {
             let profile = state.profiles.find(profile)?;
-            let found = state.check_out(profile, now, after)?;
+            let found = state.check_out(profile, wish, now, after)?;
             state.counters.leases += 1;
             Some(found)
         })?;

@@ -27,8 +27,8 @@ use self::{
 };
 use crate::{
     backend::{Access, Backend, PinReason, SessionState},
-    front::{self, Client, Identity, Registration, Share, Terms},
-    pool::{Lease, Pool},
+    front::{self, Client, Identity, Registration, Rung, Share, Terms},
+    pool::{Lease, Pool, engine::Mark},
     refusal::Refusal,
     registry::Route,
 };
@@ -68,6 +68,8 @@ enum Event {
     Expired(Expired),
     /// A transaction ended while a drain was asked for.
     Drained,
+    /// The client has been told why it cannot stay.
+    Told(&'static str),
 }
 
 /// Whether bytes of the client wait unjudged.
@@ -135,9 +137,13 @@ struct Life<B: Backend> {
     to_server: Lane,
     held: Held,
     attached: Option<Attached<B>>,
+    /// To find the same server connection again.
+    last_lease: Option<Mark>,
     cancel: Cancel,
     watch: Option<Box<Watch>>,
     prospect: Prospect,
+    /// Until the dialogue has said what it has to say.
+    rung: Rung,
 }
 
 impl<B: Backend> Life<B> {
@@ -171,8 +177,10 @@ impl<B: Backend> Life<B> {
             },
             to_server,
             attached: None,
+            last_lease: None,
             cancel: Cancel::default(),
             prospect: Prospect::Open,
+            rung: Rung::No,
         }
     }
 
@@ -188,6 +196,7 @@ impl<B: Backend> Life<B> {
                     .refuse(&Refusal::ProtocolViolation(what))
                     .or(Some(Ending::Told(what))),
                 Event::Drained => self.on_drain(),
+                Event::Told(why) => Some(Ending::Told(why)),
                 Event::Finish => Some(Ending::Goodbye),
                 Event::ClientGone => Some(Ending::Vanished),
             };

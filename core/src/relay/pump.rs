@@ -16,17 +16,17 @@ use super::{
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
-    backend::{Backend, Dialogue, Outbox, SessionState, TransactionDetection},
-    front::Share,
+    backend::{Backend, Dialogue, Heard, Outbox, SessionState, TransactionDetection},
+    front::{Rung, Share},
     limits,
-    pool::{Lease, Pool},
+    pool::{Lease, Pool, engine::Wish},
     refusal::Fault,
 };
 
 impl<B: Backend> Life<B> {
     /// Moves what can be moved.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if let Poll::Ready(event) = self.registration.poll_event(cx) {
+        if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
             return Poll::Ready(Event::Inbox(event));
         }
         self.cancel.poll(cx);
@@ -52,11 +52,12 @@ impl<B: Backend> Life<B> {
             self.start_wanted_cancel();
             // One that has just begun has to be looked at once: else nothing wakes it.
             self.cancel.poll(cx);
+            let told = self.answer_bell(scratch)?;
             let released = self.release_if_at_rest();
             if self.prospect == Prospect::Draining && self.is_between_transactions() {
                 return Err(Event::Drained);
             }
-            if !(from_server || from_client || released) {
+            if !(from_server || from_client || told || released) {
                 return Ok(());
             }
         }
@@ -78,6 +79,26 @@ impl<B: Backend> Life<B> {
             }
         }
         Ok(())
+    }
+
+    /// Lets the dialogue say what it has to say of its own accord, between two messages and as fast as the client reads.
+    /// Whether it said anything.
+    fn answer_bell(&mut self, scratch: &mut Scratch) -> Result<bool, Event> {
+        if self.rung == Rung::No || !self.to_client.is_flushed() || self.to_client.body() != Body::None {
+            return Ok(false);
+        }
+        let out = &mut scratch.out;
+        let session = self.attached.as_mut().map(|attached| &mut attached.lease.session);
+        let heard = self.dialogue.on_bell(session, out);
+        let told = !(out.to_client.is_empty() && out.to_server.is_empty());
+        self.to_server.push(&mut out.to_server);
+        self.to_client.push(&mut out.to_client);
+        match heard {
+            Heard::Done => self.rung = Rung::No,
+            Heard::Later => {}
+            Heard::Finish(why) => return Err(Event::Told(why)),
+        }
+        Ok(told)
     }
 
     /// One read from the server, judged and sent on. False when there was nothing to read, or no room for it.
@@ -231,7 +252,11 @@ impl<B: Backend> Life<B> {
                     return Err(Event::Lease(access));
                 }
                 let pool = self.route.pool(access);
-                match pool.try_acquire(&self.profile) {
+                let wish = Wish {
+                    mark: self.last_lease,
+                    likeness: self.dialogue.likeness(),
+                };
+                match pool.try_acquire_near(&self.profile, wish) {
                     Some(lease) => {
                         let pool = pool.clone();
                         self.attach(lease, pool, share.flatten());
@@ -287,6 +312,7 @@ impl<B: Backend> Life<B> {
     pub(super) fn give_back(&mut self) {
         if let Some(Attached { mut lease, .. }) = self.attached.take() {
             self.dialogue.release(&mut lease.session);
+            self.last_lease = lease.mark();
             let is_mid_message = self.to_client.unjudged() > 0 || self.to_client.body() != Body::None;
             if is_mid_message {
                 // Part of something that the server says of its own accord: the rest must not meet another's bytes.

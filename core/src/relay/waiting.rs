@@ -34,7 +34,7 @@ impl<B: Backend> Life<B> {
                     if let Poll::Ready(answer) = acquire.as_mut().poll(cx) {
                         return Poll::Ready(Waited::Answer(answer));
                     }
-                    if let Poll::Ready(event) = self.registration.poll_event(cx) {
+                    if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
                         return Poll::Ready(Waited::Inbox(event));
                     }
                     with_scratch(|scratch| self.listen_while_waiting(cx, scratch))

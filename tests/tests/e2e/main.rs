@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod affinity;
 mod cancel;
 mod demo;
 mod drivers;
@@ -24,4 +25,5 @@ mod secrets;
 mod security;
 mod session_state;
 mod sql_prepare;
+mod sqlsmith;
 mod startup;
