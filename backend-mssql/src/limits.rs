@@ -51,3 +51,13 @@ pub const KEPT_COLUMNS: usize = 1024;
 
 /// Bytes of ALL_HEADERS. Without a query notification 22, with trace activity 48; a notification's texts are short.
 pub const MAX_ALL_HEADERS: usize = 64 * 1024;
+
+/// Bytes of a parameter whose text is looked at: statements of prepared handles have to be kept to prepare them
+/// elsewhere. Longer ones stream by.
+pub const MAX_TEXT: usize = weir_core::limits::MAX_PEEK;
+
+/// How many parameters of a call are looked at for texts: those of the well-known procedures are among the first four.
+pub const MAX_TEXT_PARAMETERS: u32 = 4;
+
+/// Columns of a table-valued parameter; SQL Server takes 1,024.
+pub const MAX_TABLE_COLUMNS: usize = 4096;

@@ -1,5 +1,7 @@
 //! The bytes that the specification gives, read and written.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use bytes::BytesMut;
 use weir_mssql::wire::{
     TdsVersion,

@@ -34,7 +34,8 @@ pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Po
             declared.application_name.clone(),
             SourceState::new(),
             session_state(declared),
-        );
+        )
+        .with_pin_notice(declared.pin_notice);
         Pool::new(name.clone(), role, Arc::new(endpoint), connection.pool.clone())
     };
     Source::new(SourceParts {

@@ -77,6 +77,12 @@ pub trait TransactionDetection {
         0
     }
 
+    /// What has been done on this connection for clients, the gateway's own requests not included. Only its growth
+    /// matters, for statistics.
+    fn work(&self) -> Work {
+        Work::default()
+    }
+
     /// A number that says what is set on the connection: equal to [`Dialogue::likeness`] of a client whose settings need
     /// no change here. The pool prefers such a connection for that client; nothing else depends on it.
     fn likeness(&self) -> u64 {
@@ -85,6 +91,15 @@ pub trait TransactionDetection {
 
     /// Judges bytes that arrive while nobody holds the connection: notices are legal, an error means it is dying.
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault>;
+}
+
+/// Requests and transactions that came to their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Statements on their own included.
+    pub transactions: u64,
+    /// Requests answered.
+    pub queries: u64,
 }
 
 /// Where a server connection stands.
@@ -133,6 +148,38 @@ pub enum PinReason {
 }
 
 impl PinReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [PinReason; 11] = [
+        PinReason::SessionMode,
+        PinReason::Replication,
+        PinReason::LargeStatement,
+        PinReason::TemporaryTable,
+        PinReason::Listen,
+        PinReason::HoldCursor,
+        PinReason::AdvisoryLock,
+        PinReason::SqlPrepared,
+        PinReason::Irreversible,
+        PinReason::PrivilegedSetting,
+        PinReason::Unprovable,
+    ];
+
+    /// The place in [`PinReason::ALL`], which a new reason has to be added to as well.
+    pub fn index(self) -> usize {
+        match self {
+            PinReason::SessionMode => 0,
+            PinReason::Replication => 1,
+            PinReason::LargeStatement => 2,
+            PinReason::TemporaryTable => 3,
+            PinReason::Listen => 4,
+            PinReason::HoldCursor => 5,
+            PinReason::AdvisoryLock => 6,
+            PinReason::SqlPrepared => 7,
+            PinReason::Irreversible => 8,
+            PinReason::PrivilegedSetting => 9,
+            PinReason::Unprovable => 10,
+        }
+    }
+
     /// As shown to people and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -259,6 +306,19 @@ pub trait Dialogue: Send + 'static {
         false
     }
 
+    /// The statement because of which the connection is [`SessionState::Pinned`], where it is known: bounded, without the
+    /// constants in it, never with a parameter. Asked when the state changes; shown to administrators.
+    fn pin_cause(&self, session: &Self::Session) -> Option<Box<str>> {
+        let _ = session;
+        None
+    }
+
+    /// The client begins or ceases to keep its server connection: tell it, if it is to be told (`pin_notice`). Called
+    /// between two messages to the client.
+    fn tell_pin(&mut self, news: PinNews, out: &mut Outbox) {
+        let _ = (news, out);
+    }
+
     /// Somebody rang the client's bell ([`crate::front::Bell`]): something has come for it that no server connection
     /// brings. Called between two messages to the client and while it reads what it is sent, again after each movement
     /// until the answer is not [`Heard::Later`]. What is for the client goes out at once, what is for the server as well.
@@ -300,6 +360,15 @@ pub enum Step {
     Finish,
 }
 
+/// A client that begins or ceases to keep its server connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinNews {
+    /// It keeps it from now on.
+    Begun(PinReason),
+    /// It does not any more.
+    Over(PinReason),
+}
+
 /// What became of a bell that was rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -330,4 +399,16 @@ pub enum Leave {
     },
     /// Beyond repair within reason: close it.
     Discard(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PinReason;
+
+    #[test]
+    fn every_pin_reason_has_its_place() {
+        for (place, reason) in PinReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place, "{reason:?}");
+        }
+    }
 }

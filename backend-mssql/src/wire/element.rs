@@ -38,6 +38,11 @@ impl Carry {
         self.bytes.clear();
     }
 
+    /// More of it.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// Reads an element and forgets it.
     pub(crate) fn read<T>(
         &mut self,

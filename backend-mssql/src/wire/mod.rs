@@ -22,6 +22,7 @@ pub mod prelogin;
 pub mod read;
 pub mod reframe;
 pub mod return_value;
+pub mod rpc;
 pub mod session_state;
 pub mod token;
 pub mod transaction_request;

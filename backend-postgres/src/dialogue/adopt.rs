@@ -53,6 +53,7 @@ impl Conversation {
     pub(super) fn give_back(&mut self, session: &mut Session) {
         debug_assert!(session.pending.is_empty(), "released with answers outstanding (S1.12)");
         session.holder = Some(self.serial);
+        session.forget_suspects();
         self.adoption = Adoption::Settled;
         if !self.told.is_same(&session.parameters) && self.told == session.parameters {
             self.told = session.parameters.clone();

@@ -239,6 +239,7 @@ impl Conversation {
             _ => {
                 self.lost_in_adoption = 0;
                 self.troubles.forgive();
+                session.worked();
                 self.pin(session);
                 if self.pool_mode == PoolMode::Statement && status != TransactionStatus::Idle && !self.is_gone() {
                     session.ask(b"ROLLBACK", Purpose::StatementMode, &mut out.to_server);

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     backend::{Access, Backend},
     clock,
-    front::{self, Allowance, Share},
+    front::{self, Allowance, Share, Standing},
     limits,
     pool::{Lease, Pool},
     refusal::Refusal,
@@ -25,6 +25,7 @@ impl<B: Backend> Life<B> {
     /// Waits in the queue for a server connection. Meanwhile the client may go away, cancel, or be told to end.
     pub(super) async fn wait_for_lease(&mut self, access: Access) -> Option<Ending> {
         let mut pool = self.route.pool(access).clone();
+        self.registration.card().stand(Standing::Waiting, clock::now());
         loop {
             let timeout = self.terms.pool_timeout.unwrap_or_else(|| pool.settings().pool_timeout);
             let waited = {
@@ -41,6 +42,9 @@ impl<B: Backend> Life<B> {
                 })
                 .await
             };
+            if !matches!(waited, Waited::Answer(_)) {
+                self.registration.card().stand(Standing::Idle, clock::now());
+            }
             return match waited {
                 Waited::Answer(Ok((lease, share))) => {
                     self.attach(lease, pool, share);
@@ -53,6 +57,7 @@ impl<B: Backend> Life<B> {
                         pool = other.clone();
                         continue;
                     }
+                    self.registration.card().stand(Standing::Idle, clock::now());
                     self.refuse(&refusal)
                 }
                 Waited::Inbox(front::Event::Cancel(ticket)) => {

@@ -19,6 +19,7 @@ mod memory;
 mod oracle;
 mod orm;
 mod pgbench;
+mod pins;
 mod pool;
 mod replicas;
 mod secrets;
