@@ -427,7 +427,8 @@ type Change = (String, Option<String>);
 fn settings_outside(statement: &SqlStatement, session: &Session) -> Vec<Change> {
     let now = sql_statements::context(&session.overlay);
     let mut settings: Vec<Change> = Vec::new();
-    if session.parameters.get("client_encoding") != Some("UTF8") {
+    // Settings may be on their way that the server has not reported yet.
+    if !session.pending.is_empty() || session.parameters.get("client_encoding") != Some("UTF8") {
         settings.extend(encoding_of(statement));
     }
     let changes = changes(&now, &statement.context);
