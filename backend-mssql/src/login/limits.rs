@@ -20,7 +20,8 @@ pub const GREETING_READ: usize = 4096;
 /// longest part, with some KiB.
 pub const SERVER_LOGIN_MESSAGE: usize = 512 * 1024;
 
-/// Notices of a server's login that are kept to be told to clients. SQL Server sends two.
+/// Errors of a server's login, and changes of transactions in the answer to a batch of our own, that are kept. Two would
+/// do.
 pub const NOTICES: usize = 8;
 
 /// Places that a server may send us on to, one after the other. Azure SQL and read-only routing send once.

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use weir_core::refusal::Rejection;
+use weir_core::refusal::{Rejection, Retry};
 
 use super::split_string;
 
@@ -108,7 +108,7 @@ impl<'a> ErrorFields<'a> {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
         let code = text(self.sqlstate());
         Rejection {
-            transient: is_transient(&code),
+            retry: retry(&code),
             code,
             message: self.message.map_or_else(|| "no message".to_owned(), text),
             detail: self.detail.map(text),
@@ -117,10 +117,15 @@ impl<'a> ErrorFields<'a> {
     }
 }
 
-/// Whether a login that was refused with this SQLSTATE may succeed a moment later: 53300 too_many_connections, 57P03
-/// cannot_connect_now, 08xxx connection exceptions.
-pub fn is_transient(sqlstate: &str) -> bool {
-    sqlstate == "53300" || sqlstate.starts_with("57P") || sqlstate.starts_with("08")
+/// What repeating a login would be good for that was refused with this SQLSTATE.
+pub fn retry(sqlstate: &str) -> Retry {
+    match sqlstate {
+        // too_many_connections
+        "53300" => Retry::WhenLessFull,
+        // 57P03 cannot_connect_now, 08xxx connection exceptions.
+        code if code.starts_with("57P") || code.starts_with("08") => Retry::Later,
+        _ => Retry::Useless,
+    }
 }
 
 /// The fields of a message body in order: code and value.

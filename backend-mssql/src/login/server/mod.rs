@@ -41,6 +41,7 @@ use crate::{
 };
 
 pub use exchange::Batch;
+pub(crate) use material::ALPN;
 
 /// The port of a server whose connection string names none.
 pub const DEFAULT_PORT: u16 = 1433;
@@ -255,7 +256,7 @@ fn rejected(error: ServerError) -> OpenError {
         // For a failed login the state says why, which the client must not know but the operator should.
         detail: Some(format!("state {}", error.state)),
         hint: None,
-        transient: refusals::is_transient(error.number),
+        retry: refusals::retry(error.number),
     })
 }
 
