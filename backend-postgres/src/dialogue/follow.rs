@@ -21,7 +21,7 @@ use super::{Adoption, Conversation, prepare};
 use crate::{
     limits,
     session::{
-        CopyState, Followed, Group, Overlay, OverlayKept, Session,
+        CopyState, Followed, Group, Listens, Overlay, OverlayKept, Session,
         classify::{Class, Shape},
         custom::{self, CustomSettings},
         pending::{Disposition, Purpose, Weight},
@@ -80,7 +80,8 @@ impl Conversation {
         }
         let Some(about) = what_to_ask(session) else {
             session.touched = session.touched.without(Touches::UNDOES);
-            return self.put_back_what_was_brought(session, out);
+            self.put_back_what_was_brought(session, out);
+            return self.share_channels(session, out);
         };
         if session.settling.is_some() || !is_at_rest(session) {
             session.followed = Followed::NotYet;
@@ -155,6 +156,7 @@ impl Conversation {
         }
         self.pin(session);
         self.put_back_what_was_brought(session, out);
+        self.share_channels(session, out);
     }
 
     fn settle_for(&mut self, about: Touches, names: CustomSettings, mut found: Found, session: &mut Session) {
@@ -167,6 +169,7 @@ impl Conversation {
             found.living = found.living.without(Touches::SETTINGS);
         }
         session.living = session.living.without(about | Touches::UNKNOWN) | found.living;
+        self.take_channels(about, found.channels, session);
         if settle::asks_for_settings(about) {
             self.take_settings(found.settings, &names, session);
         } else {
@@ -240,6 +243,9 @@ fn what_to_ask(session: &Session) -> Option<Touches> {
     let mut about = touched.among(Touches::FOLLOWED);
     if touched.any(Touches::UNDOES) {
         about |= session.living.among(Touches::FOLLOWED);
+        if session.listens == Listens::Yes {
+            about |= Touches::LISTEN;
+        }
     }
     if !about.is_empty() && session.living.any(Touches::UNKNOWN) {
         // What could not be proved stays so until it is.

@@ -228,7 +228,10 @@ impl Conversation {
         if one_at_a_time && !session.pending.is_empty() {
             return Some(Step::Hold);
         }
-        self.wants_another_server(head, bytes, session)
+        if let Some(step) = self.wants_another_server(head, bytes, session) {
+            return Some(step);
+        }
+        self.load_channels(head, bytes, session, &mut out.to_server)
     }
 
     /// Whether what comes next may not run on the replica that is held for what came before.

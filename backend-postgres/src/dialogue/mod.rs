@@ -4,7 +4,7 @@
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
 //! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
-//! server connection comes, `follow` what its session state comes to, `lost` and `leave` what happens when one of the two
+//! server connection comes, `follow` what its session state comes to, `listening` how it hears notifications, `lost` and `leave` what happens when one of the two
 //! goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
@@ -17,6 +17,7 @@ mod from_client;
 mod from_server;
 mod heal;
 mod leave;
+mod listening;
 mod lost;
 mod passing;
 mod prepare;
@@ -30,12 +31,13 @@ use std::sync::{
 };
 
 use weir_core::{
-    backend::{Access, Dialogue, Leave, Onward, Outbox, Step},
+    backend::{Access, Dialogue, Heard, Leave, Onward, Outbox, Step},
+    front::Bell,
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
 };
 
-use self::{failed_block::Abandoned, heal::Descriptions, statements::ClientStatements};
+use self::{failed_block::Abandoned, heal::Descriptions, listening::Listening, statements::ClientStatements};
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
@@ -67,6 +69,8 @@ pub struct ConversationInit {
     pub shared: Arc<SourceState>,
     /// Its place in the directory of clients.
     pub client_id: u32,
+    /// Rung when something has come for it that no server connection brings.
+    pub bell: Bell,
 }
 
 /// One client's conversation.
@@ -107,6 +111,9 @@ pub struct Conversation {
     overrun: Option<Box<ErrorMessage>>,
     /// Server connections lost in a row before the request at hand could be sent.
     lost_in_adoption: u8,
+    bell: Bell,
+    /// What it listens to, if it does.
+    listening: Option<Box<Listening>>,
 }
 
 /// What the client's user may do.
@@ -206,6 +213,8 @@ impl Conversation {
             abandoned: Abandoned::No,
             overrun: None,
             lost_in_adoption: 0,
+            bell: init.bell,
+            listening: None,
         }
     }
 
@@ -295,6 +304,10 @@ impl Dialogue for Conversation {
     fn has_request_under_way(&self, session: &Session) -> bool {
         let is_theirs = |entry: &Entry| !matches!(entry.disposition, Disposition::Own(_) | Disposition::Fake);
         session.pending.iter().any(is_theirs)
+    }
+
+    fn on_bell(&mut self, session: Option<&mut Session>, out: &mut Outbox) -> Heard {
+        self.hear_bell(session, out)
     }
 
     fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {

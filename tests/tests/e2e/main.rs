@@ -14,6 +14,7 @@ mod harness;
 mod leaks;
 mod libpq;
 mod limits_and_timeouts;
+mod listen;
 mod memory;
 mod oracle;
 mod orm;

@@ -97,6 +97,7 @@ pub(super) async fn admit(
         replication,
         shared: pool_of(&route).backend().shared().clone(),
         client_id: registration.id(),
+        bell: registration.bell(),
     });
     Ok(Admitted {
         dialogue,
