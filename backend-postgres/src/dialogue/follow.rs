@@ -255,7 +255,7 @@ fn what_to_ask(session: &Session) -> Option<Touches> {
 }
 
 /// Whether the gateway may ask something of its own.
-fn is_at_rest(session: &Session) -> bool {
+pub(super) fn is_at_rest(session: &Session) -> bool {
     session.pending.is_empty() && session.group == Group::Closed && session.copy == CopyState::None
 }
 

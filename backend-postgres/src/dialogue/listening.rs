@@ -16,7 +16,7 @@ use weir_core::{
     refusal::Fault,
 };
 
-use super::{Adoption, Conversation, Request, refusals};
+use super::{Adoption, Conversation, Request, follow, refusals};
 use crate::{
     limits,
     listen::{Channel, CutOver, MARK_PREFIX, Mark, Member, Notification, Standing, quote_all},
@@ -187,7 +187,7 @@ impl Conversation {
         self.follows()
             && !self.is_gone()
             && matches!(self.adoption, Adoption::Settled)
-            && session.pending.is_empty()
+            && follow::is_at_rest(session)
             && session.status == TransactionStatus::Idle
             && has_settled(session)
     }
