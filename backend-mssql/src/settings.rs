@@ -9,20 +9,7 @@ use std::{
 use weir_core::secret::Secret;
 
 use crate::session::Features;
-
-/// A version of the protocol, as LOGIN7 and LOGINACK name it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TdsVersion {
-    /// SQL Server 2005.
-    V7_2,
-    /// SQL Server 2008.
-    V7_3A,
-    /// SQL Server 2008 R2.
-    V7_3B,
-    /// SQL Server 2012 and newer; inside strict TLS it is also what TDS 8.0 speaks.
-    #[default]
-    V7_4,
-}
+pub use crate::wire::TdsVersion;
 
 /// What must be equal for a server connection to serve a client at all: what LOGIN7 fixes for the life of a connection
 /// (TDS 3.2 "wire profile"). Everything else about a session can be put right on an open connection.
@@ -30,7 +17,7 @@ pub enum TdsVersion {
 pub struct Profile {
     /// As which login of the database.
     pub login: LoginAs,
-    /// The version decides the layout of tokens.
+    /// The version decides the layout of tokens; 8.0 has that of 7.4, and counts as it.
     pub tds_version: TdsVersion,
     /// `fODBC`: ANSI_DEFAULTS, no limit for TEXTSIZE, no implicit transactions, from the start and after every reset.
     pub odbc: bool,

@@ -328,6 +328,7 @@ async fn the_databases_own_words_reach_every_waiter() {
         message: "wrong password".to_owned(),
         detail: None,
         hint: None,
+        transient: false,
     };
     gateway.database.refuse_logins(Some(rejection));
     let mut clients: Vec<_> = (0..20).map(|_| gateway.connect()).collect();

@@ -22,7 +22,7 @@ use crate::{
     listen::{Channel, CutOver, MARK_PREFIX, Mark, Member, Notification, Standing, quote_all},
     session::{
         CopyState, Followed, Group, Listens, Session,
-        classify::{self, Opens},
+        classify::{self, Opens, Shape},
         pending::{Disposition, Purpose},
         touched::Touches,
     },
@@ -293,7 +293,7 @@ impl Conversation {
     }
 
     /// The client's bell was rung.
-    pub(super) fn hear_bell(&mut self, mut session: Option<&mut Session>, out: &mut Outbox) -> Heard {
+    pub(super) fn hear_bell(&mut self, session: Option<&mut Session>, out: &mut Outbox) -> Heard {
         if self.is_gone() {
             return Heard::Done;
         }
@@ -325,7 +325,7 @@ impl Conversation {
             write::error_response(&mut out.to_client, &error);
             return Heard::Finish(why);
         }
-        if let Some(session) = session.as_deref_mut() {
+        if let Some(session) = session {
             self.advance_cut(session);
             self.share_channels(session, &mut out.to_server);
         }
@@ -450,7 +450,8 @@ fn leaves_listening_alone(head: Head, bytes: &[u8], session: &Session) -> Result
     };
     let class = classify::classify(query::text(head.body(message)));
     let concerned = Touches::LISTEN | Touches::UNKNOWN | Touches::UNDOES;
-    Ok(class.opens == Opens::Nothing && !session.touches_of(&class).any(concerned))
+    let runs_another = matches!(class.shape, Shape::Execute(_));
+    Ok(class.opens == Opens::Nothing && !runs_another && !session.touches_of(&class).any(concerned))
 }
 
 /// Whether nothing of the client's is under way.

@@ -4,7 +4,8 @@
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
 //! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
-//! server connection comes, `follow` what its session state comes to, `listening` how it hears notifications, `lost` and `leave` what happens when one of the two
+//! server connection comes, `follow` what its session state comes to, `listening` how it hears notifications,
+//! `sql_statements` what it has prepared with SQL, `lost` and `leave` what happens when one of the two
 //! goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
@@ -20,9 +21,11 @@ mod leave;
 mod listening;
 mod lost;
 mod passing;
+mod pin_notice;
 mod prepare;
 pub mod refusals;
 mod routing;
+mod sql_statements;
 mod statements;
 
 use std::sync::{
@@ -31,18 +34,22 @@ use std::sync::{
 };
 
 use weir_core::{
-    backend::{Access, Dialogue, Heard, Leave, Onward, Outbox, Step},
+    backend::{Access, Dialogue, Heard, Leave, Onward, Outbox, PinNews, Step},
     front::Bell,
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
 };
 
-use self::{failed_block::Abandoned, heal::Descriptions, listening::Listening, statements::ClientStatements};
+use self::{
+    failed_block::Abandoned, heal::Descriptions, listening::Listening, sql_statements::Troubles,
+    statements::ClientStatements,
+};
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
         custom::CustomSettings,
         pending::{ClientChange, Disposition, Entry, ServerChange, Weight},
+        sql_statements::SqlStatements,
         statement::Statement,
     },
     wire::{error_response::ErrorMessage, write},
@@ -84,6 +91,7 @@ pub struct Conversation {
     permission: Permission,
     protocol: Protocol,
     presence: Presence,
+    pin_notices: PinNotices,
     /// What the client was told about the server.
     told: Parameters,
     /// The settings that it brought along, which RESET returns to.
@@ -98,6 +106,10 @@ pub struct Conversation {
     statements: ClientStatements,
     unnamed: Option<Arc<Statement>>,
     descriptions: Descriptions,
+    /// Those that it has prepared with SQL.
+    sql_statements: SqlStatements,
+    /// Those among them that could not be prepared again.
+    troubles: Troubles,
     request: Request,
     adoption: Adoption,
     /// What the present server connection was asked for.
@@ -114,6 +126,13 @@ pub struct Conversation {
     bell: Bell,
     /// What it listens to, if it does.
     listening: Option<Box<Listening>>,
+}
+
+/// Whether the client is told that it keeps its server connection (`pin_notice`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PinNotices {
+    Unwanted,
+    Wanted,
 }
 
 /// What the client's user may do.
@@ -161,6 +180,8 @@ enum Adoption {
     Trying(Overlay),
     /// Settings are on their way that were accepted before; the request follows at once.
     Known,
+    /// What the client has prepared with SQL is on its way; the request waits.
+    Preparing,
     /// The server refused the client's settings: every request is answered with that.
     Refused(Box<ErrorMessage>),
 }
@@ -196,6 +217,7 @@ impl Conversation {
                 Protocol::Ordinary
             },
             presence: Presence::Here,
+            pin_notices: PinNotices::Unwanted,
             told: init.told,
             fingerprint: prepare::fingerprint(&overlay),
             brought: overlay.clone(),
@@ -205,6 +227,8 @@ impl Conversation {
             statements: ClientStatements::default(),
             unnamed: None,
             descriptions: Descriptions::NeverAsked,
+            sql_statements: SqlStatements::default(),
+            troubles: Troubles::default(),
             request: Request::None,
             adoption: Adoption::Settled,
             access: Access::ReadWrite,
@@ -216,6 +240,13 @@ impl Conversation {
             bell: init.bell,
             listening: None,
         }
+    }
+
+    /// The same conversation, with a notice whenever the client begins or ceases to keep its server connection.
+    #[must_use]
+    pub fn with_pin_notices(mut self) -> Self {
+        self.pin_notices = PinNotices::Wanted;
+        self
     }
 
     /// What the client was told about the server so far.
@@ -244,6 +275,7 @@ impl Conversation {
                 Some(later) => *later = before,
                 None => self.unnamed = before,
             },
+            ClientChange::Deallocated(statement) => self.sql_statements = self.sql_statements.with(statement),
         }
     }
 }
@@ -262,6 +294,20 @@ impl Dialogue for Conversation {
     fn adopt(&mut self, session: &mut Session, out: &mut Outbox) {
         self.overrun = None;
         self.take_over(session, out);
+    }
+
+    fn pin_cause(&self, session: &Session) -> Option<Box<str>> {
+        session.pin_cause()
+    }
+
+    fn tell_pin(&mut self, news: PinNews, out: &mut Outbox) {
+        if self.pin_notices == PinNotices::Wanted {
+            pin_notice::write(news, &mut out.to_client);
+        }
+    }
+
+    fn likeness(&self) -> u64 {
+        self.overlay.likeness()
     }
 
     fn release(&mut self, session: &mut Session) {

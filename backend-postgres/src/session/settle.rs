@@ -40,6 +40,8 @@ pub(crate) struct Found {
     pub(crate) living: Touches,
     /// The channels that it listens to; one more than [`limits::MAX_CLIENT_CHANNELS`] means that there are more.
     pub(crate) channels: Vec<Channel>,
+    /// Names and texts of the statements prepared with SQL; no text where there are too many.
+    pub(crate) statements: Vec<(String, Option<String>)>,
 }
 
 /// Whether the answer can be believed.
@@ -82,10 +84,10 @@ impl Settling {
     pub(crate) fn row(&mut self, body: &[u8]) {
         self.bytes = self.bytes.saturating_add(body.len());
         let found = &self.found;
-        if self.bytes > limits::MAX_SETTLED_BYTES
-            || found.settings.len() >= limits::MAX_OVERLAY_SETTINGS
-            || found.channels.len() > limits::MAX_CLIENT_CHANNELS
-        {
+        let too_many = found.settings.len() >= limits::MAX_OVERLAY_SETTINGS
+            || found.statements.len() > limits::MAX_SQL_STATEMENTS
+            || found.channels.len() > limits::MAX_CLIENT_CHANNELS;
+        if self.bytes > limits::MAX_SETTLED_BYTES || too_many {
             self.unreadable();
         }
         if self.verdict == Verdict::Sound && self.read(body).is_none() {
@@ -97,6 +99,7 @@ impl Settling {
     pub(crate) fn unreadable(&mut self) {
         self.verdict = Verdict::Unreadable;
         self.found.settings.clear();
+        self.found.statements.clear();
     }
 
     /// The server has refused.
@@ -134,7 +137,14 @@ impl Settling {
                 Touches::NONE
             }
             b"temporary" => Touches::TEMPORARY,
-            b"prepared" => Touches::SQL_PREPARED,
+            b"prepared" => {
+                let value = match value {
+                    Some(value) => Some(text(value)?),
+                    None => None,
+                };
+                self.found.statements.push((text(name?)?, value));
+                Touches::NONE
+            }
             b"privileged" => Touches::SETTINGS,
             _ => return None,
         };
@@ -217,7 +227,12 @@ const PROOFS: [(Touches, &str); 5] = [
     ),
     (
         Touches::SQL_PREPARED,
-        "SELECT 'prepared', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql)",
+        // The numbers are those of the limits: one row more tells that there are too many, and what is too long stays.
+        "SELECT 'prepared', pg_catalog.encode(pg_catalog.convert_to(p.name, 'UTF8'), 'hex'), \
+        CASE WHEN p.bytes OPERATOR(pg_catalog.<=) 65536 \
+        THEN pg_catalog.encode(pg_catalog.convert_to(p.statement, 'UTF8'), 'hex') END \
+        FROM (SELECT p.name, p.statement, pg_catalog.sum(pg_catalog.octet_length(p.statement)) OVER () AS bytes \
+        FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql LIMIT 201) p",
     ),
 ];
 
@@ -283,6 +298,8 @@ mod tests {
             row([Some("set"), Some("a"), Some("zz")]),
             row([Some("news"), None, None]),
             row([None, None, None]),
+            row([Some("prepared"), None, None]),
+            row([Some("prepared"), Some("7"), None]),
             b"\0\x03\0\0\0\x09set".to_vec(),
             b"\0\x02".to_vec(),
             vec![],
@@ -327,6 +344,22 @@ mod tests {
             settling.failed(b"57014");
             assert_eq!(settling.finish().unwrap_err(), expected);
         }
+    }
+
+    #[test]
+    fn statements_come_with_their_texts() {
+        let mut settling = Settling::new(Touches::SQL_PREPARED, 0, CustomSettings::default());
+        settling.row(&row([Some("prepared"), Some("70"), Some("c3bc")]));
+        settling.row(&row([Some("prepared"), Some("71"), None]));
+        let found = settling.finish().unwrap();
+        assert_eq!(
+            found.statements,
+            [("p".to_owned(), Some("ü".to_owned())), ("q".to_owned(), None)]
+        );
+        assert!(found.living.is_empty());
+        let text = question(Touches::SQL_PREPARED, [].into_iter());
+        assert!(text.contains(&format!("LIMIT {})", limits::MAX_SQL_STATEMENTS + 1)));
+        assert!(text.contains(&format!("<=) {} ", limits::MAX_SQL_STATEMENT_BYTES)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::places::Places;
+use super::{Card, ClientView, places::Places};
 use crate::secret::Secret;
 
 /// All logged-in clients of this process.
@@ -92,6 +92,7 @@ pub struct Registration {
 struct Slot {
     secret: Secret<Vec<u8>>,
     inbox: Mutex<Inbox>,
+    card: Arc<Card>,
 }
 
 #[derive(Debug, Default)]
@@ -135,7 +136,11 @@ impl Clients {
             drain,
             ..Inbox::default()
         });
-        let slot = Arc::new(Slot { secret, inbox });
+        let slot = Arc::new(Slot {
+            secret,
+            inbox,
+            card: Arc::default(),
+        });
         // Random ids: half of the 64 bits of a PostgreSQL 3.0 cancel key. A collision is rare below a million clients.
         for _ in 0..64 {
             let id = getrandom::u32().map_err(|_| ClientsFull)?;
@@ -187,6 +192,15 @@ impl Clients {
         self.for_each(|inbox| inbox.terminate = true);
     }
 
+    /// Every client that has logged in, in no order.
+    pub fn views(&self) -> Vec<ClientView> {
+        let slots: Vec<_> = {
+            let directory = self.directory.lock();
+            directory.slots.iter().map(|(id, slot)| (*id, slot.clone())).collect()
+        };
+        slots.iter().filter_map(|(id, slot)| slot.card.view(*id)).collect()
+    }
+
     /// How many clients there are.
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
@@ -216,6 +230,11 @@ impl Registration {
     /// The secret, for a cancel key.
     pub fn secret(&self) -> &[u8] {
         self.slot.secret.expose()
+    }
+
+    /// What others see of the client.
+    pub(crate) fn card(&self) -> &Arc<Card> {
+        &self.slot.card
     }
 
     /// Its bell. Rings nowhere once the client is gone.

@@ -107,6 +107,37 @@ impl Grant {
     }
 }
 
+/// Who needs no proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Nobody.
+    Nobody,
+    /// Whoever connects from this machine, and is a user: `trust_loopback`.
+    Loopback,
+    /// Whoever connects from this machine, under any name: there are no users to be.
+    LoopbackAsAnybody,
+}
+
+/// Whether somebody could log in with a password or certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsersDeclared {
+    /// There are users, or an way to look them up; or there would be, were they not wrong.
+    Some,
+    /// Nobody: only trust can let anybody in.
+    None,
+}
+
+impl Trust {
+    /// What a listener's `trust_loopback` means, given who is declared.
+    pub fn of(trust_loopback: bool, declared: UsersDeclared) -> Self {
+        match (trust_loopback, declared) {
+            (false, _) => Trust::Nobody,
+            (true, UsersDeclared::Some) => Trust::Loopback,
+            (true, UsersDeclared::None) => Trust::LoopbackAsAnybody,
+        }
+    }
+}
+
 /// Several places, asked in order; the first that knows the user decides.
 pub struct Chain(pub Vec<Arc<dyn Credentials>>);
 
