@@ -28,6 +28,7 @@ pub struct Postgres {
     welcome: ArcSwapOption<Parameters>,
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
+    pin_notice: bool,
 }
 
 impl Postgres {
@@ -46,7 +47,15 @@ impl Postgres {
             welcome: ArcSwapOption::empty(),
             shared,
             session_state,
+            pin_notice: false,
         }
+    }
+
+    /// The same, and whether clients are told when they begin or cease to keep their server connection.
+    #[must_use]
+    pub fn with_pin_notice(mut self, pin_notice: bool) -> Self {
+        self.pin_notice = pin_notice;
+        self
     }
 
     /// What a fresh session here looks like; `None` before the first connection. With it a client can be let in without
@@ -68,6 +77,11 @@ impl Postgres {
     /// Whether session state follows clients from one server connection to the next.
     pub fn session_state(&self) -> SessionStatePolicy {
         self.session_state
+    }
+
+    /// Whether clients are told when they begin or cease to keep their server connection.
+    pub fn pin_notice(&self) -> bool {
+        self.pin_notice
     }
 
     /// How connections are opened; for the control plane.

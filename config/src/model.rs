@@ -85,6 +85,8 @@ pub struct Source {
     pub replica_routing: ReplicaRouting,
     /// What happens to session state in transaction mode.
     pub session_state: SessionStatePolicy,
+    /// Whether clients are told when they begin or cease to keep their server connection.
+    pub pin_notice: bool,
     /// Clients at a time of this source; `None` = only the other limits.
     pub max_client_connections: Option<u32>,
     /// How its health is watched.

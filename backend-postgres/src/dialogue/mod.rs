@@ -4,7 +4,7 @@
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
 //! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
-//! server connection comes, `follow` what its session state comes to, `lost` and `leave` what happens when one of the two
+//! server connection comes, `follow` what its session state comes to, `sql_statements` what it has prepared with SQL, `lost` and `leave` what happens when one of the two
 //! goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
@@ -19,9 +19,11 @@ mod heal;
 mod leave;
 mod lost;
 mod passing;
+mod pin_notice;
 mod prepare;
 pub mod refusals;
 mod routing;
+mod sql_statements;
 mod statements;
 
 use std::sync::{
@@ -30,17 +32,18 @@ use std::sync::{
 };
 
 use weir_core::{
-    backend::{Access, Dialogue, Leave, Onward, Outbox, Step},
+    backend::{Access, Dialogue, Leave, Onward, Outbox, PinNews, Step},
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
 };
 
-use self::{failed_block::Abandoned, heal::Descriptions, statements::ClientStatements};
+use self::{failed_block::Abandoned, heal::Descriptions, sql_statements::Troubles, statements::ClientStatements};
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
         custom::CustomSettings,
         pending::{ClientChange, Disposition, Entry, ServerChange, Weight},
+        sql_statements::SqlStatements,
         statement::Statement,
     },
     wire::{error_response::ErrorMessage, write},
@@ -80,6 +83,7 @@ pub struct Conversation {
     permission: Permission,
     protocol: Protocol,
     presence: Presence,
+    pin_notices: PinNotices,
     /// What the client was told about the server.
     told: Parameters,
     /// The settings that it brought along, which RESET returns to.
@@ -94,6 +98,10 @@ pub struct Conversation {
     statements: ClientStatements,
     unnamed: Option<Arc<Statement>>,
     descriptions: Descriptions,
+    /// Those that it has prepared with SQL.
+    sql_statements: SqlStatements,
+    /// Those among them that could not be prepared again.
+    troubles: Troubles,
     request: Request,
     adoption: Adoption,
     /// What the present server connection was asked for.
@@ -107,6 +115,13 @@ pub struct Conversation {
     overrun: Option<Box<ErrorMessage>>,
     /// Server connections lost in a row before the request at hand could be sent.
     lost_in_adoption: u8,
+}
+
+/// Whether the client is told that it keeps its server connection (`pin_notice`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PinNotices {
+    Unwanted,
+    Wanted,
 }
 
 /// What the client's user may do.
@@ -154,6 +169,8 @@ enum Adoption {
     Trying(Overlay),
     /// Settings are on their way that were accepted before; the request follows at once.
     Known,
+    /// What the client has prepared with SQL is on its way; the request waits.
+    Preparing,
     /// The server refused the client's settings: every request is answered with that.
     Refused(Box<ErrorMessage>),
 }
@@ -189,6 +206,7 @@ impl Conversation {
                 Protocol::Ordinary
             },
             presence: Presence::Here,
+            pin_notices: PinNotices::Unwanted,
             told: init.told,
             fingerprint: prepare::fingerprint(&overlay),
             brought: overlay.clone(),
@@ -198,6 +216,8 @@ impl Conversation {
             statements: ClientStatements::default(),
             unnamed: None,
             descriptions: Descriptions::NeverAsked,
+            sql_statements: SqlStatements::default(),
+            troubles: Troubles::default(),
             request: Request::None,
             adoption: Adoption::Settled,
             access: Access::ReadWrite,
@@ -207,6 +227,13 @@ impl Conversation {
             overrun: None,
             lost_in_adoption: 0,
         }
+    }
+
+    /// The same conversation, with a notice whenever the client begins or ceases to keep its server connection.
+    #[must_use]
+    pub fn with_pin_notices(mut self) -> Self {
+        self.pin_notices = PinNotices::Wanted;
+        self
     }
 
     /// What the client was told about the server so far.
@@ -235,6 +262,7 @@ impl Conversation {
                 Some(later) => *later = before,
                 None => self.unnamed = before,
             },
+            ClientChange::Deallocated(statement) => self.sql_statements = self.sql_statements.with(statement),
         }
     }
 }
@@ -253,6 +281,20 @@ impl Dialogue for Conversation {
     fn adopt(&mut self, session: &mut Session, out: &mut Outbox) {
         self.overrun = None;
         self.take_over(session, out);
+    }
+
+    fn pin_cause(&self, session: &Session) -> Option<Box<str>> {
+        session.pin_cause()
+    }
+
+    fn tell_pin(&mut self, news: PinNews, out: &mut Outbox) {
+        if self.pin_notices == PinNotices::Wanted {
+            pin_notice::write(news, &mut out.to_client);
+        }
+    }
+
+    fn likeness(&self) -> u64 {
+        self.overlay.likeness()
     }
 
     fn release(&mut self, session: &mut Session) {

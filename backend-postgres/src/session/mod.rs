@@ -15,15 +15,17 @@ pub(crate) mod pending;
 mod prepared;
 mod reset;
 pub(crate) mod settle;
+mod shown;
 pub mod source_state;
+pub mod sql_statements;
 pub mod statement;
 pub mod touched;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
 use weir_core::{
-    backend::{PinReason, SessionState, TransactionDetection},
+    backend::{PinReason, SessionState, TransactionDetection, Work},
     refusal::{Fault, Rejection},
 };
 
@@ -33,6 +35,7 @@ use self::{
     pending::{Disposition, Entry, Expects, Pending, ServerChange},
     prepared::PreparedStatements,
     settle::Settling,
+    shown::Suspects,
     statement::{Statement, StatementId},
     touched::Touches,
 };
@@ -40,10 +43,17 @@ pub use self::{
     overlay::{Overlay, Setting},
     parameters::Parameters,
     source_state::SourceState,
+    sql_statements::{SqlStatement, SqlStatements},
 };
 use crate::{
     limits,
-    wire::{Head, error_response::ErrorFields, parameter_status, ready_for_query::TransactionStatus, server, write},
+    wire::{
+        Head,
+        error_response::{ErrorFields, ErrorMessage},
+        parameter_status,
+        ready_for_query::TransactionStatus,
+        server, write,
+    },
 };
 
 /// What login knows of a server connection that it has just opened.
@@ -80,6 +90,10 @@ pub struct Session {
     /// The client settings that are really set here.
     pub(crate) overlay: Overlay,
     pub(crate) overlay_kept: OverlayKept,
+    /// The statements prepared with SQL that are there.
+    pub(crate) sql_statements: SqlStatements,
+    /// Those on their way, and what has become of the first of them so far.
+    pub(crate) preparing: Preparing,
     /// What its present client may have changed.
     pub(crate) touched: Touches,
     /// What earlier clients changed and has not been put back yet.
@@ -87,6 +101,10 @@ pub struct Session {
     /// Who held it last.
     pub(crate) holder: Option<u64>,
     pub(crate) pin: Option<PinReason>,
+    /// What its present client did that may be the reason.
+    suspects: Suspects,
+    /// For clients, the gateway's own requests not included.
+    work: Work,
     /// What was proved to live here, or not to be provable, since the present client has it.
     pub(crate) living: Touches,
     /// The server is being asked what the session is like.
@@ -164,6 +182,14 @@ pub(crate) enum OverlayKept {
     Maybe,
 }
 
+/// Statements prepared with SQL that are on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Preparing {
+    pub(crate) statements: VecDeque<Arc<SqlStatement>>,
+    /// Why the first of them will not be there.
+    pub(crate) error: Option<Box<ErrorMessage>>,
+}
+
 /// Whether all that the client did here is known and would be there on another connection too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Followed {
@@ -212,10 +238,14 @@ impl Session {
             parameters: init.shared.share_parameters(init.parameters),
             overlay: Overlay::default(),
             overlay_kept: OverlayKept::Surely,
+            sql_statements: SqlStatements::default(),
+            preparing: Preparing::default(),
             touched: Touches::NONE,
             due: Touches::NONE,
             holder: None,
             pin: None,
+            suspects: Suspects::default(),
+            work: Work::default(),
             living: Touches::NONE,
             settling: None,
             followed: Followed::Completely,
@@ -299,6 +329,34 @@ impl Session {
         self.completed = self.completed.wrapping_add(1);
     }
 
+    /// What has just been answered was a request of the client's own.
+    pub(crate) fn worked(&mut self) {
+        self.work.queries = self.work.queries.wrapping_add(1);
+        if self.status == TransactionStatus::Idle {
+            self.work.transactions = self.work.transactions.wrapping_add(1);
+        }
+    }
+
+    /// The client has sent this, which may become the reason why it keeps the connection.
+    pub(crate) fn suspect(&mut self, class: &Class, text: Option<&[u8]>) {
+        // Where a backslash escapes, what is a constant cannot be told with certainty.
+        let text = match self.strings {
+            Strings::Standard => text,
+            Strings::WithEscapes => None,
+        };
+        self.suspects.note(class.touches, text);
+    }
+
+    /// The statement because of which its client keeps it, as far as is known.
+    pub(crate) fn pin_cause(&self) -> Option<Box<str>> {
+        self.suspects.cause(self.pin?)
+    }
+
+    /// Its client has gone; the next one has done nothing yet.
+    pub(crate) fn forget_suspects(&mut self) {
+        self.suspects.forget();
+    }
+
     /// Every prepared statement is gone (`DISCARD ALL`, `DEALLOCATE ALL`), but for those on their way behind it.
     pub(crate) fn forget_prepared(&mut self) {
         self.prepared.clear();
@@ -337,6 +395,11 @@ impl Session {
             // The text was read as if a backslash were just a character.
             self.touched |= Touches::UNKNOWN;
         }
+    }
+
+    /// Whether texts are read as they are classified.
+    pub(crate) fn has_standard_strings(&self) -> bool {
+        self.strings == Strings::Standard
     }
 
     /// Why its client has to keep it: what lives here, the most telling first.
@@ -406,6 +469,14 @@ impl TransactionDetection for Session {
 
     fn completed(&self) -> u64 {
         self.completed
+    }
+
+    fn work(&self) -> Work {
+        self.work
+    }
+
+    fn likeness(&self) -> u64 {
+        self.overlay.likeness()
     }
 
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault> {

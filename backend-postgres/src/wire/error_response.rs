@@ -91,16 +91,36 @@ impl<'a> ErrorFields<'a> {
         self.sqlstate() == b"0A000" && self.routine == Some(b"RevalidateCachedQuery")
     }
 
+    /// As an error to be told later.
+    pub fn to_error(self) -> ErrorMessage {
+        let rejection = self.to_rejection();
+        ErrorMessage {
+            severity: Severity::Error,
+            sqlstate: rejection.code.into(),
+            message: rejection.message.into(),
+            detail: rejection.detail.map(Into::into),
+            hint: rejection.hint.map(Into::into),
+        }
+    }
+
     /// As words for somebody else.
     pub fn to_rejection(self) -> Rejection {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+        let code = text(self.sqlstate());
         Rejection {
-            code: text(self.sqlstate()),
+            transient: is_transient(&code),
+            code,
             message: self.message.map_or_else(|| "no message".to_owned(), text),
             detail: self.detail.map(text),
             hint: self.hint.map(text),
         }
     }
+}
+
+/// Whether a login that was refused with this SQLSTATE may succeed a moment later: 53300 too_many_connections, 57P03
+/// cannot_connect_now, 08xxx connection exceptions.
+pub fn is_transient(sqlstate: &str) -> bool {
+    sqlstate == "53300" || sqlstate.starts_with("57P") || sqlstate.starts_with("08")
 }
 
 /// The fields of a message body in order: code and value.

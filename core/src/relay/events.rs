@@ -91,6 +91,9 @@ impl<B: Backend> Life<B> {
                 if let Some(Attached { lease, pool, .. }) = &mut self.attached {
                     tracing::info!(client = %self.identity, reason = %refusal, "cancelling");
                     self.dialogue.cancelled_for(&mut lease.session, &refusal);
+                    let mut out = Outbox::default();
+                    self.dialogue.cancel_in_band(&mut lease.session, &mut out);
+                    self.to_server.push(&mut out.to_server);
                     self.cancel
                         .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
                 }
@@ -101,7 +104,13 @@ impl<B: Backend> Life<B> {
     }
 
     pub(super) fn on_server_gone(&mut self, why: &'static str) -> Option<Ending> {
-        let Attached { mut lease, .. } = self.attached.take()?;
+        let Attached {
+            mut lease,
+            mut course,
+            pool,
+            ..
+        } = self.attached.take()?;
+        course.count(&lease.session, pool.activity());
         let mid_message = matches!(self.to_client.body(), Body::Forward(_));
         self.to_client.sender_gone();
         self.to_server.receiver_gone();

@@ -98,6 +98,10 @@ pub(super) async fn admit(
         shared: pool_of(&route).backend().shared().clone(),
         client_id: registration.id(),
     });
+    let dialogue = match pool_of(&route).backend().pin_notice() {
+        true => dialogue.with_pin_notices(),
+        false => dialogue,
+    };
     Ok(Admitted {
         dialogue,
         profile,
