@@ -99,6 +99,14 @@ impl Mssql {
         self.session_state
     }
 
+    /// Whether connections opened by either serve the same clients in the same way: the pool of one can stay when the
+    /// other is declared. The sizes and time limits of the pool do not matter.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.opener.is_like(&other.opener)
+            && self.proven_logins.is_some() == other.proven_logins.is_some()
+            && self.session_state == other.session_state
+    }
+
     /// How connections are opened; for the control plane.
     pub fn opener(&self) -> &Opener {
         &self.opener

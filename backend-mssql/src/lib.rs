@@ -17,7 +17,7 @@ pub mod settings;
 pub mod wire;
 
 pub use backend::{Mssql, PassThrough};
-pub use compose::source;
+pub use compose::{parts, source};
 pub use login::{
     greet::{FrontendSettings, FrontendTls, ListenerMaterial, MssqlFrontend},
     passwords::Passwords,

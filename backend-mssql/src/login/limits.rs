@@ -8,7 +8,7 @@ pub const CLIENT_LOGIN7: usize = 32 * 1024;
 
 /// Bytes that a client may send before it is logged in, in all its messages together: PRELOGIN, LOGIN7, and the packets
 /// around them. TLS has a bound of its own.
-pub const GREETING: usize = CLIENT_LOGIN7 + 8 * 1024;
+pub const GREETING: u32 = CLIENT_LOGIN7 as u32 + 8 * 1024;
 
 /// Bytes that a peer may send inside PRELOGIN packets for one TLS handshake: a certificate chain fits several times.
 pub const TLS_HANDSHAKE: usize = 64 * 1024;

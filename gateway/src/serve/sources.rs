@@ -71,16 +71,10 @@ impl Sources {
 }
 
 fn pools<B: Backend>(registry: &Registry<B>) -> Vec<Arc<Pool<B>>> {
-    let of_source = |source: Arc<Source<B>>| {
-        let named = source.named.iter().map(|(_, pool)| pool.clone());
-        let pools: Vec<_> = [source.primary.clone()]
-            .into_iter()
-            .chain(source.replicas.iter().cloned())
-            .chain(named)
-            .collect();
-        pools
-    };
-    registry.sources().into_iter().flat_map(of_source).collect()
+    let sources = registry.sources().into_iter();
+    sources
+        .flat_map(|source| source.parts().pools().cloned().collect::<Vec<_>>())
+        .collect()
 }
 
 /// Every database name, and what stands behind it. Names are unique: the loader has seen to that.
@@ -142,18 +136,19 @@ fn inconsistent<B: Backend>(source: &InconsistentSource) -> Entry<B> {
 
 /// What serves, with the limits that matter and where they are set.
 fn log_source<B: Backend>(source: &Source<B>) {
-    let pool = source.primary.settings();
+    let parts = source.parts();
+    let pool = parts.primary.settings();
     info!(
         source = &*source.name,
         kind = B::KIND,
-        database_names = source.database_names.join(","),
+        database_names = parts.database_names.join(","),
         pool_mode = mode(pool.pool_mode),
         max_connections = pool.max_connections,
         max_connections_set_in = pool.origins.of("max_connections"),
         overflow_connections = pool.overflow_connections,
         pool_timeout = pool.pool_timeout.map(|limit| limit.as_secs_f64()),
         pool_timeout_set_in = pool.origins.of("pool_timeout"),
-        read_replicas = source.replicas.len(),
+        read_replicas = parts.replicas.len(),
         "source"
     );
 }

@@ -92,10 +92,8 @@ pub(super) async fn admit(
     let spid = spid(registration.id());
     line.write(&answer(&login, &welcome, spid)).await?;
 
-    let terms = Terms {
-        allowance: settings.user_counts.allowance(&user, &who.grant),
-        ..terms(&route, &source, &who.grant)
-    };
+    let allowance = settings.user_counts.allowance(&user, &who.grant);
+    let terms = Terms::new(&route, who.grant.clone(), allowance);
     let facts = Facts {
         login: &login,
         welcome: &welcome,
@@ -108,7 +106,7 @@ pub(super) async fn admit(
         client_id: registration.id(),
     };
     Ok(Admitted {
-        dialogue: Conversation::new(facts.conversation(pool_of(&route).backend())),
+        dialogue: Conversation::new(facts.conversation(&pool_of(&route))),
         profile,
         terms,
         registration,
@@ -129,7 +127,7 @@ fn database(settings: &FrontendSettings, login: &LoginRequest) -> String {
         return login.database.clone();
     }
     match &settings.registry.sources()[..] {
-        [only] => only.database_names.first().cloned().unwrap_or_default(),
+        [only] => only.parts().database_names.first().cloned().unwrap_or_default(),
         _ => DEFAULT_SOURCE.to_owned(),
     }
 }
@@ -164,7 +162,7 @@ fn route(
     let place = settings.user_counts.admit(user, &who.grant)?;
     // Who only reads is served by replicas, where there are any.
     let target = match target {
-        Target::Default if read_only && !source.replicas.is_empty() => Target::ReadReplicas,
+        Target::Default if read_only && !source.parts().replicas.is_empty() => Target::ReadReplicas,
         target => target,
     };
     Ok((Route::new(source.clone(), target, count).holding(place), source))
@@ -235,7 +233,8 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    fn conversation(self, backend: &Mssql) -> ConversationInit {
+    fn conversation(self, pool: &Pool<Mssql>) -> ConversationInit {
+        let backend = pool.backend();
         let Facts {
             login,
             welcome,
@@ -247,7 +246,7 @@ impl Facts<'_> {
         ConversationInit {
             pool_mode: self.pool_mode,
             session_state: backend.session_state(),
-            replica_routing: source.replica_routing,
+            replica_routing: source.parts().replica_routing,
             read_only: self.read_only,
             tds_version: login.tds_version,
             packet_size: login.packet_size,
@@ -272,23 +271,6 @@ impl Facts<'_> {
     }
 }
 
-fn pool_of(route: &Route<Mssql>) -> &Arc<Pool<Mssql>> {
+fn pool_of(route: &Route<Mssql>) -> Arc<Pool<Mssql>> {
     route.pool(Access::ReadWrite)
-}
-
-fn terms(route: &Route<Mssql>, source: &Source<Mssql>, grant: &Grant) -> Terms {
-    let mut timeouts = source.timeouts.clone();
-    let mut origins = source.origins.clone();
-    if let Some(query) = grant.query_timeout {
-        timeouts.query = query;
-        let place = grant.origins.of("query_timeout").to_owned();
-        Arc::make_mut(&mut origins.0).insert("query_timeout".to_owned(), place);
-    }
-    Terms {
-        pool_mode: grant.pool_mode.unwrap_or(pool_of(route).settings().pool_mode),
-        timeouts,
-        pool_timeout: grant.pool_timeout,
-        allowance: None,
-        origins,
-    }
 }

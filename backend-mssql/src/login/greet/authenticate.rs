@@ -165,7 +165,8 @@ fn certificate(settings: &FrontendSettings, line: &Line, login: &LoginRequest, a
 /// The source that the client wants, if it lets logins through.
 fn passing_through(settings: &FrontendSettings, database: &str) -> Option<Arc<Source<Mssql>>> {
     let (source, _) = settings.registry.find(database).ok()?;
-    source.primary.backend().proven_logins().is_some().then_some(source)
+    let passes = source.parts().primary.backend().proven_logins().is_some();
+    passes.then_some(source)
 }
 
 /// A server of the source decides (TDS 3.5). What it said yes to is remembered, so that further logins need no connection.
@@ -175,7 +176,7 @@ async fn pass_through(
     login: &LoginRequest,
     source: &Arc<Source<Mssql>>,
 ) -> Result<Authenticated, No> {
-    let pool = &source.primary;
+    let pool = source.parts().primary.clone();
     let Some(proven) = pool.backend().proven_logins() else {
         return Err(No::Wrong("no such user".to_owned()));
     };

@@ -195,7 +195,7 @@ fn server_version(settings: &FrontendSettings) -> ProductVersion {
     let sources = settings.registry.sources();
     let known = sources
         .iter()
-        .find_map(|source| source.primary.backend().server_version());
+        .find_map(|source| source.parts().primary.backend().server_version());
     known.unwrap_or(UNKNOWN_SERVER)
 }
 

@@ -92,6 +92,25 @@ impl Opener {
         }
     }
 
+    /// Whether the other one opens connections to the same place in the same way.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        // Of the pool's settings only this one is built into a connection; the label is for people.
+        let MssqlConnection {
+            label: _,
+            address,
+            pooling,
+            pool,
+            isolation_level,
+            tls,
+        } = &self.connection;
+        *address == other.connection.address
+            && *pooling == other.connection.pooling
+            && *isolation_level == other.connection.isolation_level
+            && *tls == other.connection.tls
+            && pool.max_prepared_statements == other.connection.pool.max_prepared_statements
+            && self.application_name == other.application_name
+    }
+
     /// The settings.
     pub fn connection(&self) -> &MssqlConnection {
         &self.connection
