@@ -12,6 +12,7 @@ mod drivers;
 mod faults;
 mod golden;
 mod harness;
+mod isolation;
 mod leaks;
 mod libpq;
 mod limits_and_timeouts;
