@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod limits;
+pub mod login;
 pub mod probe;
+pub mod refusals;
 pub mod session;
 pub mod settings;
 pub mod wire;
