@@ -7,6 +7,7 @@
 
 mod affinity;
 mod cancel;
+mod console;
 mod demo;
 mod drivers;
 mod faults;
