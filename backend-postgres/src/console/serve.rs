@@ -6,7 +6,7 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir_core::{
     admin::{Console, Role},
-    front::{Event, Registration, Rung},
+    front::{Event, Farewell, Registration, Rung},
     net::Stream,
     refusal::Refusal,
 };
@@ -87,7 +87,9 @@ async fn listen(stream: &mut Stream, buffer: &mut BytesMut, registration: &Regis
             event = poll_fn(|cx| registration.poll_event(cx, &mut rung)) => match event {
                 // There is never anything under way that could be cancelled.
                 Event::Cancel(ticket) => drop(ticket),
-                Event::Drain => return Heard::End(Refusal::ShuttingDown),
+                Event::Drain(Farewell::Stopping) => return Heard::End(Refusal::ShuttingDown),
+                // The console has no source.
+                Event::Drain(Farewell::SourceRemoved) | Event::Renew => {}
                 Event::Terminate => return Heard::End(Refusal::Terminated),
             },
         }

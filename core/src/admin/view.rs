@@ -77,11 +77,11 @@ impl<B: Backend> Family for Registry<B> {
 }
 
 fn view<B: Backend>(source: &Source<B>) -> SourceView {
-    let name = &source.name;
-    let primary = [(name.to_string(), &source.primary)];
-    let replicas = source.replicas.iter().enumerate();
+    let (name, parts) = (&source.name, source.parts());
+    let primary = [(name.to_string(), &parts.primary)];
+    let replicas = parts.replicas.iter().enumerate();
     let replicas = replicas.map(|(index, pool)| (format!("{name}@read_replicas/{}", index + 1), pool));
-    let named = source
+    let named = parts
         .named
         .iter()
         .map(|(member, pool)| (format!("{name}@{member}"), pool));
@@ -90,12 +90,12 @@ fn view<B: Backend>(source: &Source<B>) -> SourceView {
         name: name.clone(),
         kind: B::KIND,
         inconsistent: None,
-        database_names: source.database_names.clone(),
+        database_names: parts.database_names.clone(),
         pools: pools.map(|(database, pool)| pool_view(database, pool)).collect(),
         clients: source.client_count(),
-        max_clients: source.max_client_connections,
-        timeouts: source.timeouts.clone(),
-        origins: source.origins.clone(),
+        max_clients: parts.max_client_connections,
+        timeouts: parts.timeouts.clone(),
+        origins: parts.origins.clone(),
     }
 }
 
