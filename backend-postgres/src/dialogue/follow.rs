@@ -26,9 +26,10 @@ use crate::{
         custom::{self, CustomSettings},
         pending::{Disposition, Purpose, Weight},
         settle::{self, Found, Settling, Unsettled},
+        sql_statements::SqlStatements,
         touched::Touches,
     },
-    wire::{Head, bind, ready_for_query::TransactionStatus},
+    wire::{Head, bind, effective_name, ready_for_query::TransactionStatus},
 };
 
 impl Conversation {
@@ -40,6 +41,9 @@ impl Conversation {
     /// Takes note of what carrying out a text of this class may leave behind, and how much it weighs.
     pub(super) fn touch(&mut self, class: &Class, session: &mut Session) -> Weight {
         session.touch(class);
+        if let Shape::Execute(name) = &class.shape {
+            session.touched |= self.touches_of_execute(effective_name(name), session);
+        }
         if !class.custom_settings.is_empty() && self.follows() {
             for name in class.custom_settings.iter() {
                 self.custom_settings.note(name.as_bytes());
@@ -78,8 +82,8 @@ impl Conversation {
         if !self.follows() || self.is_gone() || session.status != TransactionStatus::Idle || session.is_replication() {
             return;
         }
-        let Some(about) = what_to_ask(session) else {
-            session.touched = session.touched.without(Touches::UNDOES);
+        let Some(about) = what_to_ask(session, &self.sql_statements) else {
+            session.touched = session.touched.without(Touches::HINTS);
             return self.put_back_what_was_brought(session, out);
         };
         if session.settling.is_some() || !is_at_rest(session) {
@@ -90,7 +94,7 @@ impl Conversation {
     }
 
     fn ask_to_settle(&mut self, about: Touches, failures: u8, session: &mut Session, out: &mut BytesMut) {
-        let kept = session.touched.without(Touches::FOLLOWED | Touches::UNDOES);
+        let kept = session.touched.without(Touches::FOLLOWED | Touches::HINTS);
         // Nothing repeats these, and nothing tells when they are over.
         session.living |= kept.among(Touches::IRREVERSIBLE);
         session.touched = kept.without(Touches::IRREVERSIBLE);
@@ -172,6 +176,10 @@ impl Conversation {
         } else {
             names.iter().for_each(|name| self.custom_settings.note(name.as_bytes()));
         }
+        if about.any(Touches::SQL_PREPARED | Touches::UNKNOWN) {
+            let ties = self.take_statements(found.statements, session);
+            session.living |= ties;
+        }
         if session.touched.among(Touches::FOLLOWED).is_empty() {
             session.followed = Followed::Completely;
         }
@@ -235,11 +243,14 @@ fn is_another_user(name: &str, value: &str, session: &Session) -> bool {
 }
 
 /// What has to be asked about, if anything.
-fn what_to_ask(session: &Session) -> Option<Touches> {
+fn what_to_ask(session: &Session, prepared: &SqlStatements) -> Option<Touches> {
     let touched = session.touched;
     let mut about = touched.among(Touches::FOLLOWED);
     if touched.any(Touches::UNDOES) {
         about |= session.living.among(Touches::FOLLOWED);
+    }
+    if touched.any(Touches::STATEMENTS) && !prepared.is_empty() {
+        about |= Touches::SQL_PREPARED;
     }
     if !about.is_empty() && session.living.any(Touches::UNKNOWN) {
         // What could not be proved stays so until it is.
