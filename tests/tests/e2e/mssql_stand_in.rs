@@ -204,7 +204,8 @@ async fn tiberius_script(client: &mut Tiberius, me: i32) -> Result<(), tiberius:
         .await?
         .into_results()
         .await?;
-    assert_eq!(results.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 1]);
+    // tiberius leaves out a result without rows that follows another.
+    assert_eq!(results.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
     let many = "WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 2000) SELECT i FROM n OPTION (MAXRECURSION 0)";
     let rows: Vec<_> = client.query(many, &[]).await?.into_row_stream().try_collect().await?;
     assert_eq!(rows.len(), 2000);
