@@ -77,6 +77,12 @@ pub trait TransactionDetection {
         0
     }
 
+    /// What has been done on this connection for clients, the gateway's own requests not included. Only its growth
+    /// matters, for statistics.
+    fn work(&self) -> Work {
+        Work::default()
+    }
+
     /// A number that says what is set on the connection: equal to [`Dialogue::likeness`] of a client whose settings need
     /// no change here. The pool prefers such a connection for that client; nothing else depends on it.
     fn likeness(&self) -> u64 {
@@ -85,6 +91,15 @@ pub trait TransactionDetection {
 
     /// Judges bytes that arrive while nobody holds the connection: notices are legal, an error means it is dying.
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault>;
+}
+
+/// Requests and transactions that came to their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Statements on their own included.
+    pub transactions: u64,
+    /// Requests answered.
+    pub queries: u64,
 }
 
 /// Where a server connection stands.
@@ -130,9 +145,77 @@ pub enum PinReason {
     PrivilegedSetting,
     /// What the session is like could not be found out.
     Unprovable,
+    /// A cursor of the session.
+    Cursor,
+    /// An application lock of the session.
+    ApplicationLock,
+    /// It runs as somebody else: EXECUTE AS, SETUSER.
+    Impersonation,
+    /// A SET option that must not be repeated elsewhere: SHOWPLAN, IDENTITY_INSERT.
+    SessionOption,
+    /// An open key, an XML document, a trace flag or the like.
+    SessionObject,
+    /// Key-value pairs of SESSION_CONTEXT.
+    SessionContext,
+    /// A bulk load has been announced.
+    BulkLoad,
+    /// The server says that the session has state that cannot be elsewhere.
+    ServerState,
+    /// A version of the protocol that does not tell where transactions begin and end.
+    OldProtocol,
 }
 
 impl PinReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [PinReason; 20] = [
+        PinReason::SessionMode,
+        PinReason::Replication,
+        PinReason::LargeStatement,
+        PinReason::TemporaryTable,
+        PinReason::Listen,
+        PinReason::HoldCursor,
+        PinReason::AdvisoryLock,
+        PinReason::SqlPrepared,
+        PinReason::Irreversible,
+        PinReason::PrivilegedSetting,
+        PinReason::Unprovable,
+        PinReason::Cursor,
+        PinReason::ApplicationLock,
+        PinReason::Impersonation,
+        PinReason::SessionOption,
+        PinReason::SessionObject,
+        PinReason::SessionContext,
+        PinReason::BulkLoad,
+        PinReason::ServerState,
+        PinReason::OldProtocol,
+    ];
+
+    /// The place in [`PinReason::ALL`], which a new reason has to be added to as well.
+    pub fn index(self) -> usize {
+        match self {
+            PinReason::SessionMode => 0,
+            PinReason::Replication => 1,
+            PinReason::LargeStatement => 2,
+            PinReason::TemporaryTable => 3,
+            PinReason::Listen => 4,
+            PinReason::HoldCursor => 5,
+            PinReason::AdvisoryLock => 6,
+            PinReason::SqlPrepared => 7,
+            PinReason::Irreversible => 8,
+            PinReason::PrivilegedSetting => 9,
+            PinReason::Unprovable => 10,
+            PinReason::Cursor => 11,
+            PinReason::ApplicationLock => 12,
+            PinReason::Impersonation => 13,
+            PinReason::SessionOption => 14,
+            PinReason::SessionObject => 15,
+            PinReason::SessionContext => 16,
+            PinReason::BulkLoad => 17,
+            PinReason::ServerState => 18,
+            PinReason::OldProtocol => 19,
+        }
+    }
+
     /// As shown to people and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -147,6 +230,15 @@ impl PinReason {
             PinReason::Irreversible => "LOAD, setseed or the like",
             PinReason::PrivilegedSetting => "setting that takes a superuser",
             PinReason::Unprovable => "session state that could not be proved harmless",
+            PinReason::Cursor => "cursor of the session",
+            PinReason::ApplicationLock => "session application lock",
+            PinReason::Impersonation => "EXECUTE AS or SETUSER",
+            PinReason::SessionOption => "SET option such as SHOWPLAN or IDENTITY_INSERT",
+            PinReason::SessionObject => "open key, XML document or trace flag",
+            PinReason::SessionContext => "SESSION_CONTEXT",
+            PinReason::BulkLoad => "bulk load",
+            PinReason::ServerState => "session state reported by the server",
+            PinReason::OldProtocol => "protocol older than TDS 7.2",
         }
     }
 }
@@ -252,11 +344,38 @@ pub trait Dialogue: Send + 'static {
         let _ = (session, why);
     }
 
+    /// What runs for the client has to stop, because it took too long or because the client has left. Write what asks for
+    /// that, if it is asked for on the connection itself (there is no cancel key); its answer is the dialogue's business.
+    fn cancel_in_band(&mut self, session: &mut Self::Session, out: &mut Outbox) {
+        let _ = (session, out);
+    }
+
+    /// Whether a client that waits for a server connection has taken its request back since, in band. `bytes` is all that
+    /// it has sent and that is not judged, beginning with the request. If so, it waits no more, and
+    /// [`Dialogue::from_client`] is asked again.
+    fn withdraws(&self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// Whether something that the client itself asked for is with the server. Asked while [`Step::Hold`] keeps more of it
     /// back: a cancel request is sent at once if so, and otherwise waits for what is kept back.
     fn has_request_under_way(&self, session: &Self::Session) -> bool {
         let _ = session;
         false
+    }
+
+    /// The statement because of which the connection is [`SessionState::Pinned`], where it is known: bounded, without the
+    /// constants in it, never with a parameter. Asked when the state changes; shown to administrators.
+    fn pin_cause(&self, session: &Self::Session) -> Option<Box<str>> {
+        let _ = session;
+        None
+    }
+
+    /// The client begins or ceases to keep its server connection: tell it, if it is to be told (`pin_notice`). Called
+    /// between two messages to the client.
+    fn tell_pin(&mut self, news: PinNews, out: &mut Outbox) {
+        let _ = (news, out);
     }
 
     /// Somebody rang the client's bell ([`crate::front::Bell`]): something has come for it that no server connection
@@ -300,6 +419,15 @@ pub enum Step {
     Finish,
 }
 
+/// A client that begins or ceases to keep its server connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinNews {
+    /// It keeps it from now on.
+    Begun(PinReason),
+    /// It does not any more.
+    Over(PinReason),
+}
+
 /// What became of a bell that was rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -330,4 +458,16 @@ pub enum Leave {
     },
     /// Beyond repair within reason: close it.
     Discard(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PinReason;
+
+    #[test]
+    fn every_pin_reason_has_its_place() {
+        for (place, reason) in PinReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place, "{reason:?}");
+        }
+    }
 }

@@ -112,6 +112,12 @@ pub(super) fn assemble(cx: &mut Context<'_>, layers: &Layers<'_>, body: Body) ->
         session_state: effective
             .pick("session_state", |layer| &layer.session_state)
             .unwrap_or_default(),
+        shared_listener: effective
+            .pick("shared_listener", |layer| &layer.shared_listener)
+            .unwrap_or(true),
+        pin_notice: effective
+            .pick("pin_notice", |layer| &layer.pin_notice)
+            .unwrap_or_default(),
         max_client_connections: max_client_connections.map(|found| found.value),
         health_check: health_check.map(|found| found.value),
         startup_parameters: effective

@@ -401,6 +401,11 @@ impl Engine {
 // === what can be asked ===
 
 impl Engine {
+    /// Where a connection is.
+    pub fn stage(&self, slot: SlotId) -> Stage {
+        self.slots.stage(slot)
+    }
+
     /// Connections by stage.
     pub fn tally(&self) -> Tally {
         self.slots.tally()
@@ -431,6 +436,18 @@ impl Engine {
         } else {
             None
         }
+    }
+
+    /// How long the one that has waited longest has waited.
+    pub fn longest_wait(&self, now: Moment) -> Duration {
+        self.queue
+            .head()
+            .map_or(Duration::ZERO, |(_, _, since)| now.saturating_sub(since))
+    }
+
+    /// When a connection was logged in, or when that was begun.
+    pub fn opened_at(&self, slot: SlotId) -> Moment {
+        self.slots.opened(slot)
     }
 
     /// What a connection is for.

@@ -52,6 +52,11 @@ impl<B: Backend> Lease<B> {
         Connection::id(self)
     }
 
+    /// A number of its own among the connections of all pools of the process; never 0.
+    pub fn number(&self) -> u64 {
+        super::number_of(self.pool.number, self.id())
+    }
+
     /// To find the same connection again next time, if nobody else has had it since.
     pub fn mark(&self) -> Option<Mark> {
         Connection::mark(self)

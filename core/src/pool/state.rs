@@ -7,7 +7,7 @@ use std::{sync::Arc, task::Waker};
 
 use super::{
     connection::{Connection, Gone},
-    engine::{Effect, Engine, FailReason, Failure, Moment, ProfileId, SlotId, WaiterId, Wish},
+    engine::{Effect, Engine, FailReason, Failure, Moment, ProfileId, SlotId, Stage, WaiterId, Wish},
     journal::{Journal, Line},
     profiles::Profiles,
     stats::Counters,
@@ -25,6 +25,8 @@ pub(super) struct State<B: Backend> {
     source: Arc<str>,
     /// By slot: idle connections, and for a moment those on their way to a waiter or to their end.
     connections: Vec<Option<Box<Connection<B>>>>,
+    /// By slot: the number of the connection that was stored there last.
+    ids: Vec<u64>,
     /// By waiter.
     desks: Vec<Desk<B>>,
     /// What the last attempt to reach the host ended with.
@@ -99,9 +101,20 @@ impl<B: Backend> State<B> {
             keeper: Keeper::Absent,
             source,
             connections: Vec::new(),
+            ids: Vec::new(),
             desks: Vec::new(),
             host_error: None,
             journal: Journal::default(),
+        }
+    }
+
+    /// Which connection has this place; `None` while it is being opened.
+    pub(super) fn connection_id(&self, slot: SlotId) -> Option<u64> {
+        match self.engine.stage(slot) {
+            Stage::Vacant | Stage::Opening => None,
+            Stage::Idle { .. } | Stage::Leased | Stage::Maintenance | Stage::Closing => {
+                self.ids.get(slot.0 as usize).copied()
+            }
         }
     }
 
@@ -371,6 +384,10 @@ impl<B: Backend> State<B> {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
+        if self.ids.len() <= index {
+            self.ids.resize(index + 1, 0);
+        }
+        self.ids[index] = connection.id();
         self.connections[index] = Some(connection);
     }
 

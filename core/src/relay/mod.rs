@@ -9,6 +9,7 @@
 //! answer in its place.
 
 mod cancel;
+mod course;
 mod events;
 mod lane;
 mod parting;
@@ -22,11 +23,12 @@ use std::{future::poll_fn, sync::Arc};
 
 use self::{
     cancel::Cancel,
+    course::Course,
     lane::{Lane, Toward},
     timers::{Expired, Watch},
 };
 use crate::{
-    backend::{Access, Backend, PinReason, SessionState},
+    backend::{Access, Backend, PinNews, PinReason},
     front::{self, Client, Identity, Registration, Rung, Share, Terms},
     pool::{Lease, Pool, engine::Mark},
     refusal::Refusal,
@@ -87,7 +89,7 @@ enum Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Prospect {
     Open,
-    Draining,
+    Draining(front::Farewell),
 }
 
 /// A server connection in the client's hands.
@@ -96,31 +98,21 @@ struct Attached<B: Backend> {
     pool: Arc<Pool<B>>,
     /// Of what its user may hold; given back with the lease.
     _share: Option<Share>,
-    /// Why the client keeps it, as last told to the log.
-    pinned: Option<PinReason>,
+    course: Course,
 }
 
-impl<B: Backend> Attached<B> {
-    /// Tells the log when the client begins or ceases to keep its server connection between transactions.
-    fn log_pin(&mut self, state: SessionState, client: &Identity) {
-        let pinned = match state {
-            SessionState::Pinned(reason) => Some(reason),
-            SessionState::Idle => None,
-            SessionState::InTransaction { .. } | SessionState::Busy | SessionState::Broken(_) => return,
-        };
-        if pinned == self.pinned {
-            return;
+/// Tells the log when a client begins or ceases to keep its server connection between transactions. Without the
+/// statement: it is the client's.
+fn log_pin(news: PinNews, client: &Identity) {
+    match news {
+        // By configuration or by the protocol, not by what the client did.
+        PinNews::Begun(PinReason::SessionMode | PinReason::Replication)
+        | PinNews::Over(PinReason::SessionMode | PinReason::Replication) => {}
+        PinNews::Begun(reason) => {
+            tracing::info!(%client, reason = reason.as_str(), "client keeps its server connection");
         }
-        let before = std::mem::replace(&mut self.pinned, pinned);
-        match (pinned.or(before), pinned) {
-            // By configuration or by the protocol, not by what the client did.
-            (Some(PinReason::SessionMode | PinReason::Replication) | None, _) => {}
-            (Some(reason), Some(_)) => {
-                tracing::info!(%client, reason = reason.as_str(), "client keeps its server connection");
-            }
-            (Some(reason), None) => {
-                tracing::info!(%client, reason = reason.as_str(), "client needs its server connection no more");
-            }
+        PinNews::Over(reason) => {
+            tracing::info!(%client, reason = reason.as_str(), "client needs its server connection no more");
         }
     }
 }
@@ -160,6 +152,7 @@ impl<B: Backend> Life<B> {
         } = client;
         let mut to_server = Lane::new(Toward::Server);
         to_server.keep(&read_ahead);
+        registration.card().introduce(identity.clone());
         Life {
             io,
             dialogue,

@@ -135,6 +135,10 @@ impl Slots {
         self.slots[slot.0 as usize].profile
     }
 
+    pub(super) fn opened(&self, slot: SlotId) -> Moment {
+        self.slots[slot.0 as usize].opened
+    }
+
     /// When the connection's time is up under a limit of `lifetime`.
     pub(super) fn expires(&self, slot: SlotId, lifetime: Moment) -> Moment {
         let slot = &self.slots[slot.0 as usize];
