@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dialogue;
 pub mod limits;
 pub mod login;
 pub mod probe;

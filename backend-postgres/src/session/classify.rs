@@ -22,6 +22,18 @@ pub struct Class {
     pub shape: Shape,
     /// The custom settings that it names, if it may set any.
     pub custom_settings: CustomSettings,
+    /// Whether something may follow in the same transaction.
+    pub opens: Opens,
+}
+
+/// What a text opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opens {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A transaction block.
+    Block,
 }
 
 /// The statements that matter to the dialogue, when they stand alone.
@@ -56,6 +68,7 @@ pub fn too_long_to_read() -> Class {
         touches: Touches::UNKNOWN,
         shape: Shape::Other,
         custom_settings: CustomSettings::default(),
+        opens: Opens::Block,
     }
 }
 
@@ -103,6 +116,7 @@ struct Reader<'a> {
     touches: Touches,
     /// Shape of the text so far.
     shape: Shape,
+    opens: Opens,
     /// Statements begun.
     statements: u32,
     statement: Statement,
@@ -333,6 +347,9 @@ impl<'a> Reader<'a> {
             // DO, CALL, EXECUTE among others, and what nobody knows yet.
             _ => (Verb::Other, Touches::UNKNOWN),
         };
+        if verb == Verb::Begin {
+            self.opens = Opens::Block;
+        }
         self.touches |= touches;
         if matches!(self.shape, Shape::Execute(_)) {
             self.touches |= Touches::UNKNOWN;
@@ -508,6 +525,7 @@ impl<'a> Reader<'a> {
             touches: self.touches,
             shape: self.shape,
             custom_settings: CustomSettings::default(),
+            opens: self.opens,
         }
     }
 }
