@@ -17,6 +17,7 @@ mod libpq;
 mod limits_and_timeouts;
 mod listen;
 mod memory;
+mod mssql_stand_in;
 mod oracle;
 mod orm;
 mod pgbench;
