@@ -21,7 +21,7 @@ use super::{Adoption, Conversation, prepare};
 use crate::{
     limits,
     session::{
-        CopyState, Followed, Group, Overlay, OverlayKept, Session,
+        CopyState, Followed, Group, Listens, Overlay, OverlayKept, Session,
         classify::{Class, Shape},
         custom::{self, CustomSettings},
         pending::{Disposition, Purpose, Weight},
@@ -84,7 +84,8 @@ impl Conversation {
         }
         let Some(about) = what_to_ask(session, &self.sql_statements) else {
             session.touched = session.touched.without(Touches::HINTS);
-            return self.put_back_what_was_brought(session, out);
+            self.put_back_what_was_brought(session, out);
+            return self.share_channels(session, out);
         };
         if session.settling.is_some() || !is_at_rest(session) {
             session.followed = Followed::NotYet;
@@ -159,6 +160,7 @@ impl Conversation {
         }
         self.pin(session);
         self.put_back_what_was_brought(session, out);
+        self.share_channels(session, out);
     }
 
     fn settle_for(&mut self, about: Touches, names: CustomSettings, mut found: Found, session: &mut Session) {
@@ -171,6 +173,7 @@ impl Conversation {
             found.living = found.living.without(Touches::SETTINGS);
         }
         session.living = session.living.without(about | Touches::UNKNOWN) | found.living;
+        self.take_channels(about, found.channels, session);
         if settle::asks_for_settings(about) {
             self.take_settings(found.settings, &names, session);
         } else {
@@ -248,6 +251,9 @@ fn what_to_ask(session: &Session, prepared: &SqlStatements) -> Option<Touches> {
     let mut about = touched.among(Touches::FOLLOWED);
     if touched.any(Touches::UNDOES) {
         about |= session.living.among(Touches::FOLLOWED);
+        if session.listens == Listens::Yes {
+            about |= Touches::LISTEN;
+        }
     }
     if touched.any(Touches::STATEMENTS) && !prepared.is_empty() {
         about |= Touches::SQL_PREPARED;
@@ -260,7 +266,7 @@ fn what_to_ask(session: &Session, prepared: &SqlStatements) -> Option<Touches> {
 }
 
 /// Whether the gateway may ask something of its own.
-fn is_at_rest(session: &Session) -> bool {
+pub(super) fn is_at_rest(session: &Session) -> bool {
     session.pending.is_empty() && session.group == Group::Closed && session.copy == CopyState::None
 }
 

@@ -22,6 +22,18 @@ pub struct Class {
     pub shape: Shape,
     /// The custom settings that it names, if it may set any.
     pub custom_settings: CustomSettings,
+    /// Whether something may follow in the same transaction.
+    pub opens: Opens,
+}
+
+/// What a text opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opens {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A transaction block.
+    Block,
 }
 
 /// The statements that matter to the dialogue, when they stand alone.
@@ -56,6 +68,7 @@ pub fn too_long_to_read() -> Class {
         touches: Touches::UNKNOWN,
         shape: Shape::Other,
         custom_settings: CustomSettings::default(),
+        opens: Opens::Block,
     }
 }
 
@@ -103,6 +116,7 @@ struct Reader<'a> {
     touches: Touches,
     /// Shape of the text so far.
     shape: Shape,
+    opens: Opens,
     /// Statements begun.
     statements: u32,
     statement: Statement,
@@ -177,6 +191,7 @@ enum Verb {
     Deallocate,
     Discard,
     Execute,
+    Explain,
     Prepare,
     Query,
     Reset,
@@ -293,7 +308,7 @@ impl<'a> Reader<'a> {
         match keyword {
             b"insert" | b"merge" | b"default" => self.writes(Touches::SEQUENCES),
             b"update" | b"delete" | b"into" | b"share" => self.writes(Touches::NONE),
-            b"execute" => self.writes(Touches::UNKNOWN),
+            b"execute" if self.statement.verb != Verb::Execute => self.writes(Touches::UNKNOWN),
             b"temp" | b"temporary" if BEFORE_TEMPORARY.iter().any(|word| self.last.is(word)) => {
                 self.writes(Touches::TEMPORARY);
             }
@@ -323,6 +338,7 @@ impl<'a> Reader<'a> {
             b"unlisten" | b"close" | b"drop" => (Verb::Other, Touches::UNDOES),
             b"listen" => (Verb::Other, Touches::LISTEN),
             b"prepare" => (Verb::Prepare, Touches::NONE),
+            b"explain" => (Verb::Explain, Touches::NONE),
             b"execute" if self.statements == 1 => (Verb::Execute, Touches::NONE),
             b"deallocate" => (Verb::Deallocate, Touches::UNDOES | Touches::STATEMENTS),
             b"discard" => (Verb::Discard, Touches::UNDOES | Touches::STATEMENTS),
@@ -331,6 +347,9 @@ impl<'a> Reader<'a> {
             // DO, CALL, EXECUTE among others, and what nobody knows yet.
             _ => (Verb::Other, Touches::UNKNOWN),
         };
+        if verb == Verb::Begin {
+            self.opens = Opens::Block;
+        }
         self.touches |= touches;
         if matches!(self.shape, Shape::Execute(_)) {
             self.touches |= Touches::UNKNOWN;
@@ -357,6 +376,10 @@ impl<'a> Reader<'a> {
             (Verb::Prepare, _) if first => {
                 self.touches |= Touches::SQL_PREPARED;
                 self.statement.prepared = Some(part.identifier());
+            }
+            // What runs it is as good as what explains it.
+            (Verb::Explain, b"execute") if self.depth == 0 && self.statements == 1 => {
+                (self.statement.verb, self.statement.words) = (Verb::Execute, 0);
             }
             (Verb::Execute, _) if first => self.statement.prepared = Some(part.identifier()),
             (Verb::Discard, b"all") if first => {
@@ -502,6 +525,7 @@ impl<'a> Reader<'a> {
             touches: self.touches,
             shape: self.shape,
             custom_settings: CustomSettings::default(),
+            opens: self.opens,
         }
     }
 }
@@ -574,7 +598,7 @@ fn ends_with_timeout(name: &[u8]) -> bool {
 #[rustfmt::skip]
 const HARMLESS_VERBS: &[&[u8]] = &[
     b"abort", b"alter", b"analyse", b"analyze", b"checkpoint", b"cluster", b"comment", b"declare", b"delete",
-    b"explain", b"fetch", b"grant", b"import", b"lock", b"move", b"notify", b"reassign",
+    b"fetch", b"grant", b"import", b"lock", b"move", b"notify", b"reassign",
     b"refresh", b"reindex", b"release", b"revoke", b"rollback", b"savepoint", b"security", b"show", b"truncate",
     b"update", b"vacuum",
 ];
@@ -797,7 +821,8 @@ mod tests {
             "EXECUTE x; SELECT 1",
             "SELECT 1; EXECUTE x",
             "EXECUTE x; DISCARD ALL",
-            "EXPLAIN ANALYZE EXECUTE x",
+            "CREATE TABLE t AS EXECUTE x",
+            "EXPLAIN EXECUTE x; EXPLAIN EXECUTE y",
             "SELECT my_function()",
             "SELECT my_function /* x */ ()",
             "SELECT public.lower('x')",
@@ -863,6 +888,11 @@ mod tests {
         );
         assert_eq!(shape("DEALLOCATE a; DEALLOCATE b"), Shape::Other);
         assert_eq!(shape("execute \"A b\"(1, 2);"), Shape::Execute((*b"A b").into()));
+        assert_eq!(
+            shape("EXPLAIN (COSTS OFF, ANALYZE) EXECUTE a(1)"),
+            Shape::Execute((*b"a").into())
+        );
+        assert_eq!(shape("EXPLAIN SELECT 1"), Shape::Other);
         assert_eq!(shape("EXECUTE a; EXECUTE b"), Shape::Other);
         assert_eq!(shape("prepare A(int) as select $1"), Shape::Prepare((*b"a").into()));
         assert_eq!(shape("PREPARE a AS SELECT 1; SELECT 1"), Shape::Other);

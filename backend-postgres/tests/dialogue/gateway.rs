@@ -86,6 +86,7 @@ pub fn init(shared: &Arc<SourceState>) -> ConversationInit {
         replication: false,
         shared: shared.clone(),
         client_id: 1,
+        bell: weir_core::front::Bell::default(),
     }
 }
 
@@ -214,6 +215,8 @@ impl<S: Server> Gateway<S> {
                     break;
                 }
                 Step::Hold => {
+                    // What it waits for may have gone out with it.
+                    moved = true;
                     self.clients[index].held = true;
                     let state = self.clients[index]
                         .lease

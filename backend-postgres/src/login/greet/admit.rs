@@ -95,6 +95,7 @@ pub(super) async fn admit(
         replication,
         shared: pool_of(&route).backend().shared().clone(),
         client_id: registration.id(),
+        bell: registration.bell(),
     });
     let dialogue = match pool_of(&route).backend().pin_notice() {
         true => dialogue.with_pin_notices(),
