@@ -6,6 +6,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info};
 use weir_config::model::{self, ListenerKind, ListenerTlsMode, Metadata};
 use weir_core::{
+    admin::{Console, Family},
     backend::Frontend,
     front::{
         Clients, Credentials, Endpoint, Listener, ListenerLimits, ListenerSettings, Trust, UserCounts, UsersDeclared,
@@ -44,7 +45,7 @@ impl Listeners {
             mssql: Vec::new(),
             clients,
         };
-        let reception = match Reception::new(metadata) {
+        let reception = match Reception::new(metadata, sources, &bound.clients) {
             Ok(reception) => reception,
             Err(reason) => {
                 error!(reason, "no listener opened");
@@ -101,8 +102,9 @@ fn accept<F: Frontend>(name: &str, listener: Listener<F>, tasks: &mut JoinSet<()
     }));
 }
 
-/// What all listeners share: who may log in.
+/// What all listeners share: who may log in, and the console.
 struct Reception {
+    console: Arc<Console>,
     credentials: Arc<dyn Credentials>,
     declared: UsersDeclared,
     verifiers: Arc<Verifiers>,
@@ -111,13 +113,15 @@ struct Reception {
 }
 
 impl Reception {
-    fn new(metadata: &Metadata) -> Result<Self, String> {
+    fn new(metadata: &Metadata, sources: &Sources, clients: &Arc<Clients>) -> Result<Self, String> {
         let no_random = |error| format!("the system gives no random bytes: {error}");
         let verifiers = Verifiers::new().map_err(no_random)?;
         let passwords = Passwords::new().map_err(no_random)?;
         // Users are the same whatever they speak. An auth_query is asked only for the databases of its own source.
         let (credentials, declared) = weir_postgres::credentials(metadata, &verifiers);
+        let families: Vec<Arc<dyn Family>> = vec![sources.postgres.clone(), sources.mssql.clone()];
         Ok(Reception {
+            console: Console::new(families, clients.clone(), env!("CARGO_PKG_VERSION")),
             credentials,
             declared,
             verifiers,
@@ -154,6 +158,7 @@ async fn bind_postgres(
         user_counts: reception.user_counts.clone(),
         registry: sources.postgres.clone(),
         clients: clients.clone(),
+        console: Some(reception.console.clone()),
     });
     let bound = Listener::bind(settings(listener, metadata), frontend, clients.clone()).await;
     bound.map_err(|error| error.to_string())
