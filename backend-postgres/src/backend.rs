@@ -1,7 +1,7 @@
 //! One endpoint of a PostgreSQL source: opens server connections to it, cancels what runs on them, remembers what its
 //! servers say of themselves.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use weir_config::{PostgresConnection, SessionStatePolicy};
@@ -13,6 +13,7 @@ use weir_core::{
 
 use crate::{
     dialogue::Conversation,
+    listen::Listener,
     login::server::{self, CancelKey, Opener},
     session::{Parameters, Session, SessionInit, SourceState},
     settings::{Profile, Replication},
@@ -21,13 +22,15 @@ use crate::{
 /// The PostgreSQL family; one value for the primary, each replica and each member of a connection set.
 #[derive(Debug)]
 pub struct Postgres {
-    opener: Opener,
+    opener: Arc<Opener>,
     /// Shown in the database instead of each client's own.
     application_name: Option<String>,
     /// What its servers report of a fresh session, as last seen.
     welcome: ArcSwapOption<Parameters>,
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
+    /// Hears notifications for all clients; started with the first connection.
+    listener: OnceLock<Listener>,
     pin_notice: bool,
 }
 
@@ -42,11 +45,12 @@ impl Postgres {
         session_state: SessionStatePolicy,
     ) -> Self {
         Postgres {
-            opener: Opener::new(connection, parameters),
+            opener: Arc::new(Opener::new(connection, parameters)),
             application_name,
             welcome: ArcSwapOption::empty(),
             shared,
             session_state,
+            listener: OnceLock::new(),
             pin_notice: false,
         }
     }
@@ -84,6 +88,15 @@ impl Postgres {
         self.pin_notice
     }
 
+    /// Whether connections opened by either serve the same clients in the same way: the pool of one can stay when the
+    /// other is declared. The sizes and time limits of the pool do not matter.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.opener.is_like(&other.opener)
+            && self.application_name == other.application_name
+            && self.session_state == other.session_state
+            && self.pin_notice == other.pin_notice
+    }
+
     /// How connections are opened; for the control plane.
     pub fn opener(&self) -> &Opener {
         &self.opener
@@ -108,6 +121,10 @@ impl Backend for Postgres {
 
     async fn open(&self, profile: &Profile) -> Result<Opened<Self>, OpenError> {
         let opened = self.opener.open(profile).await?;
+        if let Some(hub) = self.shared.hub() {
+            self.listener
+                .get_or_init(|| Listener::start(hub.clone(), self.opener.clone()));
+        }
         let parameters = Parameters::from_pairs(opened.parameters);
         let replication = profile.replication != Replication::No;
         if !replication {

@@ -37,6 +37,7 @@ impl Pair {
             replication: false,
             shared: Arc::clone(&shared),
             client_id: 1,
+            bell: weir_core::front::Bell::default(),
         });
         Pair {
             conversation,

@@ -157,6 +157,7 @@ fn source(name: &str, wanted: &Wanted) -> Source {
         timeouts: Timeouts::default(),
         replica_routing: ReplicaRouting::None,
         session_state: SessionStatePolicy::Follow,
+        shared_listener: true,
         pin_notice: false,
         max_client_connections: wanted.source_limit,
         health_check: None,

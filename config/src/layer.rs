@@ -7,6 +7,7 @@
 //! * `transaction_timeout` (s): a whole transaction is cancelled and rolled back after this; `null` or 0 = no limit;
 //! * `max_client_connections`: clients of this source at a time;
 //! * `session_state: follow | reset`;
+//! * `shared_listener: true | false`;
 //! * `pin_notice: true | false`;
 //! * `ssl_configuration`, `health_check`: replace Hasura's;
 //! * `auth_query: {query, user_database_url, disabled}`: clients that are not gateway users are looked up in the
@@ -32,7 +33,7 @@ use crate::{
 };
 
 /// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 16] = [
+pub(crate) const KEYS: [&str; 17] = [
     "pool_settings",
     "query_timeout",
     "idle_in_transaction_timeout",
@@ -40,6 +41,7 @@ pub(crate) const KEYS: [&str; 16] = [
     "client_idle_timeout",
     "read_replica_routing",
     "session_state",
+    "shared_listener",
     "pin_notice",
     "caching",
     "application_name",
@@ -61,6 +63,7 @@ pub(crate) struct Layer {
     pub(crate) client_idle_timeout: Option<Located<Option<Duration>>>,
     pub(crate) read_replica_routing: Option<Located<ReplicaRouting>>,
     pub(crate) session_state: Option<Located<SessionStatePolicy>>,
+    pub(crate) shared_listener: Option<Located<bool>>,
     pub(crate) pin_notice: Option<Located<bool>>,
     pub(crate) caching: Option<Located<Caching>>,
     pub(crate) application_name: Option<Located<String>>,
@@ -106,6 +109,9 @@ impl Layer {
             }),
             session_state: located(fields, "session_state", |node| {
                 scalars::word(cx, "session_state", node, words::SESSION_STATES)
+            }),
+            shared_listener: located(fields, "shared_listener", |node| {
+                scalars::boolean(cx, "shared_listener", node)
             }),
             pin_notice: located(fields, "pin_notice", |node| scalars::boolean(cx, "pin_notice", node)),
             caching: located(fields, "caching", |node| caching(cx, node)),

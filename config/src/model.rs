@@ -85,6 +85,8 @@ pub struct Source {
     pub replica_routing: ReplicaRouting,
     /// What happens to session state in transaction mode.
     pub session_state: SessionStatePolicy,
+    /// Whether one connection listens for all clients.
+    pub shared_listener: bool,
     /// Whether clients are told when they begin or cease to keep their server connection.
     pub pin_notice: bool,
     /// Clients at a time of this source; `None` = only the other limits.

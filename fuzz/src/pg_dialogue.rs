@@ -83,6 +83,7 @@ fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
         replication: settings & 32 != 0,
         shared: shared.clone(),
         client_id: 7,
+        bell: Bell::default(),
     })
 }
 

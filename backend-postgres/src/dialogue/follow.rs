@@ -21,14 +21,15 @@ use super::{Adoption, Conversation, prepare};
 use crate::{
     limits,
     session::{
-        CopyState, Followed, Group, Overlay, OverlayKept, Session,
+        CopyState, Followed, Group, Listens, Overlay, OverlayKept, Session,
         classify::{Class, Shape},
         custom::{self, CustomSettings},
         pending::{Disposition, Purpose, Weight},
         settle::{self, Found, Settling, Unsettled},
+        sql_statements::SqlStatements,
         touched::Touches,
     },
-    wire::{Head, bind, ready_for_query::TransactionStatus},
+    wire::{Head, bind, effective_name, ready_for_query::TransactionStatus},
 };
 
 impl Conversation {
@@ -40,6 +41,9 @@ impl Conversation {
     /// Takes note of what carrying out a text of this class may leave behind, and how much it weighs.
     pub(super) fn touch(&mut self, class: &Class, session: &mut Session) -> Weight {
         session.touch(class);
+        if let Shape::Execute(name) = &class.shape {
+            session.touched |= self.touches_of_execute(effective_name(name), session);
+        }
         if !class.custom_settings.is_empty() && self.follows() {
             for name in class.custom_settings.iter() {
                 self.custom_settings.note(name.as_bytes());
@@ -78,9 +82,10 @@ impl Conversation {
         if !self.follows() || self.is_gone() || session.status != TransactionStatus::Idle || session.is_replication() {
             return;
         }
-        let Some(about) = what_to_ask(session) else {
-            session.touched = session.touched.without(Touches::UNDOES);
-            return self.put_back_what_was_brought(session, out);
+        let Some(about) = what_to_ask(session, &self.sql_statements) else {
+            session.touched = session.touched.without(Touches::HINTS);
+            self.put_back_what_was_brought(session, out);
+            return self.share_channels(session, out);
         };
         if session.settling.is_some() || !is_at_rest(session) {
             session.followed = Followed::NotYet;
@@ -90,7 +95,7 @@ impl Conversation {
     }
 
     fn ask_to_settle(&mut self, about: Touches, failures: u8, session: &mut Session, out: &mut BytesMut) {
-        let kept = session.touched.without(Touches::FOLLOWED | Touches::UNDOES);
+        let kept = session.touched.without(Touches::FOLLOWED | Touches::HINTS);
         // Nothing repeats these, and nothing tells when they are over.
         session.living |= kept.among(Touches::IRREVERSIBLE);
         session.touched = kept.without(Touches::IRREVERSIBLE);
@@ -155,6 +160,7 @@ impl Conversation {
         }
         self.pin(session);
         self.put_back_what_was_brought(session, out);
+        self.share_channels(session, out);
     }
 
     fn settle_for(&mut self, about: Touches, names: CustomSettings, mut found: Found, session: &mut Session) {
@@ -167,10 +173,15 @@ impl Conversation {
             found.living = found.living.without(Touches::SETTINGS);
         }
         session.living = session.living.without(about | Touches::UNKNOWN) | found.living;
+        self.take_channels(about, found.channels, session);
         if settle::asks_for_settings(about) {
             self.take_settings(found.settings, &names, session);
         } else {
             names.iter().for_each(|name| self.custom_settings.note(name.as_bytes()));
+        }
+        if about.any(Touches::SQL_PREPARED | Touches::UNKNOWN) {
+            let ties = self.take_statements(found.statements, session);
+            session.living |= ties;
         }
         if session.touched.among(Touches::FOLLOWED).is_empty() {
             session.followed = Followed::Completely;
@@ -235,11 +246,17 @@ fn is_another_user(name: &str, value: &str, session: &Session) -> bool {
 }
 
 /// What has to be asked about, if anything.
-fn what_to_ask(session: &Session) -> Option<Touches> {
+fn what_to_ask(session: &Session, prepared: &SqlStatements) -> Option<Touches> {
     let touched = session.touched;
     let mut about = touched.among(Touches::FOLLOWED);
     if touched.any(Touches::UNDOES) {
         about |= session.living.among(Touches::FOLLOWED);
+        if session.listens == Listens::Yes {
+            about |= Touches::LISTEN;
+        }
+    }
+    if touched.any(Touches::STATEMENTS) && !prepared.is_empty() {
+        about |= Touches::SQL_PREPARED;
     }
     if !about.is_empty() && session.living.any(Touches::UNKNOWN) {
         // What could not be proved stays so until it is.
@@ -249,7 +266,7 @@ fn what_to_ask(session: &Session) -> Option<Touches> {
 }
 
 /// Whether the gateway may ask something of its own.
-fn is_at_rest(session: &Session) -> bool {
+pub(super) fn is_at_rest(session: &Session) -> bool {
     session.pending.is_empty() && session.group == Group::Closed && session.copy == CopyState::None
 }
 

@@ -4,7 +4,8 @@
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
 //! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
-//! server connection comes, `follow` what its session state comes to, `lost` and `leave` what happens when one of the two
+//! server connection comes, `follow` what its session state comes to, `listening` how it hears notifications,
+//! `sql_statements` what it has prepared with SQL, `lost` and `leave` what happens when one of the two
 //! goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
@@ -17,12 +18,14 @@ mod from_client;
 mod from_server;
 mod heal;
 mod leave;
+mod listening;
 mod lost;
 mod passing;
 mod pin_notice;
 mod prepare;
 pub mod refusals;
 mod routing;
+mod sql_statements;
 mod statements;
 
 use std::sync::{
@@ -31,17 +34,22 @@ use std::sync::{
 };
 
 use weir_core::{
-    backend::{Access, Dialogue, Leave, Onward, Outbox, PinNews, Step},
+    backend::{Access, Dialogue, Heard, Leave, Onward, Outbox, PinNews, Step},
+    front::Bell,
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
 };
 
-use self::{failed_block::Abandoned, heal::Descriptions, statements::ClientStatements};
+use self::{
+    failed_block::Abandoned, heal::Descriptions, listening::Listening, sql_statements::Troubles,
+    statements::ClientStatements,
+};
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
         custom::CustomSettings,
         pending::{ClientChange, Disposition, Entry, ServerChange, Weight},
+        sql_statements::SqlStatements,
         statement::Statement,
     },
     wire::{error_response::ErrorMessage, write},
@@ -68,6 +76,8 @@ pub struct ConversationInit {
     pub shared: Arc<SourceState>,
     /// Its place in the directory of clients.
     pub client_id: u32,
+    /// Rung when something has come for it that no server connection brings.
+    pub bell: Bell,
 }
 
 /// One client's conversation.
@@ -96,6 +106,10 @@ pub struct Conversation {
     statements: ClientStatements,
     unnamed: Option<Arc<Statement>>,
     descriptions: Descriptions,
+    /// Those that it has prepared with SQL.
+    sql_statements: SqlStatements,
+    /// Those among them that could not be prepared again.
+    troubles: Troubles,
     request: Request,
     adoption: Adoption,
     /// What the present server connection was asked for.
@@ -109,6 +123,9 @@ pub struct Conversation {
     overrun: Option<Box<ErrorMessage>>,
     /// Server connections lost in a row before the request at hand could be sent.
     lost_in_adoption: u8,
+    bell: Bell,
+    /// What it listens to, if it does.
+    listening: Option<Box<Listening>>,
 }
 
 /// Whether the client is told that it keeps its server connection (`pin_notice`).
@@ -163,6 +180,8 @@ enum Adoption {
     Trying(Overlay),
     /// Settings are on their way that were accepted before; the request follows at once.
     Known,
+    /// What the client has prepared with SQL is on its way; the request waits.
+    Preparing,
     /// The server refused the client's settings: every request is answered with that.
     Refused(Box<ErrorMessage>),
 }
@@ -208,6 +227,8 @@ impl Conversation {
             statements: ClientStatements::default(),
             unnamed: None,
             descriptions: Descriptions::NeverAsked,
+            sql_statements: SqlStatements::default(),
+            troubles: Troubles::default(),
             request: Request::None,
             adoption: Adoption::Settled,
             access: Access::ReadWrite,
@@ -216,6 +237,8 @@ impl Conversation {
             abandoned: Abandoned::No,
             overrun: None,
             lost_in_adoption: 0,
+            bell: init.bell,
+            listening: None,
         }
     }
 
@@ -252,6 +275,7 @@ impl Conversation {
                 Some(later) => *later = before,
                 None => self.unnamed = before,
             },
+            ClientChange::Deallocated(statement) => self.sql_statements = self.sql_statements.with(statement),
         }
     }
 }
@@ -294,6 +318,7 @@ impl Dialogue for Conversation {
         let ends_the_client = matches!(
             why,
             Refusal::ShuttingDown
+                | Refusal::SourceRemoved { .. }
                 | Refusal::Terminated
                 | Refusal::ClientIdle(_)
                 | Refusal::ProtocolViolation(_)
@@ -326,6 +351,10 @@ impl Dialogue for Conversation {
     fn has_request_under_way(&self, session: &Session) -> bool {
         let is_theirs = |entry: &Entry| !matches!(entry.disposition, Disposition::Own(_) | Disposition::Fake);
         session.pending.iter().any(is_theirs)
+    }
+
+    fn on_bell(&mut self, session: Option<&mut Session>, out: &mut Outbox) -> Heard {
+        self.hear_bell(session, out)
     }
 
     fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {

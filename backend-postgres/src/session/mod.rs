@@ -17,10 +17,11 @@ mod reset;
 pub(crate) mod settle;
 mod shown;
 pub mod source_state;
+pub mod sql_statements;
 pub mod statement;
 pub mod touched;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
 use weir_core::{
@@ -42,10 +43,18 @@ pub use self::{
     overlay::{Overlay, Setting},
     parameters::Parameters,
     source_state::SourceState,
+    sql_statements::{SqlStatement, SqlStatements},
 };
 use crate::{
     limits,
-    wire::{Head, error_response::ErrorFields, parameter_status, ready_for_query::TransactionStatus, server, write},
+    listen::Hub,
+    wire::{
+        Head,
+        error_response::{ErrorFields, ErrorMessage},
+        parameter_status,
+        ready_for_query::TransactionStatus,
+        server, write,
+    },
 };
 
 /// What login knows of a server connection that it has just opened.
@@ -82,6 +91,10 @@ pub struct Session {
     /// The client settings that are really set here.
     pub(crate) overlay: Overlay,
     pub(crate) overlay_kept: OverlayKept,
+    /// The statements prepared with SQL that are there.
+    pub(crate) sql_statements: SqlStatements,
+    /// Those on their way, and what has become of the first of them so far.
+    pub(crate) preparing: Preparing,
     /// What its present client may have changed.
     pub(crate) touched: Touches,
     /// What earlier clients changed and has not been put back yet.
@@ -98,11 +111,14 @@ pub struct Session {
     /// The server is being asked what the session is like.
     pub(crate) settling: Option<Box<Settling>>,
     pub(crate) followed: Followed,
+    pub(crate) listens: Listens,
     pub(crate) condition: Condition,
     /// The group on its way, while it may have to be sent again.
     pub(crate) kept: KeptGroup,
     /// What the server said before it ended the connection.
     pub(crate) last_words: Option<Box<Rejection>>,
+    /// Of the endpoint that it leads to.
+    pub(crate) hub: Option<Arc<Hub>>,
     /// Whom the login made the session's user, as the server reported it.
     pub(crate) login_role: Option<Box<str>>,
     kind: Kind,
@@ -170,12 +186,28 @@ pub(crate) enum OverlayKept {
     Maybe,
 }
 
+/// Statements prepared with SQL that are on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Preparing {
+    pub(crate) statements: VecDeque<Arc<SqlStatement>>,
+    /// Why the first of them will not be there.
+    pub(crate) error: Option<Box<ErrorMessage>>,
+}
+
 /// Whether all that the client did here is known and would be there on another connection too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Followed {
     Completely,
     /// Something was carried out that has not been looked at yet.
     NotYet,
+}
+
+/// Whether it listens to all the channels of its client, by what has been sent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listens {
+    /// To none of them, as far as the shared listener hears them.
+    No,
+    Yes,
 }
 
 /// Whether the server was asked to send what it has, because too much is outstanding.
@@ -215,9 +247,12 @@ impl Session {
             prepared: PreparedStatements::new(init.max_prepared_statements),
             unnamed: None,
             to_close: Vec::new(),
+            hub: init.shared.hub().cloned(),
             parameters: init.shared.share_parameters(init.parameters),
             overlay: Overlay::default(),
             overlay_kept: OverlayKept::Surely,
+            sql_statements: SqlStatements::default(),
+            preparing: Preparing::default(),
             touched: Touches::NONE,
             due: Touches::NONE,
             holder: None,
@@ -227,6 +262,7 @@ impl Session {
             living: Touches::NONE,
             settling: None,
             followed: Followed::Completely,
+            listens: Listens::No,
             condition: Condition::Sound,
             kept: KeptGroup::default(),
             last_words: None,
@@ -368,17 +404,27 @@ impl Session {
 
     /// What carrying out a text of this class may leave behind here.
     pub(crate) fn touch(&mut self, class: &Class) {
-        self.touched |= class.touches;
-        if self.strings == Strings::WithEscapes {
+        self.touched |= self.touches_of(class);
+    }
+
+    /// The same without doing it.
+    pub(crate) fn touches_of(&self, class: &Class) -> Touches {
+        match self.strings {
+            Strings::Standard => class.touches,
             // The text was read as if a backslash were just a character.
-            self.touched |= Touches::UNKNOWN;
+            Strings::WithEscapes => class.touches | Touches::UNKNOWN,
         }
+    }
+
+    /// Whether texts are read as they are classified.
+    pub(crate) fn has_standard_strings(&self) -> bool {
+        self.strings == Strings::Standard
     }
 
     /// Why its client has to keep it: what lives here, the most telling first.
     pub(crate) fn tie(&self) -> Option<PinReason> {
         if self.living.is_empty() {
-            return None;
+            return (self.listens == Listens::Yes).then_some(PinReason::Listen);
         }
         let reasons = [
             (Touches::TEMPORARY, PinReason::TemporaryTable),
@@ -397,6 +443,9 @@ impl Session {
     pub(crate) fn untie(&mut self) {
         let living = std::mem::take(&mut self.living);
         self.touched |= living;
+        if std::mem::replace(&mut self.listens, Listens::No) == Listens::Yes {
+            self.touched |= Touches::LISTEN;
+        }
         self.followed = Followed::Completely;
     }
 

@@ -14,7 +14,7 @@ use super::{
     custom::{CustomSettings, is_custom_name},
     touched::Touches,
 };
-use crate::limits;
+use crate::{limits, listen::Channel};
 
 /// A question on its way, and as much of its answer as has come.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub(crate) struct Found {
     pub(crate) settings: Vec<(String, String)>,
     /// What lives on the session.
     pub(crate) living: Touches,
+    /// The channels that it listens to; one more than [`limits::MAX_CLIENT_CHANNELS`] means that there are more.
+    pub(crate) channels: Vec<Channel>,
+    /// Names and texts of the statements prepared with SQL; no text where there are too many.
+    pub(crate) statements: Vec<(String, Option<String>)>,
 }
 
 /// Whether the answer can be believed.
@@ -79,7 +83,11 @@ impl Settling {
     /// One row of the answer: the body of a DataRow.
     pub(crate) fn row(&mut self, body: &[u8]) {
         self.bytes = self.bytes.saturating_add(body.len());
-        if self.bytes > limits::MAX_SETTLED_BYTES || self.found.settings.len() >= limits::MAX_OVERLAY_SETTINGS {
+        let found = &self.found;
+        let too_many = found.settings.len() >= limits::MAX_OVERLAY_SETTINGS
+            || found.statements.len() > limits::MAX_SQL_STATEMENTS
+            || found.channels.len() > limits::MAX_CLIENT_CHANNELS;
+        if self.bytes > limits::MAX_SETTLED_BYTES || too_many {
             self.unreadable();
         }
         if self.verdict == Verdict::Sound && self.read(body).is_none() {
@@ -91,6 +99,7 @@ impl Settling {
     pub(crate) fn unreadable(&mut self) {
         self.verdict = Verdict::Unreadable;
         self.found.settings.clear();
+        self.found.statements.clear();
     }
 
     /// The server has refused.
@@ -123,9 +132,19 @@ impl Settling {
             }
             b"locks" => Touches::LOCKS,
             b"cursors" => Touches::CURSORS,
-            b"listen" => Touches::LISTEN,
+            b"listen" => {
+                self.found.channels.push(bytes(value?)?.into());
+                Touches::NONE
+            }
             b"temporary" => Touches::TEMPORARY,
-            b"prepared" => Touches::SQL_PREPARED,
+            b"prepared" => {
+                let value = match value {
+                    Some(value) => Some(text(value)?),
+                    None => None,
+                };
+                self.found.statements.push((text(name?)?, value));
+                Touches::NONE
+            }
             b"privileged" => Touches::SETTINGS,
             _ => return None,
         };
@@ -151,15 +170,16 @@ fn columns(body: &[u8]) -> Option<[Option<&[u8]>; 3]> {
 
 /// Text from the hexadecimal digits of its UTF-8.
 fn text(digits: &[u8]) -> Option<String> {
+    String::from_utf8(bytes(digits)?).ok()
+}
+
+fn bytes(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |digit: u8| char::from(digit).to_digit(16);
-    let bytes: Option<Vec<u8>> = digits
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
-            _ => None,
-        })
-        .collect();
-    String::from_utf8(bytes?).ok()
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 /// Settings that are set. Those of the transaction are its own.
@@ -193,7 +213,10 @@ const PROOFS: [(Touches, &str); 5] = [
     ),
     (
         Touches::LISTEN,
-        "SELECT 'listen', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())",
+        // In the database's own encoding, in which notifications come. One more than may be followed tells that there are
+        // more.
+        "SELECT 'listen', NULL, pg_catalog.encode(pg_catalog.convert_to(c.name, pg_catalog.getdatabaseencoding()), 'hex') \
+        FROM (SELECT l.name FROM pg_catalog.pg_listening_channels() AS l(name) LIMIT 257) AS c",
     ),
     (
         // Whatever is in a schema depends on it.
@@ -204,7 +227,12 @@ const PROOFS: [(Touches, &str); 5] = [
     ),
     (
         Touches::SQL_PREPARED,
-        "SELECT 'prepared', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql)",
+        // The numbers are those of the limits: one row more tells that there are too many, and what is too long stays.
+        "SELECT 'prepared', pg_catalog.encode(pg_catalog.convert_to(p.name, 'UTF8'), 'hex'), \
+        CASE WHEN p.bytes OPERATOR(pg_catalog.<=) 65536 \
+        THEN pg_catalog.encode(pg_catalog.convert_to(p.statement, 'UTF8'), 'hex') END \
+        FROM (SELECT p.name, p.statement, pg_catalog.sum(pg_catalog.octet_length(p.statement)) OVER () AS bytes \
+        FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql LIMIT 201) p",
     ),
 ];
 
@@ -270,6 +298,8 @@ mod tests {
             row([Some("set"), Some("a"), Some("zz")]),
             row([Some("news"), None, None]),
             row([None, None, None]),
+            row([Some("prepared"), None, None]),
+            row([Some("prepared"), Some("7"), None]),
             b"\0\x03\0\0\0\x09set".to_vec(),
             b"\0\x02".to_vec(),
             vec![],
@@ -293,12 +323,43 @@ mod tests {
     }
 
     #[test]
+    fn channels_come_as_the_database_has_them() {
+        let mut settling = Settling::new(Touches::LISTEN, 0, CustomSettings::default());
+        settling.row(&row([Some("listen"), None, Some("6aff22")]));
+        let found = settling.finish().unwrap();
+        assert_eq!(*found.channels, [Channel::from(&b"j\xff\""[..])]);
+        assert!(
+            question(Touches::LISTEN, std::iter::empty())
+                .contains(&format!("LIMIT {}", limits::MAX_CLIENT_CHANNELS + 1))
+        );
+        let mut settling = Settling::new(Touches::LISTEN, 0, CustomSettings::default());
+        settling.row(&row([Some("listen"), None, None]));
+        assert!(settling.finish().is_err());
+    }
+
+    #[test]
     fn a_cancelled_question_may_be_asked_again_but_not_for_ever() {
         for (failures, expected) in [(0, Unsettled::Cancelled), (9, Unsettled::Unprovable)] {
             let mut settling = Settling::new(Touches::LOCKS, failures, CustomSettings::default());
             settling.failed(b"57014");
             assert_eq!(settling.finish().unwrap_err(), expected);
         }
+    }
+
+    #[test]
+    fn statements_come_with_their_texts() {
+        let mut settling = Settling::new(Touches::SQL_PREPARED, 0, CustomSettings::default());
+        settling.row(&row([Some("prepared"), Some("70"), Some("c3bc")]));
+        settling.row(&row([Some("prepared"), Some("71"), None]));
+        let found = settling.finish().unwrap();
+        assert_eq!(
+            found.statements,
+            [("p".to_owned(), Some("ü".to_owned())), ("q".to_owned(), None)]
+        );
+        assert!(found.living.is_empty());
+        let text = question(Touches::SQL_PREPARED, [].into_iter());
+        assert!(text.contains(&format!("LIMIT {})", limits::MAX_SQL_STATEMENTS + 1)));
+        assert!(text.contains(&format!("<=) {} ", limits::MAX_SQL_STATEMENT_BYTES)));
     }
 
     #[test]

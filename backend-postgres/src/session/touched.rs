@@ -35,6 +35,12 @@ impl Touches {
     pub const CUSTOM: Touches = Touches(1 << 10);
     /// Something that may have ended what lives on the session: UNLISTEN, CLOSE, DROP, an unlock.
     pub const UNDOES: Touches = Touches(1 << 11);
+    /// Something that speaks of statements prepared with SQL: DEALLOCATE, DISCARD, `pg_prepared_statements`.
+    pub const STATEMENTS: Touches = Touches(1 << 12);
+    /// What is nothing to put back by itself, and says where to look.
+    pub const HINTS: Touches = Touches(Self::UNDOES.0 | Self::STATEMENTS.0);
+    /// What statements prepared with SQL are there may be another one behind it.
+    pub const MAY_PREPARE: Touches = Touches(Self::SQL_PREPARED.0 | Self::UNKNOWN.0 | Self::STATEMENTS.0);
 
     /// What is put back by resetting all settings.
     pub const ALL_SETTINGS: Touches = Touches(Self::SETTINGS.0 | Self::TIMEOUTS.0 | Self::CUSTOM.0);

@@ -91,6 +91,18 @@ impl<'a> ErrorFields<'a> {
         self.sqlstate() == b"0A000" && self.routine == Some(b"RevalidateCachedQuery")
     }
 
+    /// As an error to be told later.
+    pub fn to_error(self) -> ErrorMessage {
+        let rejection = self.to_rejection();
+        ErrorMessage {
+            severity: Severity::Error,
+            sqlstate: rejection.code.into(),
+            message: rejection.message.into(),
+            detail: rejection.detail.map(Into::into),
+            hint: rejection.hint.map(Into::into),
+        }
+    }
+
     /// As words for somebody else.
     pub fn to_rejection(self) -> Rejection {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();

@@ -86,6 +86,7 @@ pub fn init(shared: &Arc<SourceState>) -> ConversationInit {
         replication: false,
         shared: shared.clone(),
         client_id: 1,
+        bell: weir_core::front::Bell::default(),
     }
 }
 
