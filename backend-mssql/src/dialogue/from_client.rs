@@ -203,7 +203,13 @@ impl Conversation {
             {
                 place.copy_from_slice(&value.to_le_bytes());
             }
-            frame(request.header.kind, status, &payload, session.packet_size, &mut out.to_server);
+            frame(
+                request.header.kind,
+                status,
+                &payload,
+                session.packet_size,
+                &mut out.to_server,
+            );
             return Ok(Step::Skip(request.packet.len() as u64));
         }
         let header = request.header;
@@ -217,10 +223,17 @@ impl Conversation {
         }
         self.pending = Some(pending);
         let headers = &request.packet[HEADER..request.packet.len() - request.body.len()];
-        self.pass(header, wanted, request.packet, session, out, |output| match descriptor {
-            Some((at, value)) => output.patch(headers, at, Patch::eight(value)),
-            None => output.keep(headers),
-        })
+        self.pass(
+            header,
+            wanted,
+            request.packet,
+            session,
+            out,
+            |output| match descriptor {
+                Some((at, value)) => output.patch(headers, at, Patch::eight(value)),
+                None => output.keep(headers),
+            },
+        )
     }
 
     /// Passes a packet on; `front` says what becomes of the headers in it.

@@ -285,7 +285,10 @@ mod tests {
 
     #[test]
     fn what_is_not_changed_is_not_copied() {
-        assert_eq!(run(b"abcd", |output| output.keep(b"abcd")), (Fate::Forward, BytesMut::new()));
+        assert_eq!(
+            run(b"abcd", |output| output.keep(b"abcd")),
+            (Fate::Forward, BytesMut::new())
+        );
     }
 
     #[test]
@@ -311,7 +314,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_when_all_is_dropped() {
-        assert_eq!(run(b"abcd", Output::drop), (Fate::Replaced, BytesMut::new()));
+        assert_eq!(run(b"abcd", |output| output.drop()), (Fate::Replaced, BytesMut::new()));
     }
 
     #[test]

@@ -34,7 +34,9 @@ use crate::{
     wire::{
         packet::{PacketKind, ResetBit},
         return_value::{ReturnValue, Value},
-        rpc::{Call, Enclave, NO_METADATA, Parameter, ParameterValue, Procedure, RpcPiece, RpcReader, WellKnown, write},
+        rpc::{
+            Call, Enclave, NO_METADATA, Parameter, ParameterValue, Procedure, RpcPiece, RpcReader, WellKnown, write,
+        },
         token,
         utf16::Utf16,
     },
@@ -222,7 +224,9 @@ impl Conversation {
         if self.has_asked_for_reset() {
             answer = answer.reset();
         }
-        answer.tokens(&[token::RETURN_STATUS, 0, 0, 0, 0]).succeeded(Ending::Procedure, out);
+        answer
+            .tokens(&[token::RETURN_STATUS, 0, 0, 0, 0])
+            .succeeded(Ending::Procedure, out);
     }
 
     fn refuse_handle(&self, handle: i32, out: &mut Outbox) {
@@ -232,16 +236,13 @@ impl Conversation {
         if self.has_asked_for_reset() {
             answer = answer.reset();
         }
-        answer.error(&refusals::Words::new(NO_SUCH_HANDLE, 16, text)).failed(Ending::Procedure, out);
+        answer
+            .error(&refusals::Words::new(NO_SUCH_HANDLE, 16, text))
+            .failed(Ending::Procedure, out);
     }
 
     /// `sp_reset_connection` as a call does what the bit does (TDS 6.1).
-    fn answer_reset(
-        &mut self,
-        request: &Request<'_>,
-        session: Option<&mut Session>,
-        out: &mut Outbox,
-    ) -> Option<Step> {
+    fn answer_reset(&mut self, request: &Request<'_>, session: Option<&mut Session>, out: &mut Outbox) -> Option<Step> {
         if !self.has_asked_for_reset() {
             self.reset_client(ResetBit::Connection);
         }
@@ -250,7 +251,9 @@ impl Conversation {
         {
             return Some(Step::Hold);
         }
-        self.answer().tokens(&[token::RETURN_STATUS, 0, 0, 0, 0]).succeeded(Ending::Procedure, out);
+        self.answer()
+            .tokens(&[token::RETURN_STATUS, 0, 0, 0, 0])
+            .succeeded(Ending::Procedure, out);
         Some(self.drop_packet(request))
     }
 
@@ -269,16 +272,19 @@ impl Conversation {
             return false;
         }
         let context = self.context();
-        let missing = front.executed.iter().find_map(|handle| match self.handles.find(*handle) {
-            Some(Prepared::Anywhere(statement))
-                if statement.kind == StatementKind::Text
-                    && self.unpreparable != Some(statement.id)
-                    && session.handles.find(statement, &context).is_none() =>
-            {
-                Some(statement.clone())
-            }
-            _ => None,
-        });
+        let missing = front
+            .executed
+            .iter()
+            .find_map(|handle| match self.handles.find(*handle) {
+                Some(Prepared::Anywhere(statement))
+                    if statement.kind == StatementKind::Text
+                        && self.unpreparable != Some(statement.id)
+                        && session.handles.find(statement, &context).is_none() =>
+                {
+                    Some(statement.clone())
+                }
+                _ => None,
+            });
         let Some(statement) = missing else { return false };
         let mut payload = session.headers();
         write::call(WellKnown::Prepare, &mut payload);
@@ -411,7 +417,10 @@ impl Conversation {
         current
     }
 
-    #[expect(clippy::too_many_arguments, reason = "parts of one stream, borrowed at the same time")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "parts of one stream, borrowed at the same time"
+    )]
     fn parameter(
         &self,
         parameter: &Parameter<'_>,
@@ -541,19 +550,16 @@ impl Conversation {
                 output.insert(&value);
             }
             (None, _) => {
-                let Some(Prepared::Anywhere(statement)) = prepared else { return };
+                let Some(Prepared::Anywhere(statement)) = prepared else {
+                    return;
+                };
                 self.execute_and_prepare(statement, pending, output);
             }
         }
     }
 
     /// The server connection does not have the statement: the same call prepares it.
-    fn execute_and_prepare(
-        &self,
-        statement: &Arc<Statement>,
-        pending: &mut Pending,
-        output: &mut Output<'_>,
-    ) {
+    fn execute_and_prepare(&self, statement: &Arc<Statement>, pending: &mut Pending, output: &mut Output<'_>) {
         let mut call = BytesMut::new();
         write::call(
             match statement.kind {
@@ -581,17 +587,17 @@ impl Conversation {
             Prepared::Anywhere(statement) => session.handles.take(statement, &context),
         });
         let mut value = BytesMut::new();
-        write::integer(parameter.name, parameter.status, Some(known.unwrap_or(NO_HANDLE)), &mut value);
+        write::integer(
+            parameter.name,
+            parameter.status,
+            Some(known.unwrap_or(NO_HANDLE)),
+            &mut value,
+        );
         output.insert(&value);
     }
 
     /// All of a call has been seen.
-    fn call_over(
-        &self,
-        current: &mut Current,
-        classifier: &mut Option<Classifier>,
-        pending: &mut Pending,
-    ) {
+    fn call_over(&self, current: &mut Current, classifier: &mut Option<Classifier>, pending: &mut Pending) {
         if let Some(classifier) = classifier.take() {
             pending.joined(&classifier.finish());
         }

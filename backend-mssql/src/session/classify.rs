@@ -285,7 +285,7 @@ enum Set {
 enum Level {
     Transaction,
     Isolation,
-    Level,
+    Which,
     Read,
     Repeatable,
 }
@@ -594,11 +594,11 @@ impl Reader {
     fn isolation(&mut self, level: Level, word: &str) -> Set {
         let reached = match (level, word) {
             (Level::Transaction, "ISOLATION") => return Set::Isolation(Level::Isolation),
-            (Level::Isolation, "LEVEL") => return Set::Isolation(Level::Level),
-            (Level::Level, "READ") => return Set::Isolation(Level::Read),
-            (Level::Level, "REPEATABLE") => return Set::Isolation(Level::Repeatable),
-            (Level::Level, "SNAPSHOT") => Isolation::Snapshot,
-            (Level::Level, "SERIALIZABLE") => Isolation::Serializable,
+            (Level::Isolation, "LEVEL") => return Set::Isolation(Level::Which),
+            (Level::Which, "READ") => return Set::Isolation(Level::Read),
+            (Level::Which, "REPEATABLE") => return Set::Isolation(Level::Repeatable),
+            (Level::Which, "SNAPSHOT") => Isolation::Snapshot,
+            (Level::Which, "SERIALIZABLE") => Isolation::Serializable,
             (Level::Read, "COMMITTED") => Isolation::ReadCommitted,
             (Level::Read, "UNCOMMITTED") => Isolation::ReadUncommitted,
             (Level::Repeatable, "READ") => Isolation::RepeatableRead,
@@ -1049,7 +1049,10 @@ mod tests {
             }
             classifier.finish()
         };
-        let lock = call("[sys].[sp_getapplock]", &[("@Resource", Some("r")), ("@LockOwner", Some("Session"))]);
+        let lock = call(
+            "[sys].[sp_getapplock]",
+            &[("@Resource", Some("r")), ("@LockOwner", Some("Session"))],
+        );
         assert_eq!(lock.begins.reason(), Some(PinReason::ApplicationLock));
         let lock = call("sp_getapplock", &[("", Some("r")), ("", Some("Shared")), ("", None)]);
         assert_eq!(lock.begins.reason(), Some(PinReason::ApplicationLock));

@@ -227,8 +227,18 @@ mod tests {
         let mut interned = Interned::default();
         let one = interned.intern(StatementKind::Text, b"select 1", &Findings::default());
         let id = one.id;
-        assert_eq!(interned.intern(StatementKind::Text, b"select 1", &Findings::default()).id, id);
-        assert_ne!(interned.intern(StatementKind::Procedure, b"select 1", &Findings::default()).id, id);
+        assert_eq!(
+            interned
+                .intern(StatementKind::Text, b"select 1", &Findings::default())
+                .id,
+            id
+        );
+        assert_ne!(
+            interned
+                .intern(StatementKind::Procedure, b"select 1", &Findings::default())
+                .id,
+            id
+        );
         drop(one);
         for number in 0..1_000_u32 {
             interned.intern(StatementKind::Text, &number.to_le_bytes(), &Findings::default());

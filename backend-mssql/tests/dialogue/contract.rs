@@ -43,7 +43,10 @@ fn the_contract_is_kept() {
     check(
         || {
             let model = Model::new(Kind::SqlServer, 1);
-            (Conversation::new(init(&shared, Kind::SqlServer)), session(&shared, &model))
+            (
+                Conversation::new(init(&shared, Kind::SqlServer)),
+                session(&shared, &model),
+            )
         },
         &exchanges,
     );

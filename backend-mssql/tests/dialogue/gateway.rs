@@ -450,15 +450,17 @@ impl Gateway {
         let Some(client) = self.waiting.front().copied() else {
             return false;
         };
-        let is_free = |connection: &Connection| {
-            connection.holder.is_none() && connection.session.state() == SessionState::Idle
-        };
+        let is_free =
+            |connection: &Connection| connection.holder.is_none() && connection.session.state() == SessionState::Idle;
         let mut free = (0..self.connections.len()).filter(|index| is_free(&self.connections[*index]));
         let last = self.clients[client].last_lease;
         let index = match self.in_turn {
             true => {
                 let all: Vec<usize> = free.collect();
-                all.iter().copied().find(|index| Some(*index) != last).or(all.first().copied())
+                all.iter()
+                    .copied()
+                    .find(|index| Some(*index) != last)
+                    .or(all.first().copied())
             }
             false => free.next(),
         };

@@ -80,7 +80,9 @@ fn nothing_panics_and_nothing_broken_is_idle() {
             let has_session = !random.next().is_multiple_of(5);
             let held = (has_session || session.state() != SessionState::Idle).then_some(&mut session);
             let mut held = held;
-            let from_client = feed(&bytes, |bytes| conversation.from_client(bytes, held.as_deref_mut(), &mut out));
+            let from_client = feed(&bytes, |bytes| {
+                conversation.from_client(bytes, held.as_deref_mut(), &mut out)
+            });
             if from_client.is_err() {
                 break;
             }
@@ -105,7 +107,10 @@ fn nothing_panics_and_nothing_broken_is_idle() {
             }
             let from_server = feed(&answer, |bytes| conversation.from_server(bytes, &mut session, &mut out));
             if from_server.is_err() {
-                assert!(matches!(session.state(), SessionState::Broken(_)), "seed {seed}: a fault, and not broken");
+                assert!(
+                    matches!(session.state(), SessionState::Broken(_)),
+                    "seed {seed}: a fault, and not broken"
+                );
                 let mut out = Outbox::default();
                 conversation.server_lost(&mut session, false, &mut out);
                 assert!(matches!(session.state(), SessionState::Broken(_)));
@@ -164,7 +169,14 @@ fn what_a_client_may_not_send_ends_it() {
     response[0] = 4;
     let mut login = batch("PRINT a");
     login[0] = 0x10;
-    for bytes in [too_long, both_bits, no_headers, response, login, vec![1, 1, 0, 4, 0, 0, 0, 0]] {
+    for bytes in [
+        too_long,
+        both_bits,
+        no_headers,
+        response,
+        login,
+        vec![1, 1, 0, 4, 0, 0, 0, 0],
+    ] {
         let mut session = session(&shared, &model);
         let mut conversation = Conversation::new(init(&shared, Kind::SqlServer));
         let mut out = Outbox::default();

@@ -1,7 +1,7 @@
 //! TDS conversations over sessions, without sockets: against a model of SQL Server, in every split, and against peers
 //! that keep no rules.
 
-#![allow(unreachable_pub, reason = "modules of one test")]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod contract;
 mod gateway;

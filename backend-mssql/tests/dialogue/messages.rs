@@ -48,15 +48,21 @@ fn transaction(descriptor: u64, body: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
 }
 
 pub fn begin(isolation: u8) -> Vec<u8> {
-    transaction(0, |out| transaction_request::write_begin(isolation, Utf16::default(), out))
+    transaction(0, |out| {
+        transaction_request::write_begin(isolation, Utf16::default(), out)
+    })
 }
 
 pub fn commit(descriptor: u64) -> Vec<u8> {
-    transaction(descriptor, |out| transaction_request::write_commit(Utf16::default(), out))
+    transaction(descriptor, |out| {
+        transaction_request::write_commit(Utf16::default(), out)
+    })
 }
 
 pub fn rollback(descriptor: u64) -> Vec<u8> {
-    transaction(descriptor, |out| transaction_request::write_rollback(Utf16::default(), out))
+    transaction(descriptor, |out| {
+        transaction_request::write_rollback(Utf16::default(), out)
+    })
 }
 
 /// As ODBC commits and rolls back: the next transaction begins at once.
@@ -88,7 +94,12 @@ impl Calls {
     }
 
     fn text(&mut self, text: &str) {
-        write::text(Utf16::default(), Some(Utf16(&utf16::encode(text))), [9, 4, 0xd0, 0, 0x34], &mut self.0);
+        write::text(
+            Utf16::default(),
+            Some(Utf16(&utf16::encode(text))),
+            [9, 4, 0xd0, 0, 0x34],
+            &mut self.0,
+        );
     }
 
     pub fn then(mut self) -> Self {
@@ -232,7 +243,12 @@ fn number(descriptor: u64) -> String {
 fn row(bytes: &[u8]) -> Option<String> {
     let at = bytes.iter().position(|byte| *byte == 0xd1)?;
     let text = bytes.get(at + 3..)?;
-    let units: Vec<u16> = text.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
+    let units: Vec<u16> = text
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|pair| u16::from_le_bytes(*pair))
+        .collect();
     Some(format!("[{}]", String::from_utf16_lossy(&units)))
 }
 

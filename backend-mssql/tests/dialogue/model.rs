@@ -103,7 +103,10 @@ impl Model {
     }
 
     fn packet(&mut self, header: Header, payload: &[u8]) {
-        assert!(header.length <= self.packet_size, "a packet beyond what the server takes");
+        assert!(
+            header.length <= self.packet_size,
+            "a packet beyond what the server takes"
+        );
         if header.kind == PacketKind::Attention {
             assert!(self.payload.is_empty(), "an Attention in the middle of a message");
             if std::mem::take(&mut self.stuck) {
@@ -129,13 +132,22 @@ impl Model {
             let payload = std::mem::take(&mut self.payload);
             self.request(header.kind, &payload);
         } else {
-            assert_eq!(header.length, self.packet_size, "a packet that is not full, and not the last");
+            assert_eq!(
+                header.length, self.packet_size,
+                "a packet that is not full, and not the last"
+            );
         }
     }
 
     fn say(&mut self, payload: &[u8]) {
         let mut out = BytesMut::new();
-        frame(PacketKind::Response, Status::default(), payload, self.packet_size, &mut out);
+        frame(
+            PacketKind::Response,
+            Status::default(),
+            payload,
+            self.packet_size,
+            &mut out,
+        );
         self.output.extend_from_slice(&out);
     }
 
@@ -174,9 +186,17 @@ impl Model {
                 .collect(),
             _ => "call".to_owned(),
         };
-        let reset = if self.status.reset() == ResetBit::None { "" } else { "reset " };
+        let reset = if self.status.reset() == ResetBit::None {
+            ""
+        } else {
+            "reset "
+        };
         self.log.push(format!("{reset}{words}"));
-        let current = if self.count > 0 && self.is_named() { self.descriptor } else { 0 };
+        let current = if self.count > 0 && self.is_named() {
+            self.descriptor
+        } else {
+            0
+        };
         if self.kind == Kind::SqlServer && descriptor != current {
             error(3971, "desync", &mut out);
             Done::statement(DoneStatus::ERROR, 0).write(VERSION, &mut out);
@@ -296,7 +316,11 @@ impl Model {
             ["COMMIT", ..] => return Outcome::of(self.end(TransactionChange::Commit, tells, out)),
             ["ROLLBACK", ..] => return Outcome::of(self.end(TransactionChange::Rollback, tells, out)),
             ["IF", "@@TRANCOUNT", ">", "0", end, ..] => {
-                let change = if end == "COMMIT" { TransactionChange::Commit } else { TransactionChange::Rollback };
+                let change = if end == "COMMIT" {
+                    TransactionChange::Commit
+                } else {
+                    TransactionChange::Rollback
+                };
                 if self.count > 0 {
                     self.end(change, tells, out);
                 }
@@ -411,7 +435,11 @@ impl Model {
         assert!(reader.is_complete());
         let count = calls.len();
         for (index, call) in calls.into_iter().enumerate() {
-            let more = if index + 1 < count { DoneStatus::MORE } else { DoneStatus::default() };
+            let more = if index + 1 < count {
+                DoneStatus::MORE
+            } else {
+                DoneStatus::default()
+            };
             self.call(&call, more, &mut out);
         }
         self.finish(out);
@@ -515,7 +543,26 @@ fn error(number: i32, text: &str, out: &mut BytesMut) {
 
 /// A row of one text.
 fn row(text: &str, out: &mut BytesMut) {
-    out.put_slice(&[token::COLUMN_METADATA, 1, 0, 0, 0, 0, 0, 0, 0, 0xe7, 0x40, 0x1f, 9, 4, 0xd0, 0, 0x34, 0]);
+    out.put_slice(&[
+        token::COLUMN_METADATA,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0xe7,
+        0x40,
+        0x1f,
+        9,
+        4,
+        0xd0,
+        0,
+        0x34,
+        0,
+    ]);
     out.put_u8(token::ROW);
     let text = utf16::encode(text);
     out.put_u16_le(text.len() as u16);

@@ -48,7 +48,10 @@ impl Driver {
             0 => batch_in(at, &format!("PRINT {number}")),
             1 => batch_in(at, "SELECT show"),
             2 => batch_in(at, &format!("SET ROWCOUNT {}", number % 3)),
-            3 => batch_in(at, &format!("SET NOCOUNT {}", if number % 2 == 0 { "ON" } else { "OFF" })),
+            3 => batch_in(
+                at,
+                &format!("SET NOCOUNT {}", if number % 2 == 0 { "ON" } else { "OFF" }),
+            ),
             4 if !in_transaction => {
                 let level = if number % 2 == 0 { "SNAPSHOT" } else { "READ COMMITTED" };
                 batch_in(at, &format!("SET TRANSACTION ISOLATION LEVEL {level}"))
@@ -61,7 +64,9 @@ impl Driver {
             10 => batch_in(at, &format!("INSERT {number}")),
             11 => batch_in(at, "RAISERROR"),
             12 => batch_in(at, &format!("USE [{}]", if number % 2 == 0 { "app" } else { "other" })),
-            13 => Calls::within(at).prepare_and_execute(None, "VALUE", number as i32).done(),
+            13 => Calls::within(at)
+                .prepare_and_execute(None, "VALUE", number as i32)
+                .done(),
             14 => match self.handle {
                 Some(handle) => Calls::within(at).execute(handle, number as i32).done(),
                 None => Calls::within(at).prepare("VALUE").done(),
@@ -93,7 +98,14 @@ impl Driver {
 }
 
 /// Runs what several clients do, one request at a time, in turns; gives what each was told.
-fn run(kind: Kind, clients: usize, connections: u32, actions: &[Vec<Action>], chunk: usize, packet_size: u16) -> Vec<String> {
+fn run(
+    kind: Kind,
+    clients: usize,
+    connections: u32,
+    actions: &[Vec<Action>],
+    chunk: usize,
+    packet_size: u16,
+) -> Vec<String> {
     let models = (1..=connections).map(|name| {
         let mut model = Model::new(kind, name);
         model.packet_size = packet_size;
@@ -109,7 +121,9 @@ fn run(kind: Kind, clients: usize, connections: u32, actions: &[Vec<Action>], ch
     let longest = actions.iter().map(Vec::len).max().unwrap_or(0);
     for step in 0..longest {
         for index in 0..clients {
-            let Some(action) = actions[index].get(step) else { continue };
+            let Some(action) = actions[index].get(step) else {
+                continue;
+            };
             let (client, driver, log) = &mut drivers[index];
             // Who waits for a connection asks no more.
             if waiting[index].is_some() {
@@ -138,11 +152,13 @@ fn run(kind: Kind, clients: usize, connections: u32, actions: &[Vec<Action>], ch
 
 fn actions(random: &mut Random, count: usize, ties: bool) -> Vec<Action> {
     (0..count)
-        .map(|_| loop {
-            let action = Action(random.below(21), random.below(1_000));
-            // What ties a client to its connection keeps others waiting for ever.
-            if ties || action.0 != 18 {
-                break action;
+        .map(|_| {
+            loop {
+                let action = Action(random.below(21), random.below(1_000));
+                // What ties a client to its connection keeps others waiting for ever.
+                if ties || action.0 != 18 {
+                    break action;
+                }
             }
         })
         .collect()
@@ -156,9 +172,17 @@ fn any_split_gives_the_same() {
         let actions = vec![actions(&mut random, 25, true), actions(&mut random, 25, true)];
         let whole = run(kind, 2, 2, &actions, usize::MAX, 512);
         for chunk in [1, 3, 17, 500] {
-            assert_eq!(run(kind, 2, 2, &actions, chunk, 512), whole, "seed {seed}, pieces of {chunk}");
+            assert_eq!(
+                run(kind, 2, 2, &actions, chunk, 512),
+                whole,
+                "seed {seed}, pieces of {chunk}"
+            );
         }
-        assert_eq!(run(kind, 2, 2, &actions, usize::MAX, 4096), whole, "seed {seed}, packets of 4096");
+        assert_eq!(
+            run(kind, 2, 2, &actions, usize::MAX, 4096),
+            whole,
+            "seed {seed}, packets of 4096"
+        );
     }
 }
 
@@ -174,7 +198,11 @@ fn each_client_believes_to_be_alone() {
         let together = run(kind, clients, 4, &all, usize::MAX, 512);
         for (index, own) in all.iter().enumerate() {
             let alone = run(kind, 1, 1, std::slice::from_ref(own), usize::MAX, 512);
-            assert_eq!(words(&together[index]), words(&alone[0]), "seed {seed}, client {index}: {own:?}");
+            assert_eq!(
+                words(&together[index]),
+                words(&alone[0]),
+                "seed {seed}, client {index}: {own:?}"
+            );
         }
     }
 }
@@ -183,7 +211,9 @@ fn each_client_believes_to_be_alone() {
 fn words(log: &str) -> String {
     let mut words = String::new();
     for word in log.split(' ') {
-        let is_number = ["Begin(", "Commit(", "Rollback("].iter().any(|start| word.contains(start));
+        let is_number = ["Begin(", "Commit(", "Rollback("]
+            .iter()
+            .any(|start| word.contains(start));
         match word.split_once('(') {
             Some((name, _)) if is_number => words.push_str(name),
             _ => words.push_str(word),

@@ -60,9 +60,15 @@ fn long_requests_and_responses_stream() {
         let mut gateway = Gateway::new([model]);
         let client = gateway.client();
         let long = "x".repeat(3_000);
-        assert_eq!(gateway.ask(client, &batch(&format!("PRINT {long}"))), format!("[{long}] Done()"));
+        assert_eq!(
+            gateway.ask(client, &batch(&format!("PRINT {long}"))),
+            format!("[{long}] Done()")
+        );
         let sql = Calls::new().sql(&format!("PRINT {long}")).done();
-        assert_eq!(gateway.ask(client, &sql), format!("[{long}] Done(more) Status(0) Done()"));
+        assert_eq!(
+            gateway.ask(client, &sql),
+            format!("[{long}] Done(more) Status(0) Done()")
+        );
         let many = gateway.ask(client, &batch("SELECT long 500"));
         assert!(many.ends_with("Done()"), "{many}");
         assert_eq!(gateway.clients[client].lease, None);
@@ -86,7 +92,11 @@ fn an_empty_transaction_needs_no_server() {
         let next = descriptor(&both);
         assert_ne!(next, v);
         assert_eq!(gateway.ask(client, &rollback(next)), "Rollback(v) Done()");
-        assert!(gateway.connections[0].server.log.is_empty(), "{:?}", gateway.connections[0].server.log);
+        assert!(
+            gateway.connections[0].server.log.is_empty(),
+            "{:?}",
+            gateway.connections[0].server.log
+        );
     }
 }
 
@@ -108,7 +118,10 @@ fn a_transaction_begins_with_its_first_statement_and_ends_with_its_commit() {
         assert_eq!(told(&answer), "Commit(v) Begin(v) Done()", "{kind:?}");
         assert_eq!(gateway.clients[client].lease, None, "released at commit ({kind:?})");
         assert!(gateway.connections[0].server.rows.contains("one"));
-        assert_eq!(gateway.ask(client, &rollback(descriptor(&answer))), "Rollback(v) Done()");
+        assert_eq!(
+            gateway.ask(client, &rollback(descriptor(&answer))),
+            "Rollback(v) Done()"
+        );
     }
 }
 
@@ -126,7 +139,11 @@ fn always_in_a_transaction_and_still_shared() {
             for (client, number) in clients.iter().zip(&mut numbers) {
                 let insert = batch_in(*number, &format!("INSERT {round}.{client}"));
                 assert_eq!(gateway.ask(*client, &insert), "Done()");
-                let end = if *client == 3 { rollback_and_begin(*number) } else { commit_and_begin(*number) };
+                let end = if *client == 3 {
+                    rollback_and_begin(*number)
+                } else {
+                    commit_and_begin(*number)
+                };
                 gateway.send(*client, &end);
                 *number = descriptor(&gateway.receive(*client));
                 assert_eq!(gateway.clients[*client].lease, None);
@@ -154,7 +171,14 @@ fn batches_begin_and_end_transactions_too() {
         assert_eq!(gateway.ask(client, &batch_in(v, "INSERT a")), "Done()");
         assert!(gateway.clients[client].lease.is_some());
         let committed = gateway.ask(client, &batch_in(v, "COMMIT TRAN"));
-        assert_eq!(committed, if kind == Kind::SqlServer { "Commit(v) Done()" } else { "Done()" });
+        assert_eq!(
+            committed,
+            if kind == Kind::SqlServer {
+                "Commit(v) Done()"
+            } else {
+                "Done()"
+            }
+        );
         assert_eq!(gateway.clients[client].lease, None);
         assert!(gateway.connections[0].server.rows.contains("a"));
         // The whole of it in one batch, and with an answer that tells both.
@@ -179,7 +203,10 @@ fn a_transaction_that_the_server_ends_is_over() {
         };
         assert_eq!(doomed, expected);
         assert_eq!(gateway.clients[client].lease, None, "{kind:?}");
-        assert_eq!(gateway.ask(client, &batch("SELECT show")), "[app READ COMMITTED] Done()");
+        assert_eq!(
+            gateway.ask(client, &batch("SELECT show")),
+            "[app READ COMMITTED] Done()"
+        );
     }
 }
 
@@ -191,7 +218,10 @@ fn an_error_in_a_transaction_leaves_it_open() {
         gateway.send(client, &begin(0));
         let v = descriptor(&gateway.receive(client));
         gateway.ask(client, &batch_in(v, "INSERT a"));
-        assert_eq!(gateway.ask(client, &batch_in(v, "RAISERROR")), "Error(8134 divide by zero) Done(error)");
+        assert_eq!(
+            gateway.ask(client, &batch_in(v, "RAISERROR")),
+            "Error(8134 divide by zero) Done(error)"
+        );
         assert!(gateway.clients[client].lease.is_some());
         assert_eq!(gateway.ask(client, &commit(v)), "Commit(v) Done()");
         assert!(gateway.connections[0].server.rows.contains("a"));
@@ -216,7 +246,10 @@ fn a_number_of_ours_that_is_over_is_refused() {
     let v = descriptor(&gateway.receive(client));
     gateway.ask(client, &commit(v));
     let answer = gateway.ask(client, &batch_in(v, "INSERT a"));
-    assert!(answer.starts_with("Error(3971") && answer.ends_with("Done(error)"), "{answer}");
+    assert!(
+        answer.starts_with("Error(3971") && answer.ends_with("Done(error)"),
+        "{answer}"
+    );
     assert!(gateway.connections[0].server.rows.is_empty());
 }
 
@@ -256,13 +289,23 @@ fn settings_follow_their_client() {
         let mut gateway = Gateway::to(kind, 2);
         gateway.in_turn = true;
         let (one, two) = (gateway.client(), gateway.client());
-        assert_eq!(gateway.ask(one, &batch("SET NOCOUNT ON;SET DATEFIRST 3;USE other")).matches("Done").count(), 3);
+        assert_eq!(
+            gateway
+                .ask(one, &batch("SET NOCOUNT ON;SET DATEFIRST 3;USE other"))
+                .matches("Done")
+                .count(),
+            3
+        );
         for _ in 0..4 {
             assert_eq!(
                 gateway.ask(one, &batch("SELECT show")),
                 "[other READ COMMITTED DATEFIRST=3 NOCOUNT=ON] Done()"
             );
-            assert_eq!(gateway.ask(two, &batch("SELECT show")), "[app READ COMMITTED] Done()", "{kind:?}");
+            assert_eq!(
+                gateway.ask(two, &batch("SELECT show")),
+                "[app READ COMMITTED] Done()",
+                "{kind:?}"
+            );
         }
     }
 }
@@ -295,7 +338,11 @@ fn a_reset_rides_on_the_next_request() {
     let mut gateway = Gateway::to(Kind::SqlServer, 1);
     let (one, two) = (gateway.client(), gateway.client());
     gateway.ask(one, &batch("EXEC p"));
-    assert_eq!(gateway.ask(two, &batch("PRINT a")), "[a] Done()", "the acknowledgement is not for the client");
+    assert_eq!(
+        gateway.ask(two, &batch("PRINT a")),
+        "[a] Done()",
+        "the acknowledgement is not for the client"
+    );
     assert_eq!(gateway.connections[0].server.log, ["EXEC p", "reset PRINT a"]);
     // The same client needs none.
     gateway.ask(two, &batch("EXEC p"));
@@ -311,7 +358,12 @@ fn a_setting_that_the_server_refuses_fails_the_request_and_not_more() {
         gateway.ask(client, &batch("INSERT a")),
         "Error(911 no such database) Done(error)"
     );
-    assert!(gateway.connections.iter().all(|connection| connection.server.rows.is_empty()));
+    assert!(
+        gateway
+            .connections
+            .iter()
+            .all(|connection| connection.server.rows.is_empty())
+    );
     assert!(!gateway.clients[client].finished);
 }
 
@@ -322,7 +374,10 @@ fn what_lives_in_a_session_ties_its_client_until_a_reset() {
         let (one, two) = (gateway.client(), gateway.client());
         gateway.ask(one, &batch("CREATE TABLE #t"));
         assert_eq!(gateway.clients[one].lease, Some(0));
-        assert_eq!(gateway.ask(one, &batch("SELECT show")), "[app READ COMMITTED #t] Done()");
+        assert_eq!(
+            gateway.ask(one, &batch("SELECT show")),
+            "[app READ COMMITTED #t] Done()"
+        );
         assert_eq!(gateway.ask(two, &batch("SELECT server")), "[server 2] Done()");
         let reset = batch_with(Status::RESET_CONNECTION, 0, "SELECT show");
         assert_eq!(gateway.ask(one, &reset), "Reset [app READ COMMITTED] Done()");
@@ -335,7 +390,10 @@ fn what_a_client_leaves_behind_is_reset_before_the_next_one() {
     for kind in BOTH {
         let mut gateway = Gateway::to(kind, 1);
         let one = gateway.client();
-        gateway.ask(one, &batch("CREATE TABLE ##t; SET TRANSACTION ISOLATION LEVEL SNAPSHOT"));
+        gateway.ask(
+            one,
+            &batch("CREATE TABLE ##t; SET TRANSACTION ISOLATION LEVEL SNAPSHOT"),
+        );
         assert!(gateway.leave(one));
         let two = gateway.client();
         assert_eq!(gateway.ask(two, &batch("SELECT show")), "[app READ COMMITTED] Done()");
@@ -351,14 +409,27 @@ fn a_clients_reset_is_acknowledged_wherever_it_happens() {
         // Nothing to reset, as with the first request of drivers that always ask.
         assert_eq!(gateway.ask(client, &reset("PRINT a")), "Reset [a] Done()");
         assert_eq!(gateway.connections[0].server.log, ["PRINT a"]);
-        gateway.ask(client, &batch("SET NOCOUNT ON;SET TRANSACTION ISOLATION LEVEL SNAPSHOT"));
-        assert_eq!(gateway.ask(client, &reset("SELECT show")), "Reset [app READ COMMITTED] Done()");
+        gateway.ask(
+            client,
+            &batch("SET NOCOUNT ON;SET TRANSACTION ISOLATION LEVEL SNAPSHOT"),
+        );
+        assert_eq!(
+            gateway.ask(client, &reset("SELECT show")),
+            "Reset [app READ COMMITTED] Done()"
+        );
         // In a transaction.
         gateway.send(client, &begin(0));
         let v = descriptor(&gateway.receive(client));
         gateway.ask(client, &batch_in(v, "INSERT a"));
         assert_eq!(
-            gateway.ask(client, &batch_with(Status::RESET_CONNECTION, if kind == Kind::SqlServer { v } else { 0 }, "SELECT show")),
+            gateway.ask(
+                client,
+                &batch_with(
+                    Status::RESET_CONNECTION,
+                    if kind == Kind::SqlServer { v } else { 0 },
+                    "SELECT show"
+                )
+            ),
             "Reset [app READ COMMITTED] Done()"
         );
         assert!(gateway.connections[0].server.rows.is_empty());
@@ -366,7 +437,10 @@ fn a_clients_reset_is_acknowledged_wherever_it_happens() {
         // One that has only begun.
         gateway.send(client, &begin(0));
         gateway.receive(client);
-        assert_eq!(gateway.ask(client, &reset("SELECT show")), "Reset [app READ COMMITTED] Done()");
+        assert_eq!(
+            gateway.ask(client, &reset("SELECT show")),
+            "Reset [app READ COMMITTED] Done()"
+        );
         // Answered here altogether.
         let begun = gateway.ask(client, &batch_with(Status::RESET_CONNECTION, 0, "BEGIN TRAN"));
         assert!(begun.starts_with("Reset"), "{begun}");
@@ -384,7 +458,10 @@ fn a_reset_may_come_as_a_call() {
         gateway.ask(client, &batch("CREATE TABLE #t; SET NOCOUNT ON"));
         assert_eq!(gateway.ask(client, &reset), "Status(0) Done()");
         assert_eq!(gateway.clients[client].lease, None);
-        assert_eq!(gateway.ask(client, &batch("SELECT show")), "[app READ COMMITTED] Done()");
+        assert_eq!(
+            gateway.ask(client, &batch("SELECT show")),
+            "[app READ COMMITTED] Done()"
+        );
         // As pytds does, in a transaction.
         gateway.send(client, &begin(0));
         let v = descriptor(&gateway.receive(client));
@@ -401,7 +478,10 @@ fn session_state_reset_forgets_with_the_transaction() {
     let client = gateway.client_with(|init| init.session_state = SessionStatePolicy::Reset);
     gateway.ask(client, &batch("SET NOCOUNT ON;CREATE TABLE #t"));
     assert_eq!(gateway.clients[client].lease, None);
-    assert_eq!(gateway.ask(client, &batch("SELECT show")), "[app READ COMMITTED] Done()");
+    assert_eq!(
+        gateway.ask(client, &batch("SELECT show")),
+        "[app READ COMMITTED] Done()"
+    );
 }
 
 #[test]
@@ -409,7 +489,10 @@ fn pool_mode_session_keeps_the_connection() {
     let mut gateway = Gateway::to(Kind::SqlServer, 1);
     let client = gateway.client_with(|init| init.pool_mode = PoolMode::Session);
     gateway.ask(client, &batch("CREATE TABLE #t;SET NOCOUNT ON"));
-    assert_eq!(gateway.ask(client, &batch("SELECT show")), "[app READ COMMITTED NOCOUNT=ON #t] Done()");
+    assert_eq!(
+        gateway.ask(client, &batch("SELECT show")),
+        "[app READ COMMITTED NOCOUNT=ON #t] Done()"
+    );
     assert!(gateway.leave(client));
     let other = gateway.client();
     assert_eq!(gateway.ask(other, &batch("SELECT show")), "[app READ COMMITTED] Done()");
@@ -436,7 +519,11 @@ fn bulk_data_goes_where_it_was_announced() {
     let client = gateway.client();
     assert_eq!(gateway.ask(client, &batch("INSERT BULK t")), "Done()");
     assert_eq!(gateway.clients[client].lease, Some(0));
-    let data = message(weir_mssql::wire::packet::PacketKind::BulkLoad, Status::default(), &[7; 2_000]);
+    let data = message(
+        weir_mssql::wire::packet::PacketKind::BulkLoad,
+        Status::default(),
+        &[7; 2_000],
+    );
     assert_eq!(gateway.ask(client, &data), "Done()");
     assert_eq!(gateway.connections[0].server.log.last().unwrap(), "bulk 2000");
     assert_eq!(gateway.clients[client].lease, None);
@@ -487,7 +574,10 @@ fn clients_have_numbers_of_their_own() {
     let second = handle(&gateway.receive(two));
     assert_eq!((first, second), (1, 1));
     let execute = |handle| Calls::new().execute(handle, 9).done();
-    assert_eq!(gateway.ask(one, &execute(first)), "[value 9] Done(more) Status(0) Done()");
+    assert_eq!(
+        gateway.ask(one, &execute(first)),
+        "[value 9] Done(more) Status(0) Done()"
+    );
     assert_eq!(gateway.ask(two, &execute(second)), "[two] Done(more) Status(0) Done()");
     // What it does not have never reaches the server, where it would be somebody else's.
     let stolen = gateway.ask(one, &execute(101));
@@ -521,7 +611,10 @@ fn a_handle_that_is_given_back_to_be_replaced_is_not_released_at_the_server() {
     let client = gateway.client();
     gateway.send(client, &Calls::new().prepare_and_execute(None, "VALUE", 1).done());
     let first = handle(&gateway.receive(client));
-    gateway.send(client, &Calls::new().prepare_and_execute(Some(first), "PRINT x", 1).done());
+    gateway.send(
+        client,
+        &Calls::new().prepare_and_execute(Some(first), "PRINT x", 1).done(),
+    );
     let answer = gateway.receive(client);
     assert!(told(&answer).starts_with("[x]"), "{}", told(&answer));
     assert_ne!(handle(&answer), first);
@@ -536,7 +629,10 @@ fn a_reset_takes_handles_along() {
     gateway.ask(two, &batch("EXEC p"));
     // The reset for the next client destroys it at the server, and the client does not notice.
     let execute = Calls::new().execute(number, 5);
-    assert_eq!(gateway.ask(one, &execute.done()), "[value 5] Done(more) Status(0) Done()");
+    assert_eq!(
+        gateway.ask(one, &execute.done()),
+        "[value 5] Done(more) Status(0) Done()"
+    );
     // Its own reset does, as with a server of its own.
     let own = Calls::new().execute(number, 5).done_with(Status::RESET_CONNECTION);
     let answer = gateway.ask(one, &own);
@@ -564,9 +660,17 @@ fn cursors_and_locks_tie_their_client() {
     assert_eq!(gateway.clients[client].lease, Some(0));
     gateway.ask(client, &Calls::new().named("sp_cursorclose", &[]).done());
     assert_eq!(gateway.clients[client].lease, None);
-    gateway.ask(client, &Calls::new().named("sp_getapplock", &["r", "Exclusive", "Session"]).done());
+    gateway.ask(
+        client,
+        &Calls::new()
+            .named("sp_getapplock", &["r", "Exclusive", "Session"])
+            .done(),
+    );
     assert_eq!(gateway.clients[client].lease, Some(0));
-    gateway.ask(client, &Calls::new().named("sp_releaseapplock", &["r", "Session"]).done());
+    gateway.ask(
+        client,
+        &Calls::new().named("sp_releaseapplock", &["r", "Session"]).done(),
+    );
     assert_eq!(gateway.clients[client].lease, None);
 }
 
@@ -745,7 +849,10 @@ fn an_idle_transaction_is_rolled_back_and_its_client_is_told() {
             let requests = [batch_in(v, "INSERT b"), rollback(v), commit(v)];
             let answer = gateway.ask(client, &requests[request]);
             assert!(answer.starts_with(expected), "{answer}");
-            assert_eq!(gateway.ask(client, &batch("SELECT show")), "[app READ COMMITTED] Done()");
+            assert_eq!(
+                gateway.ask(client, &batch("SELECT show")),
+                "[app READ COMMITTED] Done()"
+            );
         }
     }
 }
@@ -802,7 +909,11 @@ fn nothing_outstanding_is_idle_and_nothing_else() {
     let client = gateway.client();
     gateway.ask(client, &batch("WAITFOR"));
     assert_eq!(gateway.connections[0].session.state(), SessionState::Busy);
-    assert!(gateway.clients[client].conversation.has_request_under_way(&gateway.connections[0].session));
+    assert!(
+        gateway.clients[client]
+            .conversation
+            .has_request_under_way(&gateway.connections[0].session)
+    );
     gateway.ask(client, &attention());
     assert_eq!(gateway.connections[0].session.state(), SessionState::Idle);
 }
