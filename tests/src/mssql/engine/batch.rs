@@ -62,7 +62,7 @@ impl Session {
     }
 
     pub(super) fn parse(&self, text: &str) -> Result<Vec<Statement>, Failure> {
-        parser::parse(text)
+        parser::parse(text, self.settings.is_on("QUOTED_IDENTIFIER"))
     }
 
     pub(super) fn statements(&mut self, statements: &[Statement]) -> Result<Flow, Stop> {
