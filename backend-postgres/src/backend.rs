@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use weir_config::{PostgresConnection, SessionStatePolicy};
+use weir_config::{PostgresConnection, SequenceFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
     net::Stream,
@@ -28,6 +28,7 @@ pub struct Postgres {
     welcome: ArcSwapOption<Parameters>,
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
+    sequence_functions: SequenceFunctions,
 }
 
 impl Postgres {
@@ -39,6 +40,7 @@ impl Postgres {
         application_name: Option<String>,
         shared: Arc<SourceState>,
         session_state: SessionStatePolicy,
+        sequence_functions: SequenceFunctions,
     ) -> Self {
         Postgres {
             opener: Opener::new(connection, parameters),
@@ -46,6 +48,7 @@ impl Postgres {
             welcome: ArcSwapOption::empty(),
             shared,
             session_state,
+            sequence_functions,
         }
     }
 
@@ -68,6 +71,11 @@ impl Postgres {
     /// Whether session state follows clients from one server connection to the next.
     pub fn session_state(&self) -> SessionStatePolicy {
         self.session_state
+    }
+
+    /// What becomes of `currval` and `lastval`.
+    pub fn sequence_functions(&self) -> SequenceFunctions {
+        self.sequence_functions
     }
 
     /// How connections are opened; for the control plane.

@@ -33,6 +33,7 @@ pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Po
             declared.application_name.clone(),
             SourceState::new(),
             session_state(declared),
+            declared.sequence_functions,
         );
         Pool::new(name.clone(), role, Arc::new(endpoint), connection.pool.clone())
     };

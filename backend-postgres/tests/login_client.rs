@@ -18,7 +18,7 @@ use tokio::{
 use weir_config::{
     AddressSource, Admission, AuthQuery, Caching, ChannelBinding, Definition, Host, HostName, ListenerTls,
     ListenerTlsMode, LoadBalanceHosts, Metadata, PasswordSource, PostgresConnection, PostgresEndpoint, PostgresSource,
-    SecretSource, SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation, TargetSessionAttrs, User,
+    SecretSource, SequenceFunctions, SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation, TargetSessionAttrs, User,
     UserSources,
 };
 use weir_core::{
@@ -157,6 +157,7 @@ fn source(name: &str, wanted: &Wanted) -> Source {
         timeouts: Timeouts::default(),
         replica_routing: ReplicaRouting::None,
         session_state: SessionStatePolicy::Follow,
+        sequence_functions: SequenceFunctions::Learn,
         max_client_connections: wanted.source_limit,
         health_check: None,
         startup_parameters: BTreeMap::new(),

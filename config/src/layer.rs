@@ -7,6 +7,7 @@
 //! * `transaction_timeout` (s): a whole transaction is cancelled and rolled back after this; `null` or 0 = no limit;
 //! * `max_client_connections`: clients of this source at a time;
 //! * `session_state: follow | reset`;
+//! * `sequence_functions: learn | pin | forget`;
 //! * `ssl_configuration`, `health_check`: replace Hasura's;
 //! * `auth_query: {query, user_database_url, disabled}`: clients that are not gateway users are looked up in the
 //!   database. All keys are optional; `auth_query: {}` is the built-in query over the source's own connection.
@@ -20,7 +21,7 @@ use crate::{
     context::Context,
     fields::Fields,
     health_check,
-    model::{AddressSource, AuthQuery, Caching, HealthCheck, SessionStatePolicy, TlsSettings},
+    model::{AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionStatePolicy, TlsSettings},
     pool::{self, PoolLayer},
     problem::Place,
     scalars::{self, Located},
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 14] = [
+pub(crate) const KEYS: [&str; 15] = [
     "pool_settings",
     "query_timeout",
     "idle_in_transaction_timeout",
@@ -37,6 +38,7 @@ pub(crate) const KEYS: [&str; 14] = [
     "client_idle_timeout",
     "read_replica_routing",
     "session_state",
+    "sequence_functions",
     "caching",
     "application_name",
     "startup_parameters",
@@ -56,6 +58,7 @@ pub(crate) struct Layer {
     pub(crate) client_idle_timeout: Option<Located<Option<Duration>>>,
     pub(crate) read_replica_routing: Option<Located<ReplicaRouting>>,
     pub(crate) session_state: Option<Located<SessionStatePolicy>>,
+    pub(crate) sequence_functions: Option<Located<SequenceFunctions>>,
     pub(crate) caching: Option<Located<Caching>>,
     pub(crate) application_name: Option<Located<String>>,
     pub(crate) startup_parameters: Option<Located<BTreeMap<String, String>>>,
@@ -99,6 +102,9 @@ impl Layer {
             }),
             session_state: located(fields, "session_state", |node| {
                 scalars::word(cx, "session_state", node, words::SESSION_STATES)
+            }),
+            sequence_functions: located(fields, "sequence_functions", |node| {
+                scalars::word(cx, "sequence_functions", node, words::SEQUENCE_FUNCTIONS)
             }),
             caching: located(fields, "caching", |node| caching(cx, node)),
             application_name: located(fields, "application_name", |node| {

@@ -61,6 +61,7 @@
 //!     client_idle_timeout: 3600
 //!     read_replica_routing: none    # read-only-transactions, read-only-statements
 //!     session_state: follow         # reset
+//!     sequence_functions: learn     # pin, forget
 //!     server_reset: auto            # always, never
 //!     application_name: orders
 //!     startup_parameters: {search_path: app}

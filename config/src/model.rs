@@ -17,7 +17,7 @@ pub use secret_source::*;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-pub use weir_core::settings::SessionStatePolicy;
+pub use weir_core::settings::{SequenceFunctions, SessionStatePolicy};
 use weir_core::settings::{Origins, ReplicaRouting, Timeouts};
 
 use crate::problem::Problem;
@@ -85,6 +85,8 @@ pub struct Source {
     pub replica_routing: ReplicaRouting,
     /// What happens to session state in transaction mode.
     pub session_state: SessionStatePolicy,
+    /// What becomes of `currval` and `lastval` in transaction mode.
+    pub sequence_functions: SequenceFunctions,
     /// Clients at a time of this source; `None` = only the other limits.
     pub max_client_connections: Option<u32>,
     /// How its health is watched.

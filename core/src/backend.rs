@@ -122,6 +122,8 @@ pub enum PinReason {
     Irreversible,
     /// A setting that the login may not set itself: a function with more privileges has set it.
     PrivilegedSetting,
+    /// What `currval` and `lastval` say.
+    Sequence,
     /// What the session is like could not be found out.
     Unprovable,
 }
@@ -140,6 +142,7 @@ impl PinReason {
             PinReason::SqlPrepared => "SQL PREPARE",
             PinReason::Irreversible => "LOAD, setseed or the like",
             PinReason::PrivilegedSetting => "setting that takes a superuser",
+            PinReason::Sequence => "currval and lastval of a sequence",
             PinReason::Unprovable => "session state that could not be proved harmless",
         }
     }

@@ -24,8 +24,9 @@ use crate::{
         CopyState, Followed, Group, Overlay, OverlayKept, Session,
         classify::{Class, Shape},
         custom::{self, CustomSettings},
+        last_values::Names,
         pending::{Disposition, Purpose, Weight},
-        settle::{self, Found, Settling, Unsettled},
+        settle::{self, Found, Settling, TemporarySchema, Unsettled},
         touched::Touches,
     },
     wire::{Head, bind, ready_for_query::TransactionStatus},
@@ -40,6 +41,12 @@ impl Conversation {
     /// Takes note of what carrying out a text of this class may leave behind, and how much it weighs.
     pub(super) fn touch(&mut self, class: &Class, session: &mut Session) -> Weight {
         session.touch(class);
+        if class.names == Names::LastValues {
+            match class.shape {
+                Shape::Code => self.asker.creates_code_that_asks(),
+                _ => self.asker.asks(),
+            }
+        }
         if !class.custom_settings.is_empty() && self.follows() {
             for name in class.custom_settings.iter() {
                 self.custom_settings.note(name.as_bytes());
@@ -78,14 +85,20 @@ impl Conversation {
         if !self.follows() || self.is_gone() || session.status != TransactionStatus::Idle || session.is_replication() {
             return;
         }
-        let Some(about) = what_to_ask(session) else {
-            session.touched = session.touched.without(Touches::UNDOES);
-            return self.put_back_what_was_brought(session, out);
-        };
+        let is_anything_to_ask = what_to_ask(session).is_some();
         if session.settling.is_some() || !is_at_rest(session) {
-            session.followed = Followed::NotYet;
+            if is_anything_to_ask {
+                session.followed = Followed::NotYet;
+            }
             return;
         }
+        let draws = self.settle_draws(session);
+        if !is_anything_to_ask && draws.is_empty() {
+            session.touched = session.touched.without(Touches::UNDOES);
+            self.pin(session);
+            return self.put_back_what_was_brought(session, out);
+        }
+        let about = what_to_ask(session).unwrap_or_default() | draws;
         self.ask_to_settle(about, 0, session, out);
     }
 
@@ -95,9 +108,9 @@ impl Conversation {
         session.living |= kept.among(Touches::IRREVERSIBLE);
         session.touched = kept.without(Touches::IRREVERSIBLE);
         if about.any(Touches::UNKNOWN) {
-            session.touched |= Touches::SEQUENCES | Touches::CUSTOM;
+            session.touched |= Touches::CUSTOM;
         }
-        if !about.any(Touches::FOLLOWED) {
+        if !about.any(Touches::FOLLOWED | Touches::SEQUENCES) {
             return self.pin(session);
         }
         let known = self.shared.custom_settings();
@@ -144,8 +157,12 @@ impl Conversation {
             Err(why) => {
                 names.iter().for_each(|name| self.custom_settings.note(name.as_bytes()));
                 session.touched |= about;
-                if why == Unsettled::Cancelled && is_at_rest(session) && !self.is_gone() {
+                let may_ask = is_at_rest(session) && !self.is_gone();
+                if why == Unsettled::Cancelled && may_ask {
                     return self.ask_to_settle(about, failures + 1, session, out);
+                }
+                if why == Unsettled::Refused && about.any(Touches::SEQUENCES) && may_ask {
+                    return self.settle_without_proof_of_draws(about, failures, session, out);
                 }
                 session.living |= Touches::UNKNOWN;
             }
@@ -154,10 +171,31 @@ impl Conversation {
             session.untie();
         }
         self.pin(session);
+        if session.pin.is_none() && self.lacks_own_temporary_schema(session) {
+            session.fail(ANOTHERS_TEMPORARY_SCHEMA);
+            return;
+        }
         self.put_back_what_was_brought(session, out);
     }
 
+    /// There may be no PL/pgSQL to ask about draws with: the rest is asked alone, and the worst taken for true.
+    fn settle_without_proof_of_draws(
+        &mut self,
+        about: Touches,
+        failures: u8,
+        session: &mut Session,
+        out: &mut BytesMut,
+    ) {
+        self.asker.cannot_be_proved();
+        session.living |= Touches::SEQUENCES;
+        session.touched = session.touched.without(Touches::SEQUENCES);
+        self.ask_to_settle(about.without(Touches::SEQUENCES), failures, session, out);
+    }
+
     fn settle_for(&mut self, about: Touches, names: CustomSettings, mut found: Found, session: &mut Session) {
+        if found.temporary_schema == TemporarySchema::Exists {
+            session.temporary_schema.get_or_insert(self.serial);
+        }
         if found
             .settings
             .iter()
@@ -220,6 +258,14 @@ impl Conversation {
         };
     }
 
+    /// Whether the client counts on a schema of temporary objects of its own, and the one here was made for somebody else.
+    /// Objects that it creates go there, and PostgreSQL makes the schema for whoever names it first in `search_path`: a
+    /// session on which it exists, empty, since long ago, behaves differently (PREPARE TRANSACTION).
+    pub(super) fn lacks_own_temporary_schema(&self, session: &Session) -> bool {
+        let is_anothers = session.temporary_schema.is_some_and(|owner| owner != self.serial);
+        is_anothers && self.follows() && self.overlay.get("search_path").is_some_and(creates_temporary_objects)
+    }
+
     /// A client that has put its settings back gets what it brought along again, on top.
     fn put_back_what_was_brought(&mut self, session: &mut Session, out: &mut BytesMut) {
         let is_settled = session.settling.is_none() && !session.living.any(Touches::UNKNOWN);
@@ -232,6 +278,15 @@ impl Conversation {
 /// Whether this says that the session's user is not the one who logged in.
 fn is_another_user(name: &str, value: &str, session: &Session) -> bool {
     name == "session_authorization" && Some(value) != session.login_role.as_deref()
+}
+
+/// Why a connection is of no use to a client whose temporary objects it would take for another's.
+pub(super) const ANOTHERS_TEMPORARY_SCHEMA: &str = "its schema of temporary objects was made for another client";
+
+/// Whether the schema of temporary objects comes first in this `search_path`.
+fn creates_temporary_objects(search_path: &str) -> bool {
+    let first = search_path.split(',').next().unwrap_or_default();
+    first.trim().trim_matches('"').eq_ignore_ascii_case("pg_temp")
 }
 
 /// What has to be asked about, if anything.

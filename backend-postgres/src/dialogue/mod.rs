@@ -4,7 +4,7 @@
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
 //! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
-//! server connection comes, `follow` what its session state comes to, `lost` and `leave` what happens when one of the two
+//! server connection comes, `follow` what its session state comes to (`last_values`: of `currval` and `lastval`), `lost` and `leave` what happens when one of the two
 //! goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
@@ -16,6 +16,7 @@ mod follow;
 mod from_client;
 mod from_server;
 mod heal;
+mod last_values;
 mod leave;
 mod lost;
 mod passing;
@@ -40,6 +41,7 @@ use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
         custom::CustomSettings,
+        last_values::Asker,
         pending::{ClientChange, Disposition, Entry, ServerChange, Weight},
         statement::Statement,
     },
@@ -65,6 +67,8 @@ pub struct ConversationInit {
     pub replication: bool,
     /// What its source shares.
     pub shared: Arc<SourceState>,
+    /// Whether its user relies on `currval` and `lastval`.
+    pub asker: Asker,
     /// Its place in the directory of clients.
     pub client_id: u32,
 }
@@ -91,6 +95,9 @@ pub struct Conversation {
     /// Of the settings that a plan depends on (S1.1).
     fingerprint: u64,
     shared: Arc<SourceState>,
+    asker: Asker,
+    /// Server connections on which it has drawn from a sequence, one after the other.
+    draws: u32,
     statements: ClientStatements,
     unnamed: Option<Arc<Statement>>,
     descriptions: Descriptions,
@@ -195,6 +202,8 @@ impl Conversation {
             overlay,
             custom_settings: CustomSettings::default(),
             shared: init.shared,
+            asker: init.asker,
+            draws: 0,
             statements: ClientStatements::default(),
             unnamed: None,
             descriptions: Descriptions::NeverAsked,

@@ -8,6 +8,7 @@ pub mod classify;
 pub mod custom;
 mod functions;
 pub(crate) mod kept;
+pub mod last_values;
 mod lexer;
 pub mod overlay;
 pub mod parameters;
@@ -30,6 +31,7 @@ use weir_core::{
 use self::{
     classify::Class,
     kept::KeptGroup,
+    last_values::Drawer,
     pending::{Disposition, Entry, Expects, Pending, ServerChange},
     prepared::PreparedStatements,
     settle::Settling,
@@ -86,6 +88,10 @@ pub struct Session {
     pub(crate) due: Touches,
     /// Who held it last.
     pub(crate) holder: Option<u64>,
+    /// Whose draws `currval` and `lastval` tell of here.
+    pub(crate) drawer: Option<Drawer>,
+    /// Whether the schema of temporary objects exists here, and for whom it was made.
+    pub(crate) temporary_schema: Option<u64>,
     pub(crate) pin: Option<PinReason>,
     /// What was proved to live here, or not to be provable, since the present client has it.
     pub(crate) living: Touches,
@@ -215,6 +221,8 @@ impl Session {
             touched: Touches::NONE,
             due: Touches::NONE,
             holder: None,
+            drawer: None,
+            temporary_schema: None,
             pin: None,
             living: Touches::NONE,
             settling: None,
@@ -352,6 +360,8 @@ impl Session {
             (Touches::SQL_PREPARED, PinReason::SqlPrepared),
             (Touches::IRREVERSIBLE, PinReason::Irreversible),
             (Touches::SETTINGS, PinReason::PrivilegedSetting),
+            (Touches::UNKNOWN, PinReason::Unprovable),
+            (Touches::SEQUENCES, PinReason::Sequence),
         ];
         let found = reasons.iter().find(|(living, _)| self.living.any(*living));
         Some(found.map_or(PinReason::Unprovable, |(_, reason)| *reason))

@@ -36,6 +36,11 @@ impl Touches {
     /// Something that may have ended what lives on the session: UNLISTEN, CLOSE, DROP, an unlock.
     pub const UNDOES: Touches = Touches(1 << 11);
 
+    /// The same by `setval`, of which `lastval` proves nothing.
+    pub const SEQUENCE_SET: Touches = Touches(1 << 12);
+
+    /// What `currval` and `lastval` say, by whatever means.
+    pub const LAST_VALUES: Touches = Touches(Self::SEQUENCES.0 | Self::SEQUENCE_SET.0);
     /// What is put back by resetting all settings.
     pub const ALL_SETTINGS: Touches = Touches(Self::SETTINGS.0 | Self::TIMEOUTS.0 | Self::CUSTOM.0);
     /// What follows its client: replayed on other server connections, or proved to be there or gone.

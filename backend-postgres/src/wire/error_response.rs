@@ -91,6 +91,11 @@ impl<'a> ErrorFields<'a> {
         self.sqlstate() == b"0A000" && self.routine == Some(b"RevalidateCachedQuery")
     }
 
+    /// Whether `currval` or `lastval` was asked for where nothing was drawn from a sequence.
+    pub fn says_nothing_was_drawn(&self) -> bool {
+        self.sqlstate() == b"55000" && matches!(self.routine, Some(b"currval_oid" | b"lastval"))
+    }
+
     /// As words for somebody else.
     pub fn to_rejection(self) -> Rejection {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();

@@ -112,6 +112,9 @@ pub(super) fn assemble(cx: &mut Context<'_>, layers: &Layers<'_>, body: Body) ->
         session_state: effective
             .pick("session_state", |layer| &layer.session_state)
             .unwrap_or_default(),
+        sequence_functions: effective
+            .pick("sequence_functions", |layer| &layer.sequence_functions)
+            .unwrap_or_default(),
         max_client_connections: max_client_connections.map(|found| found.value),
         health_check: health_check.map(|found| found.value),
         startup_parameters: effective

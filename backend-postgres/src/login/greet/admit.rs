@@ -20,7 +20,7 @@ use crate::{
     backend::Postgres,
     dialogue::{Conversation, ConversationInit},
     login::{credentials::Grant, handshake::Login, welcome, words::Fatal},
-    session::{Overlay, Parameters},
+    session::{Overlay, Parameters, last_values::Asker},
     settings::{Profile, Replication},
     wire::{authentication, ready_for_query::TransactionStatus, write},
 };
@@ -96,6 +96,7 @@ pub(super) async fn admit(
         read_only: who.grant.read_only && !replication,
         replication,
         shared: pool_of(&route).backend().shared().clone(),
+        asker: asker(&route, &user),
         client_id: registration.id(),
     });
     Ok(Admitted {
@@ -112,6 +113,12 @@ pub(super) async fn admit(
         },
         route,
     })
+}
+
+/// What is known of the user, at the endpoint that it was routed to.
+fn asker(route: &Route<Postgres>, user: &str) -> Asker {
+    let backend = pool_of(route).backend();
+    backend.shared().asker(user, backend.sequence_functions())
 }
 
 /// Finds the source, and takes the places that the client needs. Told only to who has authenticated itself.

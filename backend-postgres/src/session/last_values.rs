@@ -1,0 +1,184 @@
+//! `currval` and `lastval`: who asks for them.
+//!
+//! What they say is one session's own and can be planted in no other: a client that is to be told the truth keeps the
+//! server connection on which it drew from a sequence. Most applications never ask (they say RETURNING), so that would
+//! cost them a connection for each client and gain nothing. Whether they ask is learned: from the two words in a text of
+//! that user's, from code that anybody creates, and from the server's own error when somebody has asked in vain.
+//!
+//! Invariants: what was learned stays for the life of the process; the number of users is bounded
+//! ([`limits::MAX_ASKING_USERS`]), beyond it they are taken for one. Must not know what is done about it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use parking_lot::Mutex;
+use weir_core::settings::SequenceFunctions;
+
+use super::lexer::{Lexer, Token};
+use crate::limits;
+
+/// What a source knows about it.
+#[derive(Debug, Default)]
+pub(crate) struct Askers {
+    by_user: Mutex<HashMap<Arc<str>, Arc<OnceLock<Seen>>>>,
+    /// For users beyond the bound.
+    others: Arc<OnceLock<Seen>>,
+    shared: Arc<Shared>,
+}
+
+/// What counts for all users.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Somebody has created code that asks.
+    code: OnceLock<Seen>,
+    /// The server refused to be asked what `lastval` says.
+    no_proof: OnceLock<Seen>,
+}
+
+/// It was seen.
+#[derive(Debug)]
+struct Seen;
+
+/// What is known of one user.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    policy: SequenceFunctions,
+    own: Arc<OnceLock<Seen>>,
+    shared: Arc<Shared>,
+}
+
+impl Askers {
+    /// What is, and will be, known of a user.
+    pub(crate) fn find(&self, user: &str, policy: SequenceFunctions) -> Asker {
+        let mut by_user = self.by_user.lock();
+        let own = match by_user.get(user) {
+            Some(own) => own.clone(),
+            None if by_user.len() >= limits::MAX_ASKING_USERS => self.others.clone(),
+            None => by_user.entry(user.into()).or_default().clone(),
+        };
+        Asker {
+            policy,
+            own,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl Asker {
+    /// Whether what they say has to be true for this user's clients.
+    pub(crate) fn relies_on_them(&self) -> bool {
+        match self.policy {
+            SequenceFunctions::Learn => self.own.get().is_some() || self.shared.code.get().is_some(),
+            SequenceFunctions::Pin => true,
+            SequenceFunctions::Forget => false,
+        }
+    }
+
+    /// The user has asked.
+    pub(crate) fn asks(&self) {
+        self.own.get_or_init(|| Seen);
+    }
+
+    /// Code was created that asks, for whomever.
+    pub(crate) fn creates_code_that_asks(&self) {
+        self.shared.code.get_or_init(|| Seen);
+    }
+
+    /// The server refused to be asked whether anything was drawn.
+    pub(crate) fn cannot_be_proved(&self) {
+        self.shared.no_proof.get_or_init(|| Seen);
+    }
+
+    /// Whether the server may be asked whether anything was drawn.
+    pub(crate) fn is_provable(&self) -> bool {
+        self.shared.no_proof.get().is_none()
+    }
+}
+
+/// Whose they are on a server connection. A client that draws on another connection has drawn there last: what the one
+/// before says would not be the truth any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Drawer {
+    /// Never given out twice.
+    pub(crate) client: u64,
+    /// Counts the connections that it drew on.
+    pub(crate) place: u32,
+}
+
+/// Whether a text names one of the two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// It does not.
+    #[default]
+    Nothing,
+    /// `currval` or `lastval`, as a name or inside of a string constant.
+    LastValues,
+}
+
+impl Names {
+    /// Of a name.
+    pub(super) fn of_name(name: &[u8]) -> Names {
+        match FUNCTIONS.iter().any(|function| function.eq_ignore_ascii_case(name)) {
+            true => Names::LastValues,
+            false => Names::Nothing,
+        }
+    }
+
+    /// Of a text with code in its string constants.
+    pub(super) fn of_code(text: &[u8]) -> Names {
+        let found = Lexer::new(text).any(|token| match token {
+            Token::String(value) => FUNCTIONS.iter().any(|function| contains(value, function)),
+            _ => false,
+        });
+        match found {
+            true => Names::LastValues,
+            false => Names::Nothing,
+        }
+    }
+}
+
+const FUNCTIONS: [&[u8]; 2] = [b"currval", b"lastval"];
+
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_user_does_is_not_anothers_but_code_is_everybodys() {
+        let askers = Askers::default();
+        let [one, two] = ["one", "two"].map(|user| askers.find(user, SequenceFunctions::Learn));
+        assert!(!one.relies_on_them());
+        one.asks();
+        assert!(one.relies_on_them() && askers.find("one", SequenceFunctions::Learn).relies_on_them());
+        assert!(!two.relies_on_them());
+        two.creates_code_that_asks();
+        assert!(askers.find("three", SequenceFunctions::Learn).relies_on_them());
+        assert!(!askers.find("three", SequenceFunctions::Forget).relies_on_them());
+        assert!(Askers::default().find("x", SequenceFunctions::Pin).relies_on_them());
+    }
+
+    #[test]
+    fn users_beyond_the_bound_are_taken_for_one() {
+        let askers = Askers::default();
+        let all: Vec<_> = (0..limits::MAX_ASKING_USERS + 2)
+            .map(|n| askers.find(&n.to_string(), SequenceFunctions::Learn))
+            .collect();
+        all[limits::MAX_ASKING_USERS].asks();
+        assert!(all[limits::MAX_ASKING_USERS + 1].relies_on_them() && !all[0].relies_on_them());
+        assert_eq!(askers.by_user.lock().len(), limits::MAX_ASKING_USERS);
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(Names::of_name(b"CurrVal"), Names::LastValues);
+        assert_eq!(Names::of_name(b"currvals"), Names::Nothing);
+        assert_eq!(Names::of_code(b"DO 'begin perform LASTVAL(); end'"), Names::LastValues);
+        assert_eq!(Names::of_code(b"DO 'begin end' -- lastval"), Names::Nothing);
+    }
+}
