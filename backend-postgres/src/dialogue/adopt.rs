@@ -57,7 +57,7 @@ impl Conversation {
     pub(super) fn give_back(&mut self, session: &mut Session) {
         debug_assert!(session.pending.is_empty(), "released with answers outstanding (S1.12)");
         session.holder = Some(self.serial);
-        if session.touched.any(Touches::LAST_VALUES | Touches::UNKNOWN) {
+        if session.touched.any(Touches::DRAWS) {
             self.draws_on(session);
         }
         self.adoption = Adoption::Settled;

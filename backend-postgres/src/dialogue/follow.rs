@@ -40,13 +40,14 @@ impl Conversation {
 
     /// Takes note of what carrying out a text of this class may leave behind, and how much it weighs.
     pub(super) fn touch(&mut self, class: &Class, session: &mut Session) -> Weight {
-        session.touch(class);
         if class.names == Names::LastValues {
             match class.shape {
-                Shape::Code => self.asker.creates_code_that_asks(),
+                Shape::Code => self.asker.defines_what_asks(),
+                _ if session.touched.any(Touches::DRAWS) => {}
                 _ => self.asker.asks(),
             }
         }
+        session.touch(class);
         if !class.custom_settings.is_empty() && self.follows() {
             for name in class.custom_settings.iter() {
                 self.custom_settings.note(name.as_bytes());
@@ -171,7 +172,7 @@ impl Conversation {
             session.untie();
         }
         self.pin(session);
-        if session.pin.is_none() && self.lacks_own_temporary_schema(session) {
+        if session.pin.is_none() && is_at_rest(session) && self.lacks_own_temporary_schema(session) {
             session.fail(ANOTHERS_TEMPORARY_SCHEMA);
             return;
         }
@@ -258,12 +259,28 @@ impl Conversation {
         };
     }
 
+    /// Whether what comes next should wait for the answer, because it may turn out to belong on another connection.
+    pub(super) fn may_lack_own_temporary_schema(&self, session: &Session) -> bool {
+        let is_asked = |settling: &Settling| {
+            settling.about.any(Touches::TEMPORARY) && settling.about.any(Touches::SETTINGS)
+        };
+        self.is_temporary_schema_anothers(session) && session.settling.as_deref().is_some_and(is_asked)
+    }
+
+    fn is_temporary_schema_anothers(&self, session: &Session) -> bool {
+        session.temporary_schema.is_some_and(|owner| owner != self.serial)
+    }
+
     /// Whether the client counts on a schema of temporary objects of its own, and the one here was made for somebody else.
     /// Objects that it creates go there, and PostgreSQL makes the schema for whoever names it first in `search_path`: a
     /// session on which it exists, empty, since long ago, behaves differently (PREPARE TRANSACTION).
     pub(super) fn lacks_own_temporary_schema(&self, session: &Session) -> bool {
-        let is_anothers = session.temporary_schema.is_some_and(|owner| owner != self.serial);
-        is_anothers && self.follows() && self.overlay.get("search_path").is_some_and(creates_temporary_objects)
+        self.is_temporary_schema_anothers(session)
+            && self.follows()
+            && self
+                .overlay
+                .get("search_path")
+                .is_some_and(creates_temporary_objects)
     }
 
     /// A client that has put its settings back gets what it brought along again, on top.

@@ -39,7 +39,7 @@ impl Conversation {
     /// At the end of a transaction: what it may have drawn goes ahead of the next holder's request. Says what is to be
     /// asked about it.
     pub(super) fn settle_draws(&mut self, session: &mut Session) -> Touches {
-        let drawn = session.touched.among(Touches::LAST_VALUES | Touches::UNKNOWN);
+        let drawn = session.touched.among(Touches::DRAWS);
         if drawn.is_empty() {
             return Touches::NONE;
         }

@@ -24,7 +24,7 @@ pub struct Class {
     pub shape: Shape,
     /// The custom settings that it names, if it may set any.
     pub custom_settings: CustomSettings,
-    /// Whether it names `currval` or `lastval`.
+    /// Whether it asks for what was drawn from a sequence before.
     pub names: Names,
 }
 
@@ -67,12 +67,8 @@ pub fn classify(text: &[u8]) -> Class {
         reader.read(token);
     }
     let mut class = reader.finish();
-    let has_code = class.touches.any(Touches::UNKNOWN) || class.shape == Shape::Code;
-    if has_code || class.touches.any(Touches::SETTINGS) {
+    if class.touches.any(Touches::SETTINGS | Touches::UNKNOWN) || class.shape == Shape::Code {
         class.custom_settings = CustomSettings::of(text);
-    }
-    if has_code && class.names == Names::Nothing {
-        class.names = Names::of_code(text);
     }
     class
 }
@@ -90,6 +86,8 @@ struct Reader<'a> {
     name: Option<Name<'a>>,
     depth: u32,
     names: Names,
+    /// By the statements before the one under way.
+    touched_before: Touches,
     /// `set_config` calls that are open: only the innermost is looked at, others count as session-wide.
     set_config: Option<SetConfig>,
 }
@@ -230,7 +228,7 @@ impl<'a> Reader<'a> {
         if part.starts_with(b"pg_temp") {
             self.touches |= Touches::TEMPORARY;
         }
-        if Names::of_name(part.bytes()) == Names::LastValues {
+        if !self.touched_before.any(Touches::DRAWS) && Names::of_name(part.bytes()) == Names::LastValues {
             self.names = Names::LastValues;
         }
         self.name = Some(match (self.last, self.name) {
@@ -437,6 +435,9 @@ impl<'a> Reader<'a> {
         {
             call.harmless_name = !ends_with_timeout(value);
         }
+        if self.statement.verb == Verb::Set && Part::Quoted(value).starts_with(b"pg_temp") {
+            self.touches |= Touches::TEMPORARY;
+        }
         if self.last.is(b"language") && value.eq_ignore_ascii_case(b"c") {
             self.loads_library();
         }
@@ -446,6 +447,7 @@ impl<'a> Reader<'a> {
     }
 
     fn end_statement(&mut self) {
+        self.touched_before = self.touches;
         let statement = std::mem::take(&mut self.statement);
         match statement.verb {
             Verb::None => {}
@@ -740,6 +742,7 @@ mod tests {
             ("REFRESH MATERIALIZED VIEW CONCURRENTLY v", Touches::TEMPORARY),
             ("CREATE TABLE pg_temp.t (a int)", Touches::TEMPORARY),
             ("SET search_path = pg_temp", Touches::TEMPORARY | Touches::SETTINGS),
+            ("SET search_path = 'pg_temp'", Touches::TEMPORARY | Touches::SETTINGS),
             ("SELECT nextval('s')", Touches::SEQUENCES),
             (
                 "INSERT INTO t (a, b) VALUES (1, 2) ON CONFLICT (a) DO NOTHING",
@@ -780,12 +783,20 @@ mod tests {
             "select pg_catalog.\"lastval\"()",
             "INSERT INTO t VALUES (1, LastVal())",
             "CREATE TABLE t (a int DEFAULT currval('s'))",
-            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT CURRVAL('s') $$",
-            "DO $$ BEGIN PERFORM lastval(); END $$",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql RETURN CURRVAL('s')",
+            "INSERT INTO t VALUES (currval('s')); INSERT INTO t DEFAULT VALUES",
         ] {
             assert_eq!(classify(text.as_bytes()).names, Names::LastValues, "{text}");
         }
-        for text in ["SELECT nextval('s')", "SELECT 'lastval'", "SELECT 1 -- currval", "SELECT lastvalue"] {
+        for text in [
+            "SELECT nextval('s')",
+            "SELECT 'lastval'",
+            "SELECT 1 -- currval",
+            "SELECT lastvalue",
+            "INSERT INTO t DEFAULT VALUES; SELECT lastval()",
+            "SELECT f(); SELECT lastval()",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ INSERT INTO t VALUES (1); SELECT lastval() $$",
+        ] {
             assert_eq!(classify(text.as_bytes()).names, Names::Nothing, "{text}");
         }
     }

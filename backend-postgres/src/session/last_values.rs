@@ -1,9 +1,11 @@
 //! `currval` and `lastval`: who asks for them.
 //!
 //! What they say is one session's own and can be planted in no other: a client that is to be told the truth keeps the
-//! server connection on which it drew from a sequence. Most applications never ask (they say RETURNING), so that would
-//! cost them a connection for each client and gain nothing. Whether they ask is learned: from the two words in a text of
-//! that user's, from code that anybody creates, and from the server's own error when somebody has asked in vain.
+//! server connection on which it drew from a sequence. Most applications never ask (they say RETURNING), and most that do
+//! ask in the very transaction that drew; to them that would cost a connection for each client and gain nothing. So it is
+//! learned who asks for what an earlier transaction drew: from a text that names one of the two where nothing was drawn
+//! yet, from a definition outside of functions that does (a column's default), and from the server's own error for want
+//! of a draw. Code in functions nearly always asks for what it has just drawn itself; the error is left to tell.
 //!
 //! Invariants: what was learned stays for the life of the process; the number of users is bounded
 //! ([`limits::MAX_ASKING_USERS`]), beyond it they are taken for one. Must not know what is done about it.
@@ -16,7 +18,6 @@ use std::{
 use parking_lot::Mutex;
 use weir_core::settings::SequenceFunctions;
 
-use super::lexer::{Lexer, Token};
 use crate::limits;
 
 /// What a source knows about it.
@@ -31,8 +32,8 @@ pub(crate) struct Askers {
 /// What counts for all users.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Somebody has created code that asks.
-    code: OnceLock<Seen>,
+    /// Somebody has defined something that asks, whoever uses it.
+    definition: OnceLock<Seen>,
     /// The server refused to be asked what `lastval` says.
     no_proof: OnceLock<Seen>,
 }
@@ -70,20 +71,20 @@ impl Asker {
     /// Whether what they say has to be true for this user's clients.
     pub(crate) fn relies_on_them(&self) -> bool {
         match self.policy {
-            SequenceFunctions::Learn => self.own.get().is_some() || self.shared.code.get().is_some(),
+            SequenceFunctions::Learn => self.own.get().is_some() || self.shared.definition.get().is_some(),
             SequenceFunctions::Pin => true,
             SequenceFunctions::Forget => false,
         }
     }
 
-    /// The user has asked.
+    /// The user has asked for what an earlier transaction drew.
     pub(crate) fn asks(&self) {
         self.own.get_or_init(|| Seen);
     }
 
-    /// Code was created that asks, for whomever.
-    pub(crate) fn creates_code_that_asks(&self) {
-        self.shared.code.get_or_init(|| Seen);
+    /// Something was defined that asks, whoever uses it.
+    pub(crate) fn defines_what_asks(&self) {
+        self.shared.definition.get_or_init(|| Seen);
     }
 
     /// The server refused to be asked whether anything was drawn.
@@ -107,13 +108,13 @@ pub(crate) struct Drawer {
     pub(crate) place: u32,
 }
 
-/// Whether a text names one of the two.
+/// Whether a text asks for what was drawn before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Names {
     /// It does not.
     #[default]
     Nothing,
-    /// `currval` or `lastval`, as a name or inside of a string constant.
+    /// It names `currval` or `lastval` outside of string constants, with no statement ahead of it that may draw.
     LastValues,
 }
 
@@ -125,39 +126,23 @@ impl Names {
             false => Names::Nothing,
         }
     }
-
-    /// Of a text with code in its string constants.
-    pub(super) fn of_code(text: &[u8]) -> Names {
-        let found = Lexer::new(text).any(|token| match token {
-            Token::String(value) => FUNCTIONS.iter().any(|function| contains(value, function)),
-            _ => false,
-        });
-        match found {
-            true => Names::LastValues,
-            false => Names::Nothing,
-        }
-    }
 }
 
 const FUNCTIONS: [&[u8]; 2] = [b"currval", b"lastval"];
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_one_user_does_is_not_anothers_but_code_is_everybodys() {
+    fn what_one_user_asks_is_not_anothers_but_definitions_are_everybodys() {
         let askers = Askers::default();
         let [one, two] = ["one", "two"].map(|user| askers.find(user, SequenceFunctions::Learn));
         assert!(!one.relies_on_them());
         one.asks();
         assert!(one.relies_on_them() && askers.find("one", SequenceFunctions::Learn).relies_on_them());
         assert!(!two.relies_on_them());
-        two.creates_code_that_asks();
+        two.defines_what_asks();
         assert!(askers.find("three", SequenceFunctions::Learn).relies_on_them());
         assert!(!askers.find("three", SequenceFunctions::Forget).relies_on_them());
         assert!(Askers::default().find("x", SequenceFunctions::Pin).relies_on_them());
@@ -178,7 +163,5 @@ mod tests {
     fn names() {
         assert_eq!(Names::of_name(b"CurrVal"), Names::LastValues);
         assert_eq!(Names::of_name(b"currvals"), Names::Nothing);
-        assert_eq!(Names::of_code(b"DO 'begin perform LASTVAL(); end'"), Names::LastValues);
-        assert_eq!(Names::of_code(b"DO 'begin end' -- lastval"), Names::Nothing);
     }
 }

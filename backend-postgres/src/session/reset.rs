@@ -92,7 +92,7 @@ impl Session {
             self.overlay_kept = OverlayKept::Surely;
             self.due = self.due.without(SETTINGS);
         }
-        if touched.any(Touches::LAST_VALUES | Touches::UNKNOWN) {
+        if touched.any(Touches::DRAWS) {
             self.due = self.due.without(Touches::LAST_VALUES);
             self.drawer = None;
         }

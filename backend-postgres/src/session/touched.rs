@@ -41,6 +41,8 @@ impl Touches {
 
     /// What `currval` and `lastval` say, by whatever means.
     pub const LAST_VALUES: Touches = Touches(Self::SEQUENCES.0 | Self::SEQUENCE_SET.0);
+    /// The same, and what may do so unseen.
+    pub const DRAWS: Touches = Touches(Self::LAST_VALUES.0 | Self::UNKNOWN.0);
     /// What is put back by resetting all settings.
     pub const ALL_SETTINGS: Touches = Touches(Self::SETTINGS.0 | Self::TIMEOUTS.0 | Self::CUSTOM.0);
     /// What follows its client: replayed on other server connections, or proved to be there or gone.

@@ -139,6 +139,7 @@ impl Statement {
             "SELECT setval('s', 7)" => return Ok(Statement::SetSequence),
             "SELECT lastval()" | "SELECT f()" => return Ok(Statement::LastValue),
             "CREATE FUNCTION f() AS 'SELECT lastval()'" => return utility("CREATE FUNCTION"),
+            "CREATE TABLE u (a int DEFAULT lastval())" => return utility("CREATE TABLE"),
             "CREATE TEMP TABLE t () ON COMMIT DROP" => return Ok(Statement::Temporary),
             "RESET ALL" => return Ok(Statement::ResetAll),
             "DEALLOCATE ALL" => return Ok(Statement::DeallocateAll),

@@ -993,9 +993,31 @@ mod s7_last_values {
         let another = gateway.client_with(|init| init.asker = shared.asker("another", SequenceFunctions::Learn));
         gateway.ask(another, &query("INSERT INTO s"));
         assert_eq!(state(&gateway, 0), SessionState::Idle);
-        // But code is for everybody.
         gateway.ask(somebody, &query("CREATE FUNCTION f() AS 'SELECT lastval()'"));
         gateway.ask(another, &query("INSERT INTO s"));
+        assert_eq!(state(&gateway, 0), SessionState::Idle, "it may well draw itself");
+        // But what is defined is for everybody.
+        gateway.ask(somebody, &query("CREATE TABLE u (a int DEFAULT lastval())"));
+        gateway.ask(another, &query("INSERT INTO s"));
+        assert_eq!(state(&gateway, 0), PIN);
+    }
+
+    #[test]
+    fn who_asks_in_the_transaction_that_drew_needs_nothing() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        for _ in 0..2 {
+            hold(&mut gateway, client);
+            let drawn = gateway.ask(client, &query("INSERT INTO s"));
+            assert_eq!(gateway.ask(client, &query("SELECT lastval()")), drawn);
+            gateway.ask(client, &query("COMMIT"));
+            gateway.ask(client, &query("INSERT INTO s; SELECT lastval()"));
+            assert_eq!(state(&gateway, 0), SessionState::Idle);
+        }
+        gateway.ask(client, &query("INSERT INTO s"));
+        gateway.ask(client, &query("SELECT lastval()"));
+        assert_eq!(state(&gateway, 0), SessionState::Idle, "nothing was drawn since it is known");
+        gateway.ask(client, &query("INSERT INTO s"));
         assert_eq!(state(&gateway, 0), PIN);
     }
 
@@ -1187,8 +1209,11 @@ mod s7_following {
         }
         assert_eq!(state(&gateway), SessionState::Idle);
         // Of two connections one has it, the client's next one or the one that it has at the moment.
-        assert_eq!(gateway.ask(client, &query("SET search_path = 'pg_temp'")), "C[SET] ZI");
-        assert_eq!(gateway.ask(client, &query("BEGIN")), "C[BEGIN] ZT");
+        let set = query(&format!("{:114}", "SET search_path = 'pg_temp'"));
+        // In pieces, so that the second request comes while the server is being asked about the first.
+        gateway.chunk = set.len() / 2;
+        assert_eq!(gateway.ask(client, &[set, query("BEGIN")].concat()), "C[SET] ZI C[BEGIN] ZT");
+        gateway.chunk = usize::MAX;
         let lease = gateway.clients[client].lease.unwrap();
         assert!(!gateway.connections[lease].server.has_temporary_schema);
         // Its own is no obstacle.

@@ -131,6 +131,18 @@ const KINDS: &[Kind] = &[
         dirt: "Q select nextval('numbers')\n< Z",
     },
     Kind {
+        name: "lastval of a user who asks",
+        dirt: "Q select lastval()\n< Z\nQ select nextval('numbers')\n< Z",
+    },
+    Kind {
+        name: "currval after setval",
+        dirt: "Q select setval('numbers', 9)\n< Z",
+    },
+    Kind {
+        name: "lastval after a trigger",
+        dirt: "Q update counted set v = v + 1\n< Z",
+    },
+    Kind {
         name: "open transaction",
         dirt: "Q begin; insert into written values ('dirty')\n< Z",
     },
