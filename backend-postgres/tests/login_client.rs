@@ -18,8 +18,8 @@ use tokio::{
 use weir_config::{
     AddressSource, Admission, AuthQuery, Caching, ChannelBinding, Definition, Host, HostName, ListenerTls,
     ListenerTlsMode, LoadBalanceHosts, Metadata, PasswordSource, PostgresConnection, PostgresEndpoint, PostgresSource,
-    SecretSource, SequenceFunctions, SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation, TargetSessionAttrs, User,
-    UserSources,
+    SecretSource, SequenceFunctions, SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation,
+    TargetSessionAttrs, User, UserSources,
 };
 use weir_core::{
     front::{Bound, Clients, Endpoint, Listener, ListenerLimits, ListenerSettings},

@@ -17,8 +17,8 @@ pub use secret_source::*;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-pub use weir_core::settings::{SequenceFunctions, SessionStatePolicy};
 use weir_core::settings::{Origins, ReplicaRouting, Timeouts};
+pub use weir_core::settings::{SequenceFunctions, SessionStatePolicy};
 
 use crate::problem::Problem;
 

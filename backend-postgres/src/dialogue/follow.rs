@@ -261,9 +261,8 @@ impl Conversation {
 
     /// Whether what comes next should wait for the answer, because it may turn out to belong on another connection.
     pub(super) fn may_lack_own_temporary_schema(&self, session: &Session) -> bool {
-        let is_asked = |settling: &Settling| {
-            settling.about.any(Touches::TEMPORARY) && settling.about.any(Touches::SETTINGS)
-        };
+        let is_asked =
+            |settling: &Settling| settling.about.any(Touches::TEMPORARY) && settling.about.any(Touches::SETTINGS);
         self.is_temporary_schema_anothers(session) && session.settling.as_deref().is_some_and(is_asked)
     }
 
@@ -277,10 +276,7 @@ impl Conversation {
     pub(super) fn lacks_own_temporary_schema(&self, session: &Session) -> bool {
         self.is_temporary_schema_anothers(session)
             && self.follows()
-            && self
-                .overlay
-                .get("search_path")
-                .is_some_and(creates_temporary_objects)
+            && self.overlay.get("search_path").is_some_and(creates_temporary_objects)
     }
 
     /// A client that has put its settings back gets what it brought along again, on top.

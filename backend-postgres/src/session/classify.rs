@@ -754,13 +754,25 @@ mod tests {
             ),
             ("UPDATE t SET a = DEFAULT", Touches::SEQUENCES),
             // Their triggers may draw.
-            ("UPDATE t SET a = a + 1 WHERE b = ANY ($1) RETURNING a", Touches::SEQUENCES),
+            (
+                "UPDATE t SET a = a + 1 WHERE b = ANY ($1) RETURNING a",
+                Touches::SEQUENCES,
+            ),
             ("DELETE FROM t USING u WHERE t.a = u.a", Touches::SEQUENCES),
-            ("WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x", Touches::SEQUENCES),
+            (
+                "WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x",
+                Touches::SEQUENCES,
+            ),
             ("TRUNCATE t", Touches::SEQUENCES),
             ("SELECT setval('s', 1)", Touches::SEQUENCE_SET),
-            ("CREATE FUNCTION f() RETURNS int AS 'l', 'f' LANGUAGE C", Touches::IRREVERSIBLE),
-            ("create function f() returns int language 'c' as 'l'", Touches::IRREVERSIBLE),
+            (
+                "CREATE FUNCTION f() RETURNS int AS 'l', 'f' LANGUAGE C",
+                Touches::IRREVERSIBLE,
+            ),
+            (
+                "create function f() returns int language 'c' as 'l'",
+                Touches::IRREVERSIBLE,
+            ),
             ("COPY t (a, b) FROM STDIN", Touches::SEQUENCES),
             ("PREPARE x AS SELECT 1", Touches::SQL_PREPARED),
             ("PREPARE x (int) AS SELECT $1", Touches::SQL_PREPARED),

@@ -268,7 +268,10 @@ impl<S: Server> Gateway<S> {
             }
             Err(Fault::Server(what)) => {
                 let lease = client.lease.expect(what);
-                assert!(matches!(self.connections[lease].session.state(), SessionState::Broken(_)));
+                assert!(matches!(
+                    self.connections[lease].session.state(),
+                    SessionState::Broken(_)
+                ));
                 self.lose(lease);
                 self.judge_client(index)
             }

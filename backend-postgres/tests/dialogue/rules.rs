@@ -921,7 +921,10 @@ mod s7_last_values {
         gateway.ask(client, &query("INSERT INTO t"));
         assert_eq!(state(&gateway, 0), SessionState::Idle);
         let ran = gateway.connections[0].server.ran.last().unwrap();
-        assert!(ran.starts_with("DO $weir$ BEGIN PERFORM") && ran.contains("SELECT 'drawn'"), "{ran}");
+        assert!(
+            ran.starts_with("DO $weir$ BEGIN PERFORM") && ran.contains("SELECT 'drawn'"),
+            "{ran}"
+        );
         // Of setval the server knows nothing.
         gateway.ask(client, &query("SELECT setval('s', 7)"));
         assert_eq!(state(&gateway, 0), PIN);
@@ -948,7 +951,11 @@ mod s7_last_values {
         let (client, other) = (gateway.client(), gateway.client());
         gateway.ask(client, &query("INSERT INTO s"));
         assert_eq!(gateway.ask(other, &query("SELECT lastval()")), UNDEFINED);
-        assert_eq!(gateway.ask(client, &query("SELECT lastval()")), UNDEFINED, "discarded for the other one");
+        assert_eq!(
+            gateway.ask(client, &query("SELECT lastval()")),
+            UNDEFINED,
+            "discarded for the other one"
+        );
     }
 
     #[test]
@@ -1016,7 +1023,11 @@ mod s7_last_values {
         }
         gateway.ask(client, &query("INSERT INTO s"));
         gateway.ask(client, &query("SELECT lastval()"));
-        assert_eq!(state(&gateway, 0), SessionState::Idle, "nothing was drawn since it is known");
+        assert_eq!(
+            state(&gateway, 0),
+            SessionState::Idle,
+            "nothing was drawn since it is known"
+        );
         gateway.ask(client, &query("INSERT INTO s"));
         assert_eq!(state(&gateway, 0), PIN);
     }
@@ -1032,7 +1043,10 @@ mod s7_last_values {
 
     #[test]
     fn the_setting_decides() {
-        for (policy, expected) in [(SequenceFunctions::Pin, PIN), (SequenceFunctions::Forget, SessionState::Idle)] {
+        for (policy, expected) in [
+            (SequenceFunctions::Pin, PIN),
+            (SequenceFunctions::Forget, SessionState::Idle),
+        ] {
             let mut gateway = gateway(1);
             let shared = gateway.shared.clone();
             let client = gateway.client_with(|init| init.asker = shared.asker("x", policy));
@@ -1212,14 +1226,20 @@ mod s7_following {
         let set = query(&format!("{:114}", "SET search_path = 'pg_temp'"));
         // In pieces, so that the second request comes while the server is being asked about the first.
         gateway.chunk = set.len() / 2;
-        assert_eq!(gateway.ask(client, &[set, query("BEGIN")].concat()), "C[SET] ZI C[BEGIN] ZT");
+        assert_eq!(
+            gateway.ask(client, &[set, query("BEGIN")].concat()),
+            "C[SET] ZI C[BEGIN] ZT"
+        );
         gateway.chunk = usize::MAX;
         let lease = gateway.clients[client].lease.unwrap();
         assert!(!gateway.connections[lease].server.has_temporary_schema);
         // Its own is no obstacle.
         gateway.ask(client, &query("CREATE TEMP TABLE t () ON COMMIT DROP"));
         gateway.ask(client, &query("COMMIT"));
-        assert_eq!(gateway.ask(client, &query("SHOW search_path")), "T D[pg_temp] C[SHOW] ZI");
+        assert_eq!(
+            gateway.ask(client, &query("SHOW search_path")),
+            "T D[pg_temp] C[SHOW] ZI"
+        );
         assert!(gateway.connections[lease].server.has_temporary_schema);
     }
 

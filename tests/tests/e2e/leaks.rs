@@ -194,6 +194,9 @@ const FIXTURE: &str = "
     CREATE SCHEMA elsewhere; CREATE SEQUENCE numbers; CREATE TABLE written (v text);
     CREATE TABLE honest (v text); INSERT INTO honest VALUES ('honest');
     CREATE FUNCTION sneaky() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SET work_mem = ''7MB'''; RETURN 1; END $$;
+    CREATE TABLE counted (v int); INSERT INTO counted VALUES (0); CREATE SEQUENCE counts;
+    CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('counts'); RETURN new; END $$;
+    CREATE TRIGGER count_it BEFORE UPDATE ON counted FOR EACH ROW EXECUTE FUNCTION count_it();
 ";
 
 /// What a client sees of its session, each question with the answer's rows or SQLSTATE.
