@@ -8,16 +8,17 @@ CARGO ?= cargo
 # Extra arguments for the test runner: make test TESTS=golden
 TESTS ?=
 
-.PHONY: help demo test corpus nightly regress check build
+.PHONY: help demo test corpus nightly regress check build bench bench-quick
 
 help: ## this text
 	@echo "Weir: a pooling gateway. Nothing but a Rust toolchain is needed; each target installs what it lacks and says so."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo URL=postgres://user:password@host/database    the demo on a database of yours (it only reads)"
 	@echo "  make test TESTS=golden                                  only the tests whose name contains this"
 	@echo "  make regress RUNS=through [ROTATION=1]                  through only, as against the last direct runs; with ever another server connection"
+	@echo "  make bench BENCH='--only TLS'                           only the cells whose name contains this; bench/run --help has more"
 	@echo "  WEIR_TEST_DIRECT=1 make test TESTS=golden               the end-to-end tests against PostgreSQL itself: the tests' own check"
 	@echo "  WEIR_TEST_LOG=debug make test TESTS=golden              with the gateway's log at this level, printed when a test fails"
 
@@ -47,6 +48,14 @@ nightly: build ## the long ones, which `make test` leaves out
 regress: ## PostgreSQL's own regression suite, directly and through the gateway, and what differs
 	@scripts/install-test-dependencies server
 	@CARGO="$(CARGO)" REGRESS_ROTATION="$(ROTATION)" scripts/regress $(RUNS)
+
+bench: ## Weir beside PgBouncer and beside no pooler, about an hour on an otherwise idle machine
+	@scripts/install-test-dependencies server
+	@bench/run $(BENCH)
+
+bench-quick: ## the same in some minutes, with fewer clients and rounds
+	@scripts/install-test-dependencies server
+	@bench/run --quick $(BENCH)
 
 check: ## format, lints and documentation, each without a single warning
 	@$(CARGO) fmt --all --check

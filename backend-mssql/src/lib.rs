@@ -8,6 +8,9 @@
 
 pub mod limits;
 pub mod probe;
+pub mod session;
+pub mod settings;
+pub mod wire;
 
 pub use probe::{Probe, probe};
 

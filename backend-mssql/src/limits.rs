@@ -5,3 +5,59 @@ pub const MAX_REDIRECTIONS: u32 = 1;
 
 /// Characters kept of a name or text that the server reports about itself. `@@VERSION` has about 250.
 pub const MAX_REPORTED: usize = 512;
+
+/// Bytes of a LOGIN7 message: the protocol's own bound (128 KiB less one). It arrives before anybody is known.
+pub const MAX_LOGIN7: usize = 131_071;
+
+/// UTF-16 units of a name or password in LOGIN7, and of the one text that may be longer, a file's path. The protocol's.
+pub const MAX_LOGIN_TEXT: usize = 128;
+
+/// See [`MAX_LOGIN_TEXT`].
+pub const MAX_LOGIN_FILE: usize = 260;
+
+/// Feature extensions of one login. 16 ids are known; drivers send up to 9.
+pub const MAX_FEATURES: usize = 64;
+
+/// Bytes that are said about one feature. Access tokens have a few KiB, and a server's initial session state tens of KiB.
+pub const MAX_FEATURE_DATA: usize = 1024 * 1024;
+
+/// Bytes of a PRELOGIN message. Real ones have less than 200.
+pub const MAX_PRELOGIN: usize = 4 * 1024;
+
+/// Options of a PRELOGIN message; 8 are known.
+pub const MAX_PRELOGIN_OPTIONS: usize = 32;
+
+/// Bytes of one option: an instance's name is the longest.
+pub const MAX_PRELOGIN_OPTION: usize = 512;
+
+/// UTF-16 units of the text of an error of our own: SQL Server's own bound for a message.
+pub const MAX_OWN_MESSAGE: u16 = 2047;
+
+/// Bytes of something that is only understood when all of it is there: the description of one column, an error, one
+/// parameter's head. The longest legal one is a column of a user type or an encryption key, with nearly 200 KiB of names.
+pub const MAX_ELEMENT: usize = 256 * 1024;
+
+/// Bytes of a SESSIONSTATE token. SQL Server sends the values of some settings: less than 1 KiB.
+pub const MAX_SESSION_STATE: usize = 1024 * 1024;
+
+/// Bytes of a token that is handed out whole. The longest are access tokens and the first session state.
+pub const MAX_TOKEN: usize = MAX_SESSION_STATE + 16;
+
+/// Kinds of COMPUTE rows in one response; servers since 2012 have none.
+pub const MAX_ALTERNATES: usize = 64;
+
+/// Columns for whose kinds memory stays between responses, on every server connection.
+pub const KEPT_COLUMNS: usize = 1024;
+
+/// Bytes of ALL_HEADERS. Without a query notification 22, with trace activity 48; a notification's texts are short.
+pub const MAX_ALL_HEADERS: usize = 64 * 1024;
+
+/// Bytes of a parameter whose text is looked at: statements of prepared handles have to be kept to prepare them
+/// elsewhere. Longer ones stream by.
+pub const MAX_TEXT: usize = weir_core::limits::MAX_PEEK;
+
+/// How many parameters of a call are looked at for texts: those of the well-known procedures are among the first four.
+pub const MAX_TEXT_PARAMETERS: u32 = 4;
+
+/// Columns of a table-valued parameter; SQL Server takes 1,024.
+pub const MAX_TABLE_COLUMNS: usize = 4096;

@@ -275,6 +275,7 @@ fn open_error(error: tiberius::error::Error, place: &str) -> OpenError {
             message: clipped(token.message()),
             detail: None,
             hint: None,
+            transient: false,
         }),
         Error::Tls(reason) => OpenError::Untrusted(format!("{place}: {reason}")),
         Error::Io { message, .. } => OpenError::Unreachable(format!("{place}: {message}")),

@@ -29,6 +29,7 @@ pub struct Postgres {
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
     sequence_functions: SequenceFunctions,
+    pin_notice: bool,
 }
 
 impl Postgres {
@@ -49,7 +50,15 @@ impl Postgres {
             shared,
             session_state,
             sequence_functions,
+            pin_notice: false,
         }
+    }
+
+    /// The same, and whether clients are told when they begin or cease to keep their server connection.
+    #[must_use]
+    pub fn with_pin_notice(mut self, pin_notice: bool) -> Self {
+        self.pin_notice = pin_notice;
+        self
     }
 
     /// What a fresh session here looks like; `None` before the first connection. With it a client can be let in without
@@ -76,6 +85,11 @@ impl Postgres {
     /// What becomes of `currval` and `lastval`.
     pub fn sequence_functions(&self) -> SequenceFunctions {
         self.sequence_functions
+    }
+
+    /// Whether clients are told when they begin or cease to keep their server connection.
+    pub fn pin_notice(&self) -> bool {
+        self.pin_notice
     }
 
     /// How connections are opened; for the control plane.

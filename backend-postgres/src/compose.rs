@@ -6,6 +6,7 @@ use weir_config::{
     AddressSource, Admission, IsolationLevel, ListenerTls, ListenerTlsMode, Metadata, PostgresConnection,
     PostgresSource, SecretSource, SessionStatePolicy, Source as Declared, SourceKind, User,
 };
+pub use weir_core::front::UsersDeclared;
 use weir_core::{
     net::tls::{ClientCertificates, Pem, ServerTls, ServerTlsSettings, TlsVersions},
     pool::Pool,
@@ -13,7 +14,7 @@ use weir_core::{
 };
 
 use crate::{
-    Postgres, Trust,
+    Postgres,
     login::{
         credentials::{AuthQuery, Chain, Credentials, Users, Verifiers},
         server::Opener,
@@ -34,7 +35,8 @@ pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Po
             SourceState::new(),
             session_state(declared),
             declared.sequence_functions,
-        );
+        )
+        .with_pin_notice(declared.pin_notice);
         Pool::new(name.clone(), role, Arc::new(endpoint), connection.pool.clone())
     };
     Source::new(SourceParts {
@@ -75,15 +77,6 @@ pub fn credentials(metadata: &Metadata, verifiers: &Arc<Verifiers>) -> (Arc<dyn 
         Admission::Checked => UsersDeclared::Some,
     };
     (Arc::new(Chain(places)), declared)
-}
-
-/// Whether somebody could log in with a password or certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UsersDeclared {
-    /// There are users, or an `auth_query`; or there would be, were they not wrong.
-    Some,
-    /// Nobody: only trust can let anybody in.
-    None,
 }
 
 /// TLS of a listener called `listener`, from its material as it is now. Blocks: reads files and opens keys.
@@ -132,17 +125,6 @@ pub fn server_tls_settings(listener: &str, tls: &ListenerTls) -> Result<ServerTl
 
 /// What clients of PostgreSQL name when they start with TLS at once.
 const ALPN: &[u8] = b"postgresql";
-
-impl Trust {
-    /// What a listener's `trust_loopback` means, given who is declared.
-    pub fn of(trust_loopback: bool, declared: UsersDeclared) -> Self {
-        match (trust_loopback, declared) {
-            (false, _) => Trust::Nobody,
-            (true, UsersDeclared::Some) => Trust::Loopback,
-            (true, UsersDeclared::None) => Trust::LoopbackAsAnybody,
-        }
-    }
-}
 
 fn users(declared: &[User], verifiers: &Arc<Verifiers>) -> Arc<Users> {
     let users = Arc::new(Users::new(declared, verifiers.clone()));

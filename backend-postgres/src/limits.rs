@@ -99,3 +99,9 @@ pub const MAX_CUSTOM_NAMES: usize = 64;
 
 /// Names of custom settings that a source remembers for all of its clients.
 pub const MAX_SHARED_CUSTOM_NAMES: usize = 32;
+
+/// Bytes of a statement that are shown as the reason why a client keeps its server connection: enough to recognize it.
+pub const MAX_SHOWN_STATEMENT: usize = 200;
+
+/// Statements that are remembered for that while a client holds a server connection.
+pub const MAX_SUSPECTS: usize = 4;

@@ -26,7 +26,7 @@ pub(crate) struct GatewayFile<'g> {
     pub(crate) admin: Option<&'g Node>,
     /// Whether the file is as good as it can be known.
     pub(crate) state: State,
-    /// Whether an `auth_query` is written anywhere in it.
+    /// Whether an `auth_query` or `pass_through_login` is written anywhere in it.
     pub(crate) has_auth_query: bool,
 }
 
@@ -185,8 +185,15 @@ impl<'g> GatewayFile<'g> {
     }
 }
 
-/// Whether a group of settings has an `auth_query` that is not switched off.
+/// Whether a group of settings has an `auth_query` or `pass_through_login` that is not switched off.
 pub(crate) fn asks_the_database(group: &Node) -> bool {
+    let passes_through = group
+        .get("pass_through_login")
+        .is_some_and(|node| !node.is_null() && node.value != Value::Bool(false));
+    passes_through || has_auth_query(group)
+}
+
+fn has_auth_query(group: &Node) -> bool {
     group.get("auth_query").is_some_and(|node| {
         let disabled = node.get("disabled").is_some_and(|node| node.value == Value::Bool(true));
         !node.is_null() && node.value != Value::Bool(false) && !disabled

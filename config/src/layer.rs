@@ -8,9 +8,12 @@
 //! * `max_client_connections`: clients of this source at a time;
 //! * `session_state: follow | reset`;
 //! * `sequence_functions: learn | pin | forget`;
+//! * `pin_notice: true | false`;
 //! * `ssl_configuration`, `health_check`: replace Hasura's;
 //! * `auth_query: {query, user_database_url, disabled}`: clients that are not gateway users are looked up in the
-//!   database. All keys are optional; `auth_query: {}` is the built-in query over the source's own connection.
+//!   database. All keys are optional; `auth_query: {}` is the built-in query over the source's own connection;
+//! * `pass_through_login` (SQL Server): clients that are not gateway users log in at the database with the name and
+//!   password that they give, and are served as that login.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -30,7 +33,7 @@ use crate::{
 };
 
 /// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 15] = [
+pub(crate) const KEYS: [&str; 17] = [
     "pool_settings",
     "query_timeout",
     "idle_in_transaction_timeout",
@@ -39,11 +42,13 @@ pub(crate) const KEYS: [&str; 15] = [
     "read_replica_routing",
     "session_state",
     "sequence_functions",
+    "pin_notice",
     "caching",
     "application_name",
     "startup_parameters",
     "max_client_connections",
     "auth_query",
+    "pass_through_login",
     "ssl_configuration",
     "health_check",
 ];
@@ -59,11 +64,13 @@ pub(crate) struct Layer {
     pub(crate) read_replica_routing: Option<Located<ReplicaRouting>>,
     pub(crate) session_state: Option<Located<SessionStatePolicy>>,
     pub(crate) sequence_functions: Option<Located<SequenceFunctions>>,
+    pub(crate) pin_notice: Option<Located<bool>>,
     pub(crate) caching: Option<Located<Caching>>,
     pub(crate) application_name: Option<Located<String>>,
     pub(crate) startup_parameters: Option<Located<BTreeMap<String, String>>>,
     pub(crate) max_client_connections: Option<Located<u32>>,
     pub(crate) auth_query: Option<Located<Option<AuthQuery>>>,
+    pub(crate) pass_through_login: Option<Located<bool>>,
     pub(crate) tls: Option<Located<TlsSettings>>,
     pub(crate) health_check: Option<Located<HealthCheck>>,
 }
@@ -106,6 +113,7 @@ impl Layer {
             sequence_functions: located(fields, "sequence_functions", |node| {
                 scalars::word(cx, "sequence_functions", node, words::SEQUENCE_FUNCTIONS)
             }),
+            pin_notice: located(fields, "pin_notice", |node| scalars::boolean(cx, "pin_notice", node)),
             caching: located(fields, "caching", |node| caching(cx, node)),
             application_name: located(fields, "application_name", |node| {
                 scalars::name(cx, "application_name", node)
@@ -113,6 +121,9 @@ impl Layer {
             startup_parameters: located(fields, "startup_parameters", |node| startup_parameters(cx, node)),
             max_client_connections: located(fields, "max_client_connections", |node| client_limit(cx, node)),
             auth_query: located(fields, "auth_query", |node| auth_query(cx, node)),
+            pass_through_login: located(fields, "pass_through_login", |node| {
+                scalars::boolean(cx, "pass_through_login", node)
+            }),
             tls: located(fields, "ssl_configuration", |node| tls::read(cx, node)),
             health_check: located(fields, "health_check", |node| health_check::read(cx, node)),
         }

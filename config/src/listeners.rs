@@ -126,6 +126,7 @@ impl Listener {
             max_client_connections: None,
             proxy_protocol: false,
             tls: None,
+            clear_text_only: false,
             trust_loopback: admission == Admission::LoopbackOnly,
             origins: Origins::default(),
         }
@@ -195,6 +196,8 @@ fn one(cx: &mut Context<'_>, node: &Node, name: &str, admission: Admission) -> O
     }
     if let Some(node) = fields.get("ssl_configuration") {
         listener.tls = listener_tls(cx, node, kind);
+        // Or it is wrong, and the listener is not opened.
+        listener.clear_text_only = listener.tls.is_none();
     }
     if listener.proxy_protocol && listener.trust_loopback {
         cx.error(fields.place(), "proxy_protocol lets clients from elsewhere arrive from a loopback address, so that these cannot be trusted: add users or an auth_query, and leave trust_loopback out");

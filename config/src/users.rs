@@ -8,9 +8,9 @@ use crate::{
     context::Context,
     fields::{self, Fields},
     layer,
-    model::{Password, PasswordSource, SecretSource, SourceKind, User, UserSources},
+    model::{Password, PasswordSource, SecretSource, User, UserSources},
     password,
-    problem::{Place, Subject},
+    problem::Subject,
     quote::shorten,
     scalars,
     source::Sources,
@@ -87,9 +87,6 @@ fn one(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<User> {
         role: role?,
         ..overrides
     };
-    if let Some(node) = fields.get("password") {
-        note_verifier(cx, &node.place, &user, sources);
-    }
     Some(user)
 }
 
@@ -228,25 +225,4 @@ fn allowed_sources(cx: &mut Context<'_>, fields: Fields<'_>, sources: &Sources) 
         }
     }
     Some(UserSources::Named(known))
-}
-
-/// A verifier is enough for PostgreSQL only.
-fn note_verifier(cx: &mut Context<'_>, place: &Place, user: &User, sources: &Sources) {
-    let Some(PasswordSource(source @ SecretSource::Literal(_))) = &user.password else {
-        return;
-    };
-    let Ok(Password::Scram(_)) = PasswordSource(source.clone()).resolve() else {
-        return;
-    };
-    let of_mssql = sources
-        .consistent
-        .iter()
-        .find(|source| source.kind == SourceKind::Mssql && user.may_use(&source.name));
-    if let Some(source) = of_mssql {
-        let message = format!(
-            "with a SCRAM verifier the user cannot log in to SQL Server (source \"{}\"): that needs the clear text",
-            shorten(&source.name)
-        );
-        cx.info(place, message);
-    }
 }

@@ -77,8 +77,29 @@ pub trait TransactionDetection {
         0
     }
 
+    /// What has been done on this connection for clients, the gateway's own requests not included. Only its growth
+    /// matters, for statistics.
+    fn work(&self) -> Work {
+        Work::default()
+    }
+
+    /// A number that says what is set on the connection: equal to [`Dialogue::likeness`] of a client whose settings need
+    /// no change here. The pool prefers such a connection for that client; nothing else depends on it.
+    fn likeness(&self) -> u64 {
+        0
+    }
+
     /// Judges bytes that arrive while nobody holds the connection: notices are legal, an error means it is dying.
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault>;
+}
+
+/// Requests and transactions that came to their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Statements on their own included.
+    pub transactions: u64,
+    /// Requests answered.
+    pub queries: u64,
 }
 
 /// Where a server connection stands.
@@ -129,6 +150,40 @@ pub enum PinReason {
 }
 
 impl PinReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [PinReason; 12] = [
+        PinReason::SessionMode,
+        PinReason::Replication,
+        PinReason::LargeStatement,
+        PinReason::TemporaryTable,
+        PinReason::Listen,
+        PinReason::HoldCursor,
+        PinReason::AdvisoryLock,
+        PinReason::SqlPrepared,
+        PinReason::Irreversible,
+        PinReason::PrivilegedSetting,
+        PinReason::Sequence,
+        PinReason::Unprovable,
+    ];
+
+    /// The place in [`PinReason::ALL`], which a new reason has to be added to as well.
+    pub fn index(self) -> usize {
+        match self {
+            PinReason::SessionMode => 0,
+            PinReason::Replication => 1,
+            PinReason::LargeStatement => 2,
+            PinReason::TemporaryTable => 3,
+            PinReason::Listen => 4,
+            PinReason::HoldCursor => 5,
+            PinReason::AdvisoryLock => 6,
+            PinReason::SqlPrepared => 7,
+            PinReason::Irreversible => 8,
+            PinReason::PrivilegedSetting => 9,
+            PinReason::Sequence => 10,
+            PinReason::Unprovable => 11,
+        }
+    }
+
     /// As shown to people and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -225,6 +280,11 @@ pub trait Dialogue: Send + 'static {
     /// The server connection, whose state is `Idle`, goes back now.
     fn release(&mut self, session: &mut Self::Session);
 
+    /// A number that says what the client wants set: see [`TransactionDetection::likeness`].
+    fn likeness(&self) -> u64 {
+        0
+    }
+
     /// Says no to what the client asked for, in its own protocol, and swallows the rest of that request. Called without
     /// a server connection. For refusals that end the client (shutting down, idle for too long) the words say so.
     fn refuse(&mut self, why: &Refusal, out: &mut Outbox) -> Onward;
@@ -249,6 +309,27 @@ pub trait Dialogue: Send + 'static {
     fn has_request_under_way(&self, session: &Self::Session) -> bool {
         let _ = session;
         false
+    }
+
+    /// The statement because of which the connection is [`SessionState::Pinned`], where it is known: bounded, without the
+    /// constants in it, never with a parameter. Asked when the state changes; shown to administrators.
+    fn pin_cause(&self, session: &Self::Session) -> Option<Box<str>> {
+        let _ = session;
+        None
+    }
+
+    /// The client begins or ceases to keep its server connection: tell it, if it is to be told (`pin_notice`). Called
+    /// between two messages to the client.
+    fn tell_pin(&mut self, news: PinNews, out: &mut Outbox) {
+        let _ = (news, out);
+    }
+
+    /// Somebody rang the client's bell ([`crate::front::Bell`]): something has come for it that no server connection
+    /// brings. Called between two messages to the client and while it reads what it is sent, again after each movement
+    /// until the answer is not [`Heard::Later`]. What is for the client goes out at once, what is for the server as well.
+    fn on_bell(&mut self, session: Option<&mut Self::Session>, out: &mut Outbox) -> Heard {
+        let _ = (session, out);
+        Heard::Done
     }
 
     /// The client is gone. Write what brings the connection to rest; the relay keeps feeding `from_server` until the
@@ -284,6 +365,26 @@ pub enum Step {
     Finish,
 }
 
+/// A client that begins or ceases to keep its server connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinNews {
+    /// It keeps it from now on.
+    Begun(PinReason),
+    /// It does not any more.
+    Over(PinReason),
+}
+
+/// What became of a bell that was rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Everything is said.
+    Done,
+    /// It cannot be said yet, or not all of it: ask again when something has moved.
+    Later,
+    /// The client cannot stay, for this reason (for the log): send what is in the outbox, then close.
+    Finish(&'static str),
+}
+
 /// Whether the client stays after a "no".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onward {
@@ -303,4 +404,16 @@ pub enum Leave {
     },
     /// Beyond repair within reason: close it.
     Discard(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PinReason;
+
+    #[test]
+    fn every_pin_reason_has_its_place() {
+        for (place, reason) in PinReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), place, "{reason:?}");
+        }
+    }
 }

@@ -14,3 +14,4 @@ pub mod relay;
 pub mod secret;
 pub mod settings;
 pub mod testing;
+pub mod verifier;

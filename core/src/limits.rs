@@ -31,3 +31,14 @@ pub const MAX_HALF_OPEN: usize = 10_000;
 
 /// Cancel requests on their way to one database at a time; further ones wait their turn, within their time limit.
 pub const MAX_CANCELS_IN_FLIGHT: usize = 16;
+
+/// Iterations of the verifiers that are made of clear passwords, and of the mock exchange for unknown users:
+/// PostgreSQL's default, so that neither stands out.
+pub const SCRAM_ITERATIONS: u32 = 4096;
+
+/// Iterations accepted in a stored verifier. PostgreSQL clients compute them; for protocols
+/// with passwords in clear the gateway does, off the reactor, some seconds of it at this bound.
+pub const MAX_SCRAM_ITERATIONS: u32 = 10_000_000;
+
+/// Bytes of salt that are made, as PostgreSQL makes them.
+pub const SCRAM_SALT: usize = 16;

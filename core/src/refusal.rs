@@ -16,6 +16,9 @@ pub struct Rejection {
     pub detail: Option<String>,
     /// Its hint, if any.
     pub hint: Option<String>,
+    /// Whether the database says no only for the moment (starting, full), so that another attempt may well succeed. The
+    /// backend knows its codes.
+    pub transient: bool,
 }
 
 /// Why a server connection could not be opened.
@@ -38,10 +41,7 @@ impl OpenError {
     /// A wrong password or a missing database will not get better by asking again.
     pub fn is_transient(&self) -> bool {
         match self {
-            OpenError::Rejected(rejection) => {
-                // 53300 too_many_connections, 57P03 cannot_connect_now, 08xxx connection exceptions.
-                rejection.code == "53300" || rejection.code.starts_with("57P") || rejection.code.starts_with("08")
-            }
+            OpenError::Rejected(rejection) => rejection.transient,
             OpenError::Unreachable(_) | OpenError::TimedOut(_) => true,
             OpenError::Untrusted(_) | OpenError::Misconfigured(_) => false,
         }

@@ -63,6 +63,25 @@ pub enum ReplicaRouting {
     ReadOnlyStatements,
 }
 
+/// Which sources a user may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserSources {
+    /// `"*"`
+    All,
+    /// These; each is declared.
+    Named(Vec<String>),
+}
+
+impl UserSources {
+    /// Whether this source is one of them.
+    pub fn cover(&self, source: &str) -> bool {
+        match self {
+            UserSources::All => true,
+            UserSources::Named(names) => names.iter().any(|name| name == source),
+        }
+    }
+}
+
 /// Where each effective value came from, for error texts: `databases.yaml:9:9`, `built-in default`, an environment variable.
 ///
 /// Keys are the names that a user writes, for example `max_connections`.

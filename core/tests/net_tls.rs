@@ -103,6 +103,7 @@ fn server_settings(own: &Issued) -> ServerTlsSettings {
 fn client_settings(verification: Verification) -> ClientTlsSettings {
     ClientTlsSettings {
         verification,
+        expected_name: None,
         certificate: None,
         alpn: vec![],
         versions: TlsVersions::All,
@@ -212,6 +213,47 @@ async fn a_wrong_name_fails_only_verify_full() {
         "neither a DNS name",
     )
     .await;
+}
+
+#[tokio::test]
+async fn another_name_can_be_expected_instead_of_the_hosts() {
+    let authority = Authority::new("root");
+    let mut params = server_params();
+    params.subject_alt_names = vec![SanType::DnsName("*.database.example".try_into().expect("a name"))];
+    let own = authority.issue(params);
+    for (expected, accepted) in [
+        (None, false),
+        (Some("erp.database.example"), true),
+        (Some("*.database.example"), true),
+        (Some("*.example"), false),
+        (Some("db.example"), false),
+    ] {
+        let settings = ClientTlsSettings {
+            expected_name: expected.map(str::to_owned),
+            ..client_settings(Verification::AuthorityAndName(Roots::Pem(authority.pem())))
+        };
+        let client = ClientTls::new(&settings).expect("usable settings");
+        let (_, outcome) = handshake(&server(&own), &client, "db.example").await;
+        assert_eq!(outcome.is_ok(), accepted, "{expected:?}");
+    }
+    let settings = ClientTlsSettings {
+        expected_name: Some("no name".to_owned()),
+        ..client_settings(Verification::None)
+    };
+    let error = ClientTls::new(&settings).expect_err("not a name").to_string();
+    assert!(error.contains("\"no name\""), "{error}");
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_is_the_only_one() {
+    let authority = Authority::new("root");
+    let (own, other) = (authority.issue(server_params()), authority.issue(server_params()));
+    let exactly = |issued: &Issued| Verification::Exactly(Pem::new("ServerCertificate", issued.certificate.clone()));
+    assert_eq!(verdict(&own, exactly(&own), "any.name").await, Ok(()));
+    assert!(verdict(&own, exactly(&other), "db.example").await.is_err());
+    // Not even one that the pinned certificate has signed.
+    let pinned_authority = Verification::Exactly(authority.pem());
+    assert!(verdict(&own, pinned_authority, "db.example").await.is_err());
 }
 
 #[tokio::test]

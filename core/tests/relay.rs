@@ -328,6 +328,7 @@ async fn the_databases_own_words_reach_every_waiter() {
         message: "wrong password".to_owned(),
         detail: None,
         hint: None,
+        transient: false,
     };
     gateway.database.refuse_logins(Some(rejection));
     let mut clients: Vec<_> = (0..20).map(|_| gateway.connect()).collect();
@@ -378,6 +379,32 @@ async fn goodbye_in_mid_statement_lets_it_finish() {
     let mut next = gateway.connect();
     assert_eq!(next.ask("echo next").await, "next");
     assert_eq!(gateway.database.most_open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bell_is_answered_between_messages_and_outside_of_transactions() {
+    let gateway = gateway(1);
+    let ding = || Some((b'i', "ding".to_owned()));
+    let mut idle = gateway.connect();
+    idle.bell.ring();
+    assert_eq!(idle.answer().await, ding());
+
+    let mut busy = gateway.connect();
+    assert_eq!(busy.ask("begin").await, "begun");
+    busy.bell.ring();
+    busy.send("big 100000").await;
+    pass(Duration::from_secs(1)).await;
+    let (_, big) = busy.answer().await.expect("an answer");
+    assert!(big.len() == 100_000 && !big.contains("ding"));
+    let mut waiting = gateway.connect();
+    waiting.send("echo x").await;
+    pass(Duration::from_secs(1)).await;
+    waiting.bell.ring();
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(busy.ask("commit").await, "ended");
+    assert_eq!(busy.answer().await, ding());
+    assert_eq!(waiting.answer().await, Some((b'i', "x".to_owned())));
+    assert_eq!(waiting.answer().await, ding());
 }
 
 #[tokio::test(start_paused = true)]

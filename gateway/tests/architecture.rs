@@ -72,12 +72,13 @@ const MUST_NOT_DEPEND_ON: [(&str, &[&str]); 5] = [
 ];
 
 /// Folders and files (without `.rs`) of pure code: a slice in, a verdict out.
-const PURE: [&str; 5] = [
+const PURE: [&str; 6] = [
     "core/src/pool/engine",
     "backend-postgres/src/wire",
     "backend-postgres/src/session",
     "backend-postgres/src/dialogue",
     "backend-postgres/src/login/handshake",
+    "backend-mssql/src/wire",
 ];
 
 /// First segments of `use` paths that pure code may have: nothing here can wait, look at a clock or reach a socket.

@@ -47,6 +47,14 @@ with psycopg.connect(autocommit=True, **options) as connection:
     with connection.transaction(), connection.cursor(name="portions") as cursor:
         cursor.execute("SELECT generate_series(1, 25)")
         assert [len(cursor.fetchmany(10)) for _ in range(3)] == [10, 10, 5]
+    # and one that outlives its transaction, with other queries in between; it goes both ways
+    with connection.cursor(name="held", withhold=True, scrollable=True) as cursor:
+        cursor.execute("SELECT generate_series(1, 25) + %s", [me])
+        for first in (1, 11):
+            assert cursor.fetchmany(10) == [(first + number + me,) for number in range(10)]
+            assert value("SELECT %s::int", me) == me
+        cursor.scroll(0, mode="absolute")
+        assert cursor.fetchone() == (1 + me,)
 
     # pipeline mode: many statements, one round trip; an error aborts its own group and nothing else
     with connection.pipeline():

@@ -60,6 +60,7 @@ impl Conversation {
         if session.touched.any(Touches::DRAWS) {
             self.draws_on(session);
         }
+        session.forget_suspects();
         self.adoption = Adoption::Settled;
         if !self.told.is_same(&session.parameters) && self.told == session.parameters {
             self.told = session.parameters.clone();

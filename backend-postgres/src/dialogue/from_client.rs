@@ -285,6 +285,10 @@ impl Conversation {
             };
             classify::classify(query::text(head.body(message)))
         };
+        session.suspect(
+            self.suspicious(&class),
+            head.message(bytes).map(|message| query::text(head.body(message))),
+        );
         entry.weight = self.touch(&class, session);
         if session.group == crate::session::Group::Open && session.server_major() >= QUERY_IN_A_GROUP_SPOILS {
             session.touched |= Touches::IRREVERSIBLE;

@@ -240,6 +240,7 @@ impl Conversation {
             Disposition::Own(purpose) => self.own_done(entry.expects, purpose, session, out)?,
             _ => {
                 self.lost_in_adoption = 0;
+                session.worked();
                 self.pin(session);
                 if self.pool_mode == PoolMode::Statement && status != TransactionStatus::Idle && !self.is_gone() {
                     session.ask(b"ROLLBACK", Purpose::StatementMode, &mut out.to_server);

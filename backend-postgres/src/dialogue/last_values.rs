@@ -9,7 +9,7 @@
 //! (triggers, defaults, functions) counts as a draw. Must not know who else waits for a connection.
 
 use super::Conversation;
-use crate::session::{Session, last_values::Drawer, touched::Touches};
+use crate::session::{Session, classify::Class, last_values::Drawer, touched::Touches};
 
 impl Conversation {
     /// As whom it has drawn, wherever it did so last.
@@ -17,6 +17,14 @@ impl Conversation {
         Drawer {
             client: self.serial,
             place: self.draws,
+        }
+    }
+
+    /// What of a statement may come to tie its client.
+    pub(super) fn suspicious(&self, class: &Class) -> Touches {
+        match self.asker.relies_on_them() {
+            true => class.touches,
+            false => class.touches.without(Touches::LAST_VALUES),
         }
     }
 

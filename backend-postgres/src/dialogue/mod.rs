@@ -20,6 +20,7 @@ mod last_values;
 mod leave;
 mod lost;
 mod passing;
+mod pin_notice;
 mod prepare;
 pub mod refusals;
 mod routing;
@@ -31,7 +32,7 @@ use std::sync::{
 };
 
 use weir_core::{
-    backend::{Access, Dialogue, Leave, Onward, Outbox, Step},
+    backend::{Access, Dialogue, Leave, Onward, Outbox, PinNews, Step},
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
 };
@@ -84,6 +85,7 @@ pub struct Conversation {
     permission: Permission,
     protocol: Protocol,
     presence: Presence,
+    pin_notices: PinNotices,
     /// What the client was told about the server.
     told: Parameters,
     /// The settings that it brought along, which RESET returns to.
@@ -114,6 +116,13 @@ pub struct Conversation {
     overrun: Option<Box<ErrorMessage>>,
     /// Server connections lost in a row before the request at hand could be sent.
     lost_in_adoption: u8,
+}
+
+/// Whether the client is told that it keeps its server connection (`pin_notice`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PinNotices {
+    Unwanted,
+    Wanted,
 }
 
 /// What the client's user may do.
@@ -196,6 +205,7 @@ impl Conversation {
                 Protocol::Ordinary
             },
             presence: Presence::Here,
+            pin_notices: PinNotices::Unwanted,
             told: init.told,
             fingerprint: prepare::fingerprint(&overlay),
             brought: overlay.clone(),
@@ -216,6 +226,13 @@ impl Conversation {
             overrun: None,
             lost_in_adoption: 0,
         }
+    }
+
+    /// The same conversation, with a notice whenever the client begins or ceases to keep its server connection.
+    #[must_use]
+    pub fn with_pin_notices(mut self) -> Self {
+        self.pin_notices = PinNotices::Wanted;
+        self
     }
 
     /// What the client was told about the server so far.
@@ -262,6 +279,20 @@ impl Dialogue for Conversation {
     fn adopt(&mut self, session: &mut Session, out: &mut Outbox) {
         self.overrun = None;
         self.take_over(session, out);
+    }
+
+    fn pin_cause(&self, session: &Session) -> Option<Box<str>> {
+        session.pin_cause()
+    }
+
+    fn tell_pin(&mut self, news: PinNews, out: &mut Outbox) {
+        if self.pin_notices == PinNotices::Wanted {
+            pin_notice::write(news, &mut out.to_client);
+        }
+    }
+
+    fn likeness(&self) -> u64 {
+        self.overlay.likeness()
     }
 
     fn release(&mut self, session: &mut Session) {

@@ -230,6 +230,7 @@ mod tests {
             message: "no".into(),
             detail: None,
             hint: Some("h".into()),
+            transient: false,
         };
         let told = describe(&Refusal::Open {
             source: "s".into(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use weir_core::limits::SCRAM_ITERATIONS;
+
 /// Bytes of one message that a server may send while logging in. PostgreSQL's longest is an ErrorResponse; libpq
 /// believes in 30,000 bytes for these as well.
 pub const SERVER_LOGIN_MESSAGE: usize = 30_000;
@@ -11,16 +13,6 @@ pub const SERVER_LOGIN_BYTES: usize = 128 * 1024;
 
 /// Parameters that are remembered of one server. PostgreSQL 18 reports 15.
 pub const SERVER_PARAMETERS: usize = 64;
-
-/// Iterations of the verifiers that are made of clear passwords, and of the mock exchange for unknown users:
-/// PostgreSQL's default, so that neither stands out.
-pub const SCRAM_ITERATIONS: u32 = 4096;
-
-/// Iterations accepted in a stored verifier. The gateway computes none of them, the client does.
-pub const MAX_SCRAM_ITERATIONS: u32 = 10_000_000;
-
-/// Bytes of salt that are made, as PostgreSQL makes them.
-pub const SCRAM_SALT: usize = 16;
 
 /// Random bytes of the gateway's part of a nonce, as PostgreSQL makes them (18); base64 makes it 24 characters.
 pub const SCRAM_NONCE: usize = 18;

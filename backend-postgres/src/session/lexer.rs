@@ -38,6 +38,11 @@ impl<'a> Lexer<'a> {
         Lexer { rest: text }
     }
 
+    /// How many bytes have not been read yet.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// Cuts off the first `length` bytes.
     fn take(&mut self, length: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));

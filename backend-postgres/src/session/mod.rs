@@ -16,6 +16,7 @@ pub(crate) mod pending;
 mod prepared;
 mod reset;
 pub(crate) mod settle;
+mod shown;
 pub mod source_state;
 pub mod statement;
 pub mod touched;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use weir_core::{
-    backend::{PinReason, SessionState, TransactionDetection},
+    backend::{PinReason, SessionState, TransactionDetection, Work},
     refusal::{Fault, Rejection},
 };
 
@@ -35,6 +36,7 @@ use self::{
     pending::{Disposition, Entry, Expects, Pending, ServerChange},
     prepared::PreparedStatements,
     settle::Settling,
+    shown::Suspects,
     statement::{Statement, StatementId},
     touched::Touches,
 };
@@ -93,6 +95,10 @@ pub struct Session {
     /// Whether the schema of temporary objects exists here, and for whom it was made.
     pub(crate) temporary_schema: Option<u64>,
     pub(crate) pin: Option<PinReason>,
+    /// What its present client did that may be the reason.
+    suspects: Suspects,
+    /// For clients, the gateway's own requests not included.
+    work: Work,
     /// What was proved to live here, or not to be provable, since the present client has it.
     pub(crate) living: Touches,
     /// The server is being asked what the session is like.
@@ -224,6 +230,8 @@ impl Session {
             drawer: None,
             temporary_schema: None,
             pin: None,
+            suspects: Suspects::default(),
+            work: Work::default(),
             living: Touches::NONE,
             settling: None,
             followed: Followed::Completely,
@@ -305,6 +313,34 @@ impl Session {
         self.copy = CopyState::None;
         self.answering = Answering::Normally;
         self.completed = self.completed.wrapping_add(1);
+    }
+
+    /// What has just been answered was a request of the client's own.
+    pub(crate) fn worked(&mut self) {
+        self.work.queries = self.work.queries.wrapping_add(1);
+        if self.status == TransactionStatus::Idle {
+            self.work.transactions = self.work.transactions.wrapping_add(1);
+        }
+    }
+
+    /// The client has sent this, which may become the reason why it keeps the connection.
+    pub(crate) fn suspect(&mut self, touches: Touches, text: Option<&[u8]>) {
+        // Where a backslash escapes, what is a constant cannot be told with certainty.
+        let text = match self.strings {
+            Strings::Standard => text,
+            Strings::WithEscapes => None,
+        };
+        self.suspects.note(touches, text);
+    }
+
+    /// The statement because of which its client keeps it, as far as is known.
+    pub(crate) fn pin_cause(&self) -> Option<Box<str>> {
+        self.suspects.cause(self.pin?)
+    }
+
+    /// Its client has gone; the next one has done nothing yet.
+    pub(crate) fn forget_suspects(&mut self) {
+        self.suspects.forget();
     }
 
     /// Every prepared statement is gone (`DISCARD ALL`, `DEALLOCATE ALL`), but for those on their way behind it.
@@ -416,6 +452,14 @@ impl TransactionDetection for Session {
 
     fn completed(&self) -> u64 {
         self.completed
+    }
+
+    fn work(&self) -> Work {
+        self.work
+    }
+
+    fn likeness(&self) -> u64 {
+        self.overlay.likeness()
     }
 
     fn while_idle(&mut self, bytes: &[u8]) -> Result<(), Fault> {

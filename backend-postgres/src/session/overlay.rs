@@ -4,13 +4,23 @@
 //! schema "A" is not schema "a"; the order is the one of application: `client_encoding` first, `role` last, since the
 //! settings before it may need privileges that the role lacks (specification S7.4).
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use crate::limits;
 
 /// Ordered `(name, value)` pairs. Cloning costs a reference count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overlay(Option<Arc<[Setting]>>);
+pub struct Overlay(Option<Arc<Settings>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Settings {
+    /// First, so that what differs is mostly seen at a glance.
+    likeness: u64,
+    all: Box<[Setting]>,
+}
 
 /// One setting and its value, as `set_config` takes them: raw, without any quoting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +53,12 @@ impl Overlay {
             }
         }
         settings.sort_by_key(|setting| rank(&setting.name));
-        Overlay((!settings.is_empty()).then(|| settings.into()))
+        Overlay((!settings.is_empty()).then(|| {
+            Arc::new(Settings {
+                likeness: likeness(&settings),
+                all: settings.into(),
+            })
+        }))
     }
 
     /// The same with one more setting, which wins over an earlier value.
@@ -54,7 +69,7 @@ impl Overlay {
 
     /// The settings in the order of application.
     pub fn iter(&self) -> std::slice::Iter<'_, Setting> {
-        self.0.as_deref().unwrap_or_default().iter()
+        self.0.as_deref().map_or(&[][..], |settings| &settings.all).iter()
     }
 
     /// The value of `name`, compared without case.
@@ -67,6 +82,11 @@ impl Overlay {
     /// Nothing to set.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// A number that is the same for the same settings in whatever order; 0 for none. Not proof of equality.
+    pub fn likeness(&self) -> u64 {
+        self.0.as_deref().map_or(0, |settings| settings.likeness)
     }
 
     /// Equal, found out by comparing pointers where possible.
@@ -105,6 +125,18 @@ impl Setting {
         };
         number > 0 && (is_short || name.eq_ignore_ascii_case("idle_session_timeout"))
     }
+}
+
+fn likeness(settings: &[Setting]) -> u64 {
+    let of = |setting: &Setting| {
+        // The same in every process: nothing but a preference depends on it, so nobody gains by a collision.
+        let mut hasher = DefaultHasher::new();
+        let name = setting.name.bytes().map(|byte| byte.to_ascii_lowercase());
+        name.for_each(|byte| hasher.write_u8(byte));
+        setting.value.hash(&mut hasher);
+        hasher.finish()
+    };
+    settings.iter().map(of).fold(0, u64::wrapping_add)
 }
 
 /// `client_encoding` first, `session_authorization` and then `role` last.
@@ -157,6 +189,16 @@ mod tests {
         assert!(short("idle_session_timeout", "1h"));
         assert!(!short("statement_timeout", "0") && !short("statement_timeout", "5000"));
         assert!(!short("statement_timeout", "5s") && !short("statement_timeout", "x") && !short("work_mem", "1"));
+    }
+
+    #[test]
+    fn likeness_is_of_the_settings_not_of_their_order_or_spelling_s7_5() {
+        let some = Overlay::from_pairs([("TimeZone", "UTC"), ("search_path", "a, public")]);
+        let same = Overlay::from_pairs([("search_path", "a, public"), ("timezone", "UTC")]);
+        let other = Overlay::from_pairs([("search_path", "A, public"), ("timezone", "UTC")]);
+        assert_eq!(some.likeness(), same.likeness());
+        assert_ne!(some.likeness(), other.likeness());
+        assert_eq!(Overlay::default().likeness(), 0);
     }
 
     #[test]

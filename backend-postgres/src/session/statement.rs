@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use super::classify::Class;
+use crate::wire;
 
 /// Identity of a [`Statement`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +88,12 @@ impl Statement {
             Body::Kept(body) => Some(body),
             Body::Streamed => None,
         }
+    }
+
+    /// The SQL, if it was kept.
+    pub(crate) fn text(&self) -> Option<&[u8]> {
+        let body = self.body()?;
+        Some(wire::split_string(body).map_or(body, |(text, _)| text))
     }
 
     /// What it is, and what running it may touch.

@@ -79,8 +79,13 @@ impl Touches {
         Touches(self.0 & others.0)
     }
 
+    /// And `others`.
+    pub const fn with(self, others: Touches) -> Touches {
+        Touches(self.0 | others.0)
+    }
+
     /// Without `others`.
-    pub fn without(self, others: Touches) -> Touches {
+    pub const fn without(self, others: Touches) -> Touches {
         Touches(self.0 & !others.0)
     }
 }

@@ -99,13 +99,21 @@ impl<'a> ErrorFields<'a> {
     /// As words for somebody else.
     pub fn to_rejection(self) -> Rejection {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+        let code = text(self.sqlstate());
         Rejection {
-            code: text(self.sqlstate()),
+            transient: is_transient(&code),
+            code,
             message: self.message.map_or_else(|| "no message".to_owned(), text),
             detail: self.detail.map(text),
             hint: self.hint.map(text),
         }
     }
+}
+
+/// Whether a login that was refused with this SQLSTATE may succeed a moment later: 53300 too_many_connections, 57P03
+/// cannot_connect_now, 08xxx connection exceptions.
+pub fn is_transient(sqlstate: &str) -> bool {
+    sqlstate == "53300" || sqlstate.starts_with("57P") || sqlstate.starts_with("08")
 }
 
 /// The fields of a message body in order: code and value.

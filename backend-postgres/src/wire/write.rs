@@ -29,24 +29,38 @@ pub fn string(out: &mut BytesMut, text: &[u8]) {
 
 /// ErrorResponse.
 pub fn error_response(out: &mut BytesMut, error: &ErrorMessage) {
-    message(out, server::ERROR_RESPONSE, |out| {
-        let severity = error.severity.as_str().as_bytes();
-        let fields = [
-            (b'S', Some(severity)),
-            (b'V', Some(severity)),
-            (b'C', Some(error.sqlstate.as_bytes())),
-            (b'M', Some(error.message.as_bytes())),
-            (b'D', error.detail.as_deref().map(str::as_bytes)),
-            (b'H', error.hint.as_deref().map(str::as_bytes)),
-        ];
-        for (code, value) in fields {
-            if let Some(value) = value {
-                out.put_u8(code);
-                string(out, value);
-            }
+    let fields = [
+        (b'S', Some(error.severity.as_str())),
+        (b'V', Some(error.severity.as_str())),
+        (b'C', Some(&*error.sqlstate)),
+        (b'M', Some(&*error.message)),
+        (b'D', error.detail.as_deref()),
+        (b'H', error.hint.as_deref()),
+    ];
+    message(out, server::ERROR_RESPONSE, |out| put_fields(out, fields));
+}
+
+/// NoticeResponse.
+pub fn notice_response(out: &mut BytesMut, sqlstate: &str, text: &str, hint: Option<&str>) {
+    let fields = [
+        (b'S', Some("NOTICE")),
+        (b'V', Some("NOTICE")),
+        (b'C', Some(sqlstate)),
+        (b'M', Some(text)),
+        (b'D', None),
+        (b'H', hint),
+    ];
+    message(out, server::NOTICE_RESPONSE, |out| put_fields(out, fields));
+}
+
+fn put_fields(out: &mut BytesMut, fields: [(u8, Option<&str>); 6]) {
+    for (code, value) in fields {
+        if let Some(value) = value {
+            out.put_u8(code);
+            string(out, value.as_bytes());
         }
-        out.put_u8(0);
-    });
+    }
+    out.put_u8(0);
 }
 
 /// ReadyForQuery.

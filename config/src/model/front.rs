@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+pub use weir_core::settings::UserSources;
 use weir_core::{
     secret::Secret,
     settings::{Origins, PoolMode},
@@ -29,8 +30,11 @@ pub struct Listener {
     pub max_client_connections: Option<u32>,
     /// Connections start with a PROXY protocol header.
     pub proxy_protocol: bool,
-    /// TLS for clients; `None` offers none.
+    /// TLS for clients; `None` offers none, but for SQL Server's listeners: see [`Listener::clear_text_only`].
     pub tls: Option<ListenerTls>,
+    /// `sslmode: disable` is written. Without it, and without a certificate, a listener of SQL Server shows one of its own
+    /// making, as SQL Server itself does: clients send their passwords in clear inside of TLS.
+    pub clear_text_only: bool,
     /// Clients from a loopback address or the Unix socket need no password. Set by the user, or because there is no
     /// user and no `auth_query` at all; the listener is then bound to loopback.
     pub trust_loopback: bool,
@@ -138,20 +142,8 @@ pub struct User {
 impl User {
     /// Whether this user may use the source.
     pub fn may_use(&self, source: &str) -> bool {
-        match &self.sources {
-            UserSources::All => true,
-            UserSources::Named(names) => names.iter().any(|name| name == source),
-        }
+        self.sources.cover(source)
     }
-}
-
-/// `sources` of a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UserSources {
-    /// `"*"`
-    All,
-    /// These; each is declared.
-    Named(Vec<String>),
 }
 
 /// A user's password, or where to find it.
@@ -180,8 +172,7 @@ impl PasswordSource {
 pub enum Password {
     /// The password itself.
     Clear(Secret<String>),
-    /// `SCRAM-SHA-256$iterations:salt$stored_key:server_key`, as in `pg_authid`. Enough for PostgreSQL clients; a
-    /// SQL Server login needs the clear text.
+    /// `SCRAM-SHA-256$iterations:salt$stored_key:server_key`, as in `pg_authid`. Enough for clients of both protocols.
     Scram(ScramVerifier),
 }
 

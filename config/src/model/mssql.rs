@@ -1,4 +1,4 @@
-//! What a SQL Server source says. Read and validated like every other; served by a later change.
+//! What a SQL Server source says.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -16,6 +16,8 @@ pub struct MssqlSource {
     pub primary: MssqlConnection,
     /// `read_replicas`, in the order of the file. Each has its own pool.
     pub read_replicas: Vec<MssqlConnection>,
+    /// `pass_through_login`: who is not a gateway user logs in at the database, and is served as that login.
+    pub pass_through_login: bool,
 }
 
 /// One database to connect to, and the pool of connections to it.

@@ -115,6 +115,9 @@ pub(super) fn assemble(cx: &mut Context<'_>, layers: &Layers<'_>, body: Body) ->
         sequence_functions: effective
             .pick("sequence_functions", |layer| &layer.sequence_functions)
             .unwrap_or_default(),
+        pin_notice: effective
+            .pick("pin_notice", |layer| &layer.pin_notice)
+            .unwrap_or_default(),
         max_client_connections: max_client_connections.map(|found| found.value),
         health_check: health_check.map(|found| found.value),
         startup_parameters: effective

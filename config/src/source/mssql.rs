@@ -58,6 +58,9 @@ pub(super) fn read(
     Some(MssqlSource {
         primary: primary?,
         read_replicas: replicas?,
+        pass_through_login: layers
+            .first(|layer| &layer.pass_through_login)
+            .is_some_and(|found| found.value),
     })
 }
 

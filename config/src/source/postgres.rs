@@ -42,6 +42,12 @@ pub(super) fn read(
         instances,
         primary_pool,
     };
+    if let Some(found) = layers.own(|layer| &layer.pass_through_login) {
+        reader.cx.warn(
+            &found.place,
+            "pass_through_login is ignored: clients of PostgreSQL never send a password that could be passed on; see auth_query",
+        );
+    }
     let primary = own.and_then(|own| reader.primary(own));
     let read_replicas = reader.replicas(fields);
     let connection_set = reader.connection_set(fields);

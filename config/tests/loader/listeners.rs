@@ -45,6 +45,14 @@ fn defaults_depend_on_who_may_come() {
         addresses(&with("defaults: {auth_query: {disabled: true}}", &[])),
         ["postgres 127.0.0.1:6432 true"]
     );
+    for (written, address) in [
+        ("true", "postgres 0.0.0.0:6432 false"),
+        ("false", "postgres 127.0.0.1:6432 true"),
+        ("maybe", "postgres 0.0.0.0:6432 false"),
+    ] {
+        let defaults = format!("defaults: {{pass_through_login: {written}}}");
+        assert_eq!(addresses(&with(&defaults, &[])), [address], "{written}");
+    }
     let inline = SOURCES.replace("}}", "}, gateway: {auth_query: {}}}");
     assert_eq!(addresses(&databases(&inline, &[])), ["postgres 0.0.0.0:6432 false"]);
     let engines = format!(
@@ -176,6 +184,7 @@ fn every_key() {
                 key_password: Some(SecretSource::Literal("x".to_owned().into())),
                 client_root_certificate: Some(pem()),
             }),
+            clear_text_only: false,
             trust_loopback: true,
             origins: loaded.metadata.listeners[0].origins.clone(),
         }
@@ -187,8 +196,13 @@ fn every_key() {
     assert!(place.starts_with("gateway.yaml:"), "{place}");
     let second = &loaded.metadata.listeners[1];
     assert_eq!(
-        (second.name.as_str(), second.proxy_protocol, &second.tls),
-        ("postgres", true, &None)
+        (
+            second.name.as_str(),
+            second.proxy_protocol,
+            &second.tls,
+            second.clear_text_only
+        ),
+        ("postgres", true, &None, true)
     );
 }
 

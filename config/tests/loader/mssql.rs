@@ -29,6 +29,25 @@ fn defaults_and_gaps() {
 }
 
 #[test]
+fn logins_can_be_passed_through() {
+    let list =
+        "- name: m\n  kind: mssql\n  configuration: {connection_info: {connection_string: 'Server=h;UID=u;PWD=p'}}\n";
+    for (gateway, passed) in [
+        ("version: 1", false),
+        ("sources: [{name: m, pass_through_login: true}]", true),
+        (
+            "defaults: {pass_through_login: true}\nsources: [{name: m, pass_through_login: false}]",
+            false,
+        ),
+        ("defaults: {pass_through_login: true}", true),
+    ] {
+        let loaded = both(list, Some(gateway), &[]);
+        assert_eq!(problems(&loaded), "", "{gateway}");
+        assert_eq!(mssql(&loaded, "m").pass_through_login, passed, "{gateway}");
+    }
+}
+
+#[test]
 fn messages() {
     for (info, expected) in [
         (

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::places::Places;
+use super::{Card, ClientView, places::Places};
 use crate::secret::Secret;
 
 /// All logged-in clients of this process.
@@ -60,6 +60,22 @@ pub enum Event {
     Terminate,
 }
 
+/// Whether a client's bell was rung: somebody has something for it that no server connection brings, and its dialogue
+/// has to be asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rung {
+    /// No.
+    #[default]
+    No,
+    /// At least once.
+    Yes,
+}
+
+/// Rings at one client, from any task: [`crate::backend::Dialogue::on_bell`] is asked as soon as the client can be told
+/// something. One that rings nowhere ([`Bell::default`]) is for clients without a relay, as in tests.
+#[derive(Clone, Debug, Default)]
+pub struct Bell(Option<Arc<Slot>>);
+
 /// Keeps the sender of a cancel request waiting until it is dropped.
 #[derive(Debug)]
 pub struct CancelTicket(#[allow(dead_code)] oneshot::Sender<()>);
@@ -76,6 +92,7 @@ pub struct Registration {
 struct Slot {
     secret: Secret<Vec<u8>>,
     inbox: Mutex<Inbox>,
+    card: Arc<Card>,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +101,7 @@ struct Inbox {
     cancels: Vec<CancelTicket>,
     drain: bool,
     terminate: bool,
+    rung: Rung,
     waker: Option<Waker>,
 }
 
@@ -118,7 +136,11 @@ impl Clients {
             drain,
             ..Inbox::default()
         });
-        let slot = Arc::new(Slot { secret, inbox });
+        let slot = Arc::new(Slot {
+            secret,
+            inbox,
+            card: Arc::default(),
+        });
         // Random ids: half of the 64 bits of a PostgreSQL 3.0 cancel key. A collision is rare below a million clients.
         for _ in 0..64 {
             let id = getrandom::u32().map_err(|_| ClientsFull)?;
@@ -170,6 +192,15 @@ impl Clients {
         self.for_each(|inbox| inbox.terminate = true);
     }
 
+    /// Every client that has logged in, in no order.
+    pub fn views(&self) -> Vec<ClientView> {
+        let slots: Vec<_> = {
+            let directory = self.directory.lock();
+            directory.slots.iter().map(|(id, slot)| (*id, slot.clone())).collect()
+        };
+        slots.iter().filter_map(|(id, slot)| slot.card.view(*id)).collect()
+    }
+
     /// How many clients there are.
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
@@ -201,9 +232,23 @@ impl Registration {
         self.slot.secret.expose()
     }
 
-    /// The next event, or the promise to wake.
-    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
+    /// What others see of the client.
+    pub(crate) fn card(&self) -> &Arc<Card> {
+        &self.slot.card
+    }
+
+    /// Its bell. Rings nowhere once the client is gone.
+    pub fn bell(&self) -> Bell {
+        Bell(Some(self.slot.clone()))
+    }
+
+    /// The next event, or the promise to wake. Notes in `rung` that the bell was rung, which is no event: whoever waits
+    /// for something goes on waiting.
+    pub fn poll_event(&self, cx: &mut Context<'_>, rung: &mut Rung) -> Poll<Event> {
         let mut inbox = self.slot.inbox.lock();
+        if std::mem::take(&mut inbox.rung) == Rung::Yes {
+            *rung = Rung::Yes;
+        }
         if std::mem::take(&mut inbox.terminate) {
             return Poll::Ready(Event::Terminate);
         }
@@ -218,6 +263,17 @@ impl Registration {
             other => *other = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+impl Bell {
+    /// Rings. Any number of times before the client comes to the door is one.
+    pub fn ring(&self) {
+        if let Some(slot) = &self.0 {
+            let mut inbox = slot.inbox.lock();
+            inbox.rung = Rung::Yes;
+            inbox.wake();
+        }
     }
 }
 
@@ -254,7 +310,11 @@ mod tests {
         clients.cancel(registration.id(), &wrong).await;
         clients.cancel(registration.id(), &registration.secret()[..31]).await;
         clients.cancel(registration.id() ^ 1, registration.secret()).await;
-        let nothing = tokio::time::timeout(Duration::from_millis(20), poll_fn(|cx| registration.poll_event(cx))).await;
+        let nothing = tokio::time::timeout(
+            Duration::from_millis(20),
+            poll_fn(|cx| registration.poll_event(cx, &mut Rung::No)),
+        )
+        .await;
         assert!(nothing.is_err(), "a wrong key must not be heard: {nothing:?}");
 
         let (id, secret) = (registration.id(), registration.secret().to_vec());
@@ -262,12 +322,35 @@ mod tests {
             let clients = clients.clone();
             async move { clients.cancel(id, &secret).await }
         });
-        let Event::Cancel(ticket) = poll_fn(|cx| registration.poll_event(cx)).await else {
+        let Event::Cancel(ticket) = poll_fn(|cx| registration.poll_event(cx, &mut Rung::No)).await else {
             panic!("no cancel event")
         };
         assert!(!sender.is_finished(), "the sender waits for the ticket");
         drop(ticket);
         sender.await.expect("the sender's task ends");
+    }
+
+    #[tokio::test]
+    async fn a_bell_wakes_its_client_and_is_no_event() {
+        let clients = Clients::new();
+        let registration = clients.register(4).expect("room");
+        let bell = registration.bell();
+        let mut rung = Rung::No;
+        let heard = poll_fn(|cx| {
+            assert!(registration.poll_event(cx, &mut rung).is_pending());
+            if rung == Rung::Yes {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        let (ring, ()) = tokio::join!(async { bell.ring() }, heard);
+        let () = ring;
+        let printed = format!("{bell:?}");
+        assert!(!printed.contains(&format!("{:?}", registration.secret())), "{printed}");
+        drop(registration);
+        bell.ring();
+        Bell::default().ring();
     }
 
     #[test]
@@ -284,7 +367,10 @@ mod tests {
         let clients = Clients::new();
         clients.drain();
         let late = clients.register(4).expect("room");
-        assert!(matches!(poll_fn(|cx| late.poll_event(cx)).await, Event::Drain));
+        assert!(matches!(
+            poll_fn(|cx| late.poll_event(cx, &mut Rung::No)).await,
+            Event::Drain
+        ));
     }
 
     #[tokio::test]

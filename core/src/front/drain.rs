@@ -58,11 +58,11 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
-    use crate::front::{Event, Registration};
+    use crate::front::{Event, Registration, Rung};
 
     /// A client that ends when it is told one of `obeys`.
     fn client(registration: Registration, obeys: fn(&Event) -> bool) {
-        tokio::spawn(async move { while !obeys(&poll_fn(|cx| registration.poll_event(cx)).await) {} });
+        tokio::spawn(async move { while !obeys(&poll_fn(|cx| registration.poll_event(cx, &mut Rung::No)).await) {} });
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,9 @@
 //! Knows no protocol: a [`crate::backend::Frontend`] speaks to the peer and hands over a [`Client`].
 
 mod allowance;
+mod card;
 mod clients;
+mod credentials;
 mod doors;
 mod drain;
 mod gate;
@@ -16,7 +18,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 pub use allowance::{Allowance, Share};
-pub use clients::{CancelTicket, Clients, ClientsFull, Event, Registration};
+pub(crate) use card::Card;
+pub use card::{ClientView, Pinned, Standing};
+pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Registration, Rung};
+pub use credentials::{Account, Chain, Credentials, Grant, Lookup, Trust, UserCounts, UserPlace, UsersDeclared};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};

@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 use super::{
     Pool,
-    engine::{Moment, ProfileId, WaiterId},
+    engine::{Moment, ProfileId, WaiterId, Wish},
     lease::Lease,
     state::{After, Answer, State},
 };
@@ -61,7 +61,7 @@ impl<B: Backend> Acquire<B> {
         let stage = &mut self.stage;
         let outcome = pool.apply(|state, now, after| {
             let profile = state.intern(profile);
-            if let Some((slot, connection)) = state.check_out(profile, now, after) {
+            if let Some((slot, connection)) = state.check_out(profile, Wish::default(), now, after) {
                 state.counters.leases += 1;
                 return Some(Ok((slot, connection)));
             }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::limits::IDLE_BYTES;
+use super::{engine::Mark, limits::IDLE_BYTES};
 use crate::{
     backend::{Backend, Opened, SessionState, TransactionDetection},
     refusal::Fault,
@@ -24,6 +24,7 @@ pub struct Connection<B: Backend> {
     /// How to cancel what runs on it.
     pub cancel_key: Option<B::CancelKey>,
     id: u64,
+    mark: Option<Mark>,
 }
 
 /// Why an idle connection cannot be used any more.
@@ -55,7 +56,18 @@ impl<B: Backend> Connection<B> {
             session,
             cancel_key,
             id,
+            mark: None,
         }
+    }
+
+    /// Takes note of the lease that it is handed out for.
+    pub(super) fn leased_as(&mut self, mark: Mark) {
+        self.mark = Some(mark);
+    }
+
+    /// The lease that it was handed out for last.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     /// A number of its own among the connections of its pool, for logs.

@@ -26,7 +26,7 @@ mod queue;
 mod slots;
 mod trouble;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 pub use slots::{Stage, Tally};
 
@@ -41,6 +41,11 @@ pub type Moment = Duration;
 /// profile, which is closed for it. Below it, connections go to the first waiter that they can serve as they are: under
 /// a mixed load every exchange of profiles would otherwise cost a login.
 pub const PROFILE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long a connection that has come to rest is kept in mind for the client that held it. What that saves (settings, its
+/// prepared statements) counts for clients that are busy; one that comes back later takes the most recently used
+/// connection like everybody, so that a pool which has grown in a rush shrinks again.
+pub const KEPT_IN_MIND: Duration = Duration::from_secs(1);
 
 /// How often a host that is down is tried while nobody waits for it.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -62,6 +67,22 @@ pub struct WaiterId(pub u32);
 /// What must be equal for a connection to serve a waiter; small numbers, given out by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProfileId(pub u32);
+
+/// One lease of one connection: what a client remembers of the connection it held last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub(super) slot: SlotId,
+    turn: NonZeroU64,
+}
+
+/// Which idle connection a client would like best. Never a condition: any idle one of its profile serves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// The lease that it had last.
+    pub mark: Option<Mark>,
+    /// A fingerprint of what it wants set, to be compared with those given to [`Engine::set_likeness`].
+    pub likeness: u64,
+}
 
 /// What steers an engine. See [`crate::settings::PoolSettings`] for the meaning of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,13 +237,15 @@ impl Engine {
         }
     }
 
-    /// Leases an idle connection, the most recently used one. Nobody can be waiting for it (I4), so nobody is overtaken.
-    pub fn take_idle(&mut self, profile: ProfileId, now: Moment) -> Option<SlotId> {
+    /// Leases an idle connection: the one that suits `wish` best (specification S7.5), else the most recently used one.
+    /// Nobody can be waiting for it (I4), so nobody is overtaken.
+    pub fn take_idle(&mut self, profile: ProfileId, wish: Wish, now: Moment) -> Option<SlotId> {
         if self.mode == Mode::Draining {
             return None;
         }
         self.usual.get_or_insert(profile);
-        while let Some(slot) = self.slots.newest_idle(profile) {
+        let since = now.saturating_sub(KEPT_IN_MIND);
+        while let Some(slot) = self.slots.nearest_idle(profile, wish, since) {
             if !self.is_expired(slot, now) {
                 self.slots.shift(slot, Stage::Leased);
                 return Some(slot);
@@ -249,6 +272,16 @@ impl Engine {
     /// granted to it and that it does not want has to be put back first.
     pub fn leave(&mut self, waiter: WaiterId, now: Moment) {
         self.queue.leave(waiter, now);
+    }
+
+    /// What is set on a connection that is about to come to rest, as a number that is equal for equal settings.
+    pub fn set_likeness(&mut self, slot: SlotId, likeness: u64) {
+        self.slots.set_likeness(slot, likeness);
+    }
+
+    /// The present or last lease of a connection.
+    pub fn mark(&self, slot: SlotId) -> Mark {
+        self.slots.mark(slot)
     }
 
     /// A leased connection, or one in maintenance, is as good as new: to the first waiter it can serve, or to rest.
@@ -368,6 +401,11 @@ impl Engine {
 // === what can be asked ===
 
 impl Engine {
+    /// Where a connection is.
+    pub fn stage(&self, slot: SlotId) -> Stage {
+        self.slots.stage(slot)
+    }
+
     /// Connections by stage.
     pub fn tally(&self) -> Tally {
         self.slots.tally()
@@ -398,6 +436,18 @@ impl Engine {
         } else {
             None
         }
+    }
+
+    /// How long the one that has waited longest has waited.
+    pub fn longest_wait(&self, now: Moment) -> Duration {
+        self.queue
+            .head()
+            .map_or(Duration::ZERO, |(_, _, since)| now.saturating_sub(since))
+    }
+
+    /// When a connection was logged in, or when that was begun.
+    pub fn opened_at(&self, slot: SlotId) -> Moment {
+        self.slots.opened(slot)
     }
 
     /// What a connection is for.

@@ -10,7 +10,12 @@ use std::{
 
 use bytes::BytesMut;
 
-use super::{Pool, connection::Connection, engine::SlotId, tasks};
+use super::{
+    Pool,
+    connection::Connection,
+    engine::{Mark, SlotId},
+    tasks,
+};
 use crate::{
     backend::{Backend, Reset, ResetDepth, SessionReset, SessionState, TransactionDetection},
     settings::ServerReset,
@@ -45,6 +50,16 @@ impl<B: Backend> Lease<B> {
     /// A number of its own among the connections of its pool, for logs.
     pub fn id(&self) -> u64 {
         Connection::id(self)
+    }
+
+    /// A number of its own among the connections of all pools of the process; never 0.
+    pub fn number(&self) -> u64 {
+        super::number_of(self.pool.number, self.id())
+    }
+
+    /// To find the same connection again next time, if nobody else has had it since.
+    pub fn mark(&self) -> Option<Mark> {
+        Connection::mark(self)
     }
 
     /// The pool it came from.

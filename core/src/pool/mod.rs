@@ -9,6 +9,7 @@
 //! when no cancel request aimed at it is on its way.
 
 mod acquire;
+mod activity;
 mod connection;
 pub mod engine;
 mod journal;
@@ -26,7 +27,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,11 +37,12 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 
 pub use acquire::Acquire;
+pub use activity::{Activity, Doings, Pin, PinCount};
 pub use connection::Connection;
 pub use lease::Lease;
-pub use stats::{Counters, PoolStats};
+pub use stats::{ConnectionView, Counters, PoolStats};
 
-use engine::{Engine, Moment, Tuning};
+use engine::{Engine, Moment, Stage, Tuning, Wish};
 use state::{After, Keeper, State};
 
 use crate::{
@@ -64,6 +66,9 @@ pub struct Pool<B: Backend> {
     runtime: OnceLock<Handle>,
     connection_ids: AtomicU64,
     drained: Notify,
+    activity: Arc<Activity>,
+    /// Differs from that of every other pool of the process.
+    number: u32,
     state: Mutex<State<B>>,
 }
 
@@ -84,6 +89,8 @@ impl<B: Backend> Pool<B> {
             runtime: OnceLock::new(),
             connection_ids: AtomicU64::new(0),
             drained: Notify::new(),
+            activity: Arc::default(),
+            number: next_pool_number(),
         })
     }
 
@@ -109,9 +116,14 @@ impl<B: Backend> Pool<B> {
 
     /// An idle connection, if there is one. That is only so while nobody waits for it, so nobody is overtaken.
     pub fn try_acquire(self: &Arc<Self>, profile: &B::Profile) -> Option<Lease<B>> {
+        self.try_acquire_near(profile, Wish::default())
+    }
+
+    /// The same; of several idle connections the one that suits `wish` best.
+    pub fn try_acquire_near(self: &Arc<Self>, profile: &B::Profile, wish: Wish) -> Option<Lease<B>> {
         let (slot, connection) = self.apply(|state, now, after| {
             let profile = state.profiles.find(profile)?;
-            let found = state.check_out(profile, now, after)?;
+            let found = state.check_out(profile, wish, now, after)?;
             state.counters.leases += 1;
             Some(found)
         })?;
@@ -159,9 +171,35 @@ impl<B: Backend> Pool<B> {
             maintenance: tally.maintenance,
             closing: tally.closing,
             waiting: state.engine.waiting(),
+            longest_wait: state.engine.longest_wait(self.now()),
             limit: self.settings.load().max_connections,
             counters: state.counters,
         }
+    }
+
+    /// What its clients do.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Its server connections, in no order.
+    pub fn connections(&self) -> Vec<ConnectionView> {
+        let state = self.state.lock();
+        let now = self.now();
+        let views = state.engine.connections().map(|(slot, stage, _)| {
+            let id = state.connection_id(slot);
+            ConnectionView {
+                number: id.map(|id| number_of(self.number, id)),
+                id,
+                stage,
+                age: now.saturating_sub(state.engine.opened_at(slot)),
+                rest: match stage {
+                    Stage::Idle { since } => now.saturating_sub(since),
+                    _ => Duration::ZERO,
+                },
+            }
+        });
+        views.collect()
     }
 
     /// Whether clients can expect to be served: the last attempts to open a connection did not all fail. A pool that is
@@ -282,6 +320,16 @@ impl<B: Backend> std::fmt::Debug for Pool<B> {
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
+}
+
+fn next_pool_number() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// One number for a connection among those of all pools. Beyond 2^40 connections of one pool it would repeat itself.
+fn number_of(pool: u32, connection: u64) -> u64 {
+    u64::from(pool) << 40 | (connection & ((1 << 40) - 1))
 }
 
 fn tuning(settings: &PoolSettings) -> Tuning {

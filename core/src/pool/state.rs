@@ -7,13 +7,13 @@ use std::{sync::Arc, task::Waker};
 
 use super::{
     connection::{Connection, Gone},
-    engine::{Effect, Engine, FailReason, Failure, Moment, ProfileId, SlotId, WaiterId},
+    engine::{Effect, Engine, FailReason, Failure, Moment, ProfileId, SlotId, Stage, WaiterId, Wish},
     journal::{Journal, Line},
     profiles::Profiles,
     stats::Counters,
 };
 use crate::{
-    backend::Backend,
+    backend::{Backend, TransactionDetection},
     refusal::{OpenError, Refusal},
 };
 
@@ -25,6 +25,8 @@ pub(super) struct State<B: Backend> {
     source: Arc<str>,
     /// By slot: idle connections, and for a moment those on their way to a waiter or to their end.
     connections: Vec<Option<Box<Connection<B>>>>,
+    /// By slot: the number of the connection that was stored there last.
+    ids: Vec<u64>,
     /// By waiter.
     desks: Vec<Desk<B>>,
     /// What the last attempt to reach the host ended with.
@@ -99,9 +101,20 @@ impl<B: Backend> State<B> {
             keeper: Keeper::Absent,
             source,
             connections: Vec::new(),
+            ids: Vec::new(),
             desks: Vec::new(),
             host_error: None,
             journal: Journal::default(),
+        }
+    }
+
+    /// Which connection has this place; `None` while it is being opened.
+    pub(super) fn connection_id(&self, slot: SlotId) -> Option<u64> {
+        match self.engine.stage(slot) {
+            Stage::Vacant | Stage::Opening => None,
+            Stage::Idle { .. } | Stage::Leased | Stage::Maintenance | Stage::Closing => {
+                self.ids.get(slot.0 as usize).copied()
+            }
         }
     }
 
@@ -123,10 +136,11 @@ impl<B: Backend> State<B> {
     pub(super) fn check_out(
         &mut self,
         profile: ProfileId,
+        wish: Wish,
         now: Moment,
         after: &mut After<B>,
     ) -> Option<(SlotId, Box<Connection<B>>)> {
-        while let Some(slot) = self.engine.take_idle(profile, now) {
+        while let Some(slot) = self.engine.take_idle(profile, wish, now) {
             let mut connection = self.take(slot);
             match connection.look(Waker::noop()) {
                 Ok(()) => return Some((slot, connection)),
@@ -141,6 +155,7 @@ impl<B: Backend> State<B> {
 
     /// A connection as good as new: to the first waiter or to rest. One that rests is watched by the keeper from now on.
     pub(super) fn check_in(&mut self, slot: SlotId, connection: Box<Connection<B>>, now: Moment, after: &mut After<B>) {
+        self.engine.set_likeness(slot, connection.session.likeness());
         self.store(slot, connection);
         self.engine.put_back(slot, now);
         self.carry_out(after);
@@ -153,6 +168,7 @@ impl<B: Backend> State<B> {
         let profile = self.engine.profile_of(slot);
         self.profiles.set_error(profile, None);
         self.journal.opened(connection.id(), &mut after.lines);
+        self.engine.set_likeness(slot, connection.session.likeness());
         self.store(slot, connection);
         self.engine.opened(slot, now);
         self.carry_out(after);
@@ -368,11 +384,17 @@ impl<B: Backend> State<B> {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
+        if self.ids.len() <= index {
+            self.ids.resize(index + 1, 0);
+        }
+        self.ids[index] = connection.id();
         self.connections[index] = Some(connection);
     }
 
     fn take(&mut self, slot: SlotId) -> Box<Connection<B>> {
         let connection = self.connections.get_mut(slot.0 as usize).and_then(Option::take);
-        connection.expect("a connection that is at rest in the engine is stored here")
+        let mut connection = connection.expect("a connection that is at rest in the engine is stored here");
+        connection.leased_as(self.engine.mark(slot));
+        connection
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::engine::Stage;
+
 /// A pool at one moment, and what has happened in it since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStats {
@@ -17,10 +19,27 @@ pub struct PoolStats {
     pub closing: u32,
     /// Clients that wait for one.
     pub waiting: u32,
+    /// How long the one that has waited longest has waited.
+    pub longest_wait: Duration,
     /// `max_connections`.
     pub limit: u32,
     /// What has happened.
     pub counters: Counters,
+}
+
+/// One server connection at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionView {
+    /// Among the connections of all pools: see [`super::Lease::number`]. `None` while it is being opened.
+    pub number: Option<u64>,
+    /// Among those of its pool. `None` while it is being opened.
+    pub id: Option<u64>,
+    /// Where it is.
+    pub stage: Stage,
+    /// Since it was logged in, or since that was begun.
+    pub age: Duration,
+    /// How long it has been idle.
+    pub rest: Duration,
 }
 
 /// Counts since the pool began.

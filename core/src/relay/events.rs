@@ -101,7 +101,13 @@ impl<B: Backend> Life<B> {
     }
 
     pub(super) fn on_server_gone(&mut self, why: &'static str) -> Option<Ending> {
-        let Attached { mut lease, .. } = self.attached.take()?;
+        let Attached {
+            mut lease,
+            mut course,
+            pool,
+            ..
+        } = self.attached.take()?;
+        course.count(&lease.session, pool.activity());
         let mid_message = matches!(self.to_client.body(), Body::Forward(_));
         self.to_client.sender_gone();
         self.to_server.receiver_gone();

@@ -9,6 +9,7 @@
 //! answer in its place.
 
 mod cancel;
+mod course;
 mod events;
 mod lane;
 mod parting;
@@ -22,13 +23,14 @@ use std::{future::poll_fn, sync::Arc};
 
 use self::{
     cancel::Cancel,
+    course::Course,
     lane::{Lane, Toward},
     timers::{Expired, Watch},
 };
 use crate::{
-    backend::{Access, Backend, PinReason, SessionState},
-    front::{self, Client, Identity, Registration, Share, Terms},
-    pool::{Lease, Pool},
+    backend::{Access, Backend, PinNews, PinReason},
+    front::{self, Client, Identity, Registration, Rung, Share, Terms},
+    pool::{Lease, Pool, engine::Mark},
     refusal::Refusal,
     registry::Route,
 };
@@ -68,6 +70,8 @@ enum Event {
     Expired(Expired),
     /// A transaction ended while a drain was asked for.
     Drained,
+    /// The client has been told why it cannot stay.
+    Told(&'static str),
 }
 
 /// Whether bytes of the client wait unjudged.
@@ -94,31 +98,21 @@ struct Attached<B: Backend> {
     pool: Arc<Pool<B>>,
     /// Of what its user may hold; given back with the lease.
     _share: Option<Share>,
-    /// Why the client keeps it, as last told to the log.
-    pinned: Option<PinReason>,
+    course: Course,
 }
 
-impl<B: Backend> Attached<B> {
-    /// Tells the log when the client begins or ceases to keep its server connection between transactions.
-    fn log_pin(&mut self, state: SessionState, client: &Identity) {
-        let pinned = match state {
-            SessionState::Pinned(reason) => Some(reason),
-            SessionState::Idle => None,
-            SessionState::InTransaction { .. } | SessionState::Busy | SessionState::Broken(_) => return,
-        };
-        if pinned == self.pinned {
-            return;
+/// Tells the log when a client begins or ceases to keep its server connection between transactions. Without the
+/// statement: it is the client's.
+fn log_pin(news: PinNews, client: &Identity) {
+    match news {
+        // By configuration or by the protocol, not by what the client did.
+        PinNews::Begun(PinReason::SessionMode | PinReason::Replication)
+        | PinNews::Over(PinReason::SessionMode | PinReason::Replication) => {}
+        PinNews::Begun(reason) => {
+            tracing::info!(%client, reason = reason.as_str(), "client keeps its server connection");
         }
-        let before = std::mem::replace(&mut self.pinned, pinned);
-        match (pinned.or(before), pinned) {
-            // By configuration or by the protocol, not by what the client did.
-            (Some(PinReason::SessionMode | PinReason::Replication) | None, _) => {}
-            (Some(reason), Some(_)) => {
-                tracing::info!(%client, reason = reason.as_str(), "client keeps its server connection");
-            }
-            (Some(reason), None) => {
-                tracing::info!(%client, reason = reason.as_str(), "client needs its server connection no more");
-            }
+        PinNews::Over(reason) => {
+            tracing::info!(%client, reason = reason.as_str(), "client needs its server connection no more");
         }
     }
 }
@@ -135,9 +129,13 @@ struct Life<B: Backend> {
     to_server: Lane,
     held: Held,
     attached: Option<Attached<B>>,
+    /// To find the same server connection again.
+    last_lease: Option<Mark>,
     cancel: Cancel,
     watch: Option<Box<Watch>>,
     prospect: Prospect,
+    /// Until the dialogue has said what it has to say.
+    rung: Rung,
 }
 
 impl<B: Backend> Life<B> {
@@ -154,6 +152,7 @@ impl<B: Backend> Life<B> {
         } = client;
         let mut to_server = Lane::new(Toward::Server);
         to_server.keep(&read_ahead);
+        registration.card().introduce(identity.clone());
         Life {
             io,
             dialogue,
@@ -171,8 +170,10 @@ impl<B: Backend> Life<B> {
             },
             to_server,
             attached: None,
+            last_lease: None,
             cancel: Cancel::default(),
             prospect: Prospect::Open,
+            rung: Rung::No,
         }
     }
 
@@ -188,6 +189,7 @@ impl<B: Backend> Life<B> {
                     .refuse(&Refusal::ProtocolViolation(what))
                     .or(Some(Ending::Told(what))),
                 Event::Drained => self.on_drain(),
+                Event::Told(why) => Some(Ending::Told(why)),
                 Event::Finish => Some(Ending::Goodbye),
                 Event::ClientGone => Some(Ending::Vanished),
             };

@@ -12,21 +12,23 @@ use bytes::Buf;
 
 use super::{
     Attached, Event, Held, Life, Prospect,
+    course::Course,
     lane::{Body, Verdict},
+    log_pin,
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
-    backend::{Backend, Dialogue, Outbox, SessionState, TransactionDetection},
-    front::Share,
+    backend::{Backend, Dialogue, Heard, Outbox, SessionState, TransactionDetection},
+    front::{Rung, Share},
     limits,
-    pool::{Lease, Pool},
+    pool::{Lease, Pool, engine::Wish},
     refusal::Fault,
 };
 
 impl<B: Backend> Life<B> {
     /// Moves what can be moved.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if let Poll::Ready(event) = self.registration.poll_event(cx) {
+        if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
             return Poll::Ready(Event::Inbox(event));
         }
         self.cancel.poll(cx);
@@ -52,11 +54,12 @@ impl<B: Backend> Life<B> {
             self.start_wanted_cancel();
             // One that has just begun has to be looked at once: else nothing wakes it.
             self.cancel.poll(cx);
-            let released = self.release_if_at_rest();
+            let told = self.answer_bell(scratch)?;
+            let released = self.release_if_at_rest(scratch);
             if self.prospect == Prospect::Draining && self.is_between_transactions() {
                 return Err(Event::Drained);
             }
-            if !(from_server || from_client || released) {
+            if !(from_server || from_client || told || released) {
                 return Ok(());
             }
         }
@@ -80,6 +83,26 @@ impl<B: Backend> Life<B> {
         Ok(())
     }
 
+    /// Lets the dialogue say what it has to say of its own accord, between two messages and as fast as the client reads.
+    /// Whether it said anything.
+    fn answer_bell(&mut self, scratch: &mut Scratch) -> Result<bool, Event> {
+        if self.rung == Rung::No || !self.to_client.is_flushed() || self.to_client.body() != Body::None {
+            return Ok(false);
+        }
+        let out = &mut scratch.out;
+        let session = self.attached.as_mut().map(|attached| &mut attached.lease.session);
+        let heard = self.dialogue.on_bell(session, out);
+        let told = !(out.to_client.is_empty() && out.to_server.is_empty());
+        self.to_server.push(&mut out.to_server);
+        self.to_client.push(&mut out.to_client);
+        match heard {
+            Heard::Done => self.rung = Rung::No,
+            Heard::Later => {}
+            Heard::Finish(why) => return Err(Event::Told(why)),
+        }
+        Ok(told)
+    }
+
     /// One read from the server, judged and sent on. False when there was nothing to read, or no room for it.
     pub(super) fn pump_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event> {
         let Some(attached) = &mut self.attached else {
@@ -94,6 +117,7 @@ impl<B: Backend> Life<B> {
             Poll::Ready(Ok(count)) => count,
             Poll::Ready(Err(_)) => return Err(Event::ServerGone("the connection to the server broke")),
         };
+        attached.course.server_sent(count);
         self.judge_server(cx, scratch, count)?;
         Ok(true)
     }
@@ -160,6 +184,9 @@ impl<B: Backend> Life<B> {
             Poll::Ready(Ok(0) | Err(_)) => return Err(Event::ClientGone),
             Poll::Ready(Ok(count)) => count,
         };
+        if let Some(attached) = &mut self.attached {
+            attached.course.client_sent(count);
+        }
         if self.held == Held::UntilAnswered {
             self.to_server.keep(&scratch.read[..count]);
         } else {
@@ -231,7 +258,11 @@ impl<B: Backend> Life<B> {
                     return Err(Event::Lease(access));
                 }
                 let pool = self.route.pool(access);
-                match pool.try_acquire(&self.profile) {
+                let wish = Wish {
+                    mark: self.last_lease,
+                    likeness: self.dialogue.likeness(),
+                };
+                match pool.try_acquire_near(&self.profile, wish) {
                     Some(lease) => {
                         let pool = pool.clone();
                         self.attach(lease, pool, share.flatten());
@@ -248,6 +279,8 @@ impl<B: Backend> Life<B> {
 
     pub(super) fn attach(&mut self, mut lease: Lease<B>, pool: Arc<Pool<B>>, share: Option<Share>) {
         let mut out = Outbox::default();
+        let (card, sent) = (self.registration.card().clone(), self.to_server.unjudged());
+        let course = Course::begin(&lease.session, lease.number(), card, sent);
         self.dialogue.adopt(&mut lease.session, &mut out);
         self.to_server.push(&mut out.to_server);
         self.to_client.push(&mut out.to_client);
@@ -255,7 +288,7 @@ impl<B: Backend> Life<B> {
             lease,
             pool,
             _share: share,
-            pinned: None,
+            course,
         });
         self.held = Held::Again;
         if let Some(watch) = &mut self.watch {
@@ -264,12 +297,19 @@ impl<B: Backend> Life<B> {
     }
 
     /// Gives the server connection back if nothing ties the client to it.
-    pub(super) fn release_if_at_rest(&mut self) -> bool {
+    pub(super) fn release_if_at_rest(&mut self, scratch: &mut Scratch) -> bool {
         let Some(attached) = &mut self.attached else {
             return false;
         };
+        if self.held == Held::Again {
+            // It has just been given out, or an answer has just come: what the client asked for is looked at next.
+            return false;
+        }
         let state = attached.lease.session.state();
-        attached.log_pin(state, &self.identity);
+        attached
+            .course
+            .observe(&attached.lease.session, attached.pool.activity());
+        let told = self.note_pin(scratch);
         let at_rest = state == SessionState::Idle
             && self.held == Held::Nothing
             && self.cancel.is_over()
@@ -280,13 +320,48 @@ impl<B: Backend> Life<B> {
         if at_rest {
             self.give_back();
         }
-        at_rest
+        at_rest || told
+    }
+
+    /// Takes note when the client begins or ceases to keep its server connection: in the log, the counters, what others
+    /// see of it, and to the client if it is to be told. Whether it was told anything.
+    fn note_pin(&mut self, scratch: &mut Scratch) -> bool {
+        let Some(Attached {
+            lease, course, pool, ..
+        }) = &mut self.attached
+        else {
+            return false;
+        };
+        let is_between_messages = self.to_client.unjudged() == 0 && self.to_client.body() == Body::None;
+        if !is_between_messages {
+            return false;
+        }
+        let dialogue = &self.dialogue;
+        let Some(news) = course.note_pin(lease.session.state(), pool.activity(), || {
+            dialogue.pin_cause(&lease.session)
+        }) else {
+            return false;
+        };
+        log_pin(news, &self.identity);
+        self.dialogue.tell_pin(news, &mut scratch.out);
+        let told = !scratch.out.to_client.is_empty();
+        self.to_client.push(&mut scratch.out.to_client);
+        told
     }
 
     /// Gives the server connection back, which is at rest.
     pub(super) fn give_back(&mut self) {
-        if let Some(Attached { mut lease, .. }) = self.attached.take() {
+        if let Some(Attached {
+            mut lease,
+            mut course,
+            pool,
+            ..
+        }) = self.attached.take()
+        {
+            course.observe(&lease.session, pool.activity());
+            course.over();
             self.dialogue.release(&mut lease.session);
+            self.last_lease = lease.mark();
             let is_mid_message = self.to_client.unjudged() > 0 || self.to_client.body() != Body::None;
             if is_mid_message {
                 // Part of something that the server says of its own accord: the rest must not meet another's bytes.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     backend::{Access, Backend},
     clock,
-    front::{self, Allowance, Share},
+    front::{self, Allowance, Share, Standing},
     limits,
     pool::{Lease, Pool},
     refusal::Refusal,
@@ -25,6 +25,7 @@ impl<B: Backend> Life<B> {
     /// Waits in the queue for a server connection. Meanwhile the client may go away, cancel, or be told to end.
     pub(super) async fn wait_for_lease(&mut self, access: Access) -> Option<Ending> {
         let mut pool = self.route.pool(access).clone();
+        self.registration.card().stand(Standing::Waiting, clock::now());
         loop {
             let timeout = self.terms.pool_timeout.unwrap_or_else(|| pool.settings().pool_timeout);
             let waited = {
@@ -34,13 +35,16 @@ impl<B: Backend> Life<B> {
                     if let Poll::Ready(answer) = acquire.as_mut().poll(cx) {
                         return Poll::Ready(Waited::Answer(answer));
                     }
-                    if let Poll::Ready(event) = self.registration.poll_event(cx) {
+                    if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
                         return Poll::Ready(Waited::Inbox(event));
                     }
                     with_scratch(|scratch| self.listen_while_waiting(cx, scratch))
                 })
                 .await
             };
+            if !matches!(waited, Waited::Answer(_)) {
+                self.registration.card().stand(Standing::Idle, clock::now());
+            }
             return match waited {
                 Waited::Answer(Ok((lease, share))) => {
                     self.attach(lease, pool, share);
@@ -53,6 +57,7 @@ impl<B: Backend> Life<B> {
                         pool = other.clone();
                         continue;
                     }
+                    self.registration.card().stand(Standing::Idle, clock::now());
                     self.refuse(&refusal)
                 }
                 Waited::Inbox(front::Event::Cancel(ticket)) => {

@@ -13,7 +13,7 @@ use super::{
     toy_server::Database,
 };
 use crate::{
-    front::{Client, Clients, Identity, Terms},
+    front::{Bell, Client, Clients, Identity, Terms},
     net::Peer,
     pool::Pool,
     registry::{Route, Source, SourceParts, Target},
@@ -38,6 +38,8 @@ pub struct TestClient {
     pub io: DuplexStream,
     /// Its cancel key.
     pub key: (u32, Vec<u8>),
+    /// Its bell.
+    pub bell: Bell,
     /// The gateway's task that serves it.
     pub task: JoinHandle<()>,
 }
@@ -71,6 +73,7 @@ impl Gateway {
         let (io, far) = tokio::io::duplex(4096);
         let registration = self.clients.register(8).expect("the directory of a test has room");
         let key = (registration.id(), registration.secret().to_vec());
+        let bell = registration.bell();
         let count = self.source.admit().expect("the toy source takes any number of clients");
         let client = Client {
             io: far,
@@ -97,6 +100,7 @@ impl Gateway {
         TestClient {
             io,
             key,
+            bell,
             task: tokio::spawn(relay::serve(client)),
         }
     }

@@ -1,6 +1,7 @@
 //! The smallest backend: requests are `length(4) text`, answers `status(1) length(4) text`, status `i` (idle) or `t` (in
 //! a transaction). A request that begins with `set` touches the session, `pre` waits for one of the gateway's own on each
 //! new server connection, `one` for whatever is outstanding, `els` asks for another connection than a used one, `bye` says good-bye.
+//! A bell is answered with `ding`.
 
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use tokio::io::DuplexStream;
 use super::toy_server::{Database, KillSwitch};
 use crate::{
     backend::{
-        Access, Backend, Dialogue, Leave, Onward, Opened, Outbox, Reset, ResetDepth, SessionReset, SessionState, Step,
-        TransactionDetection,
+        Access, Backend, Dialogue, Heard, Leave, Onward, Opened, Outbox, Reset, ResetDepth, SessionReset, SessionState,
+        Step, TransactionDetection,
     },
     refusal::{Fault, OpenError, Refusal},
 };
@@ -167,6 +168,14 @@ impl Dialogue for Talk {
 
     fn has_request_under_way(&self, session: &Session) -> bool {
         session.outstanding > session.swallow
+    }
+
+    fn on_bell(&mut self, session: Option<&mut Session>, out: &mut Outbox) -> Heard {
+        if session.is_some_and(|session| session.state() != SessionState::Idle) {
+            return Heard::Later;
+        }
+        out.to_client.put_slice(&answer(b'i', b"ding"));
+        Heard::Done
     }
 
     fn adopt(&mut self, _: &mut Session, _: &mut Outbox) {}

@@ -246,6 +246,7 @@ pub(crate) fn rejected(code: &str) -> OpenError {
         message: "no".to_owned(),
         detail: None,
         hint: None,
+        transient: matches!(code, "53300" | "57P03"),
     })
 }
 

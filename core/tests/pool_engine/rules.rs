@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use weir_core::pool::engine::{Effect, Engine, FailReason, Failure, ProfileId, SlotId, Tuning, WaiterId, Why};
+use weir_core::pool::engine::{
+    Effect, Engine, FailReason, Failure, KEPT_IN_MIND, ProfileId, SlotId, Tuning, WaiterId, Why, Wish,
+};
 
 use crate::tuning;
 
@@ -56,14 +58,128 @@ fn a_returning_connection_serves_the_first_waiter_and_the_new_one_the_second() {
 }
 
 #[test]
+#[cfg_attr(feature = "rotation", ignore = "rotation is first in first out")]
 fn idle_connections_are_used_last_in_first_out() {
     let (mut engine, held) = busy(tuning(3), 3);
     for slot in &held {
         engine.put_back(*slot, at(1));
     }
-    assert_eq!(engine.take_idle(A, at(2)), Some(held[2]));
-    assert_eq!(engine.take_idle(A, at(2)), Some(held[1]));
-    assert_eq!(engine.take_idle(B, at(2)), None);
+    assert_eq!(engine.take_idle(A, Wish::default(), at(2)), Some(held[2]));
+    assert_eq!(engine.take_idle(A, Wish::default(), at(2)), Some(held[1]));
+    assert_eq!(engine.take_idle(B, Wish::default(), at(2)), None);
+}
+
+fn wish(engine: &Engine, last: Option<SlotId>, likeness: u64) -> Wish {
+    Wish {
+        mark: last.map(|slot| engine.mark(slot)),
+        likeness,
+    }
+}
+
+/// Three idle connections with likeness 1, 2, 3; the first to rest is the first in the list.
+fn unlike() -> (Engine, Vec<SlotId>) {
+    let (mut engine, held) = busy(tuning(3), 3);
+    for (slot, likeness) in held.iter().zip(1..) {
+        engine.set_likeness(*slot, likeness);
+        engine.put_back(*slot, at(1));
+    }
+    (engine, held)
+}
+
+#[test]
+#[cfg_attr(feature = "rotation", ignore = "rotation is about never getting the same one")]
+fn a_client_gets_the_connection_that_it_held_last_s7_5() {
+    let (mut engine, held) = unlike();
+    let own = wish(&engine, Some(held[0]), 3);
+    assert_eq!(
+        engine.take_idle(A, own, at(2)),
+        Some(held[0]),
+        "its own rather than one alike"
+    );
+    engine.put_back(held[0], at(3));
+    assert_eq!(
+        engine.take_idle(A, own, at(4)),
+        Some(held[2]),
+        "somebody has had it since"
+    );
+    assert_eq!(
+        engine.take_idle(B, own, at(4)),
+        None,
+        "a wish opens no door to another profile"
+    );
+}
+
+#[test]
+#[cfg_attr(feature = "rotation", ignore = "rotation is about never getting the same one")]
+fn a_client_that_comes_back_late_gets_one_alike_or_the_most_recent_s7_5() {
+    let (mut engine, held) = unlike();
+    let own = wish(&engine, Some(held[0]), 2);
+    let late = at(2) + KEPT_IN_MIND;
+    assert_eq!(engine.take_idle(A, own, late), Some(held[1]), "one alike");
+    assert_eq!(
+        engine.take_idle(A, own, late),
+        Some(held[2]),
+        "none is alike: the most recent"
+    );
+    assert_eq!(engine.take_idle(A, own, late), Some(held[0]), "any serves");
+    assert_eq!(engine.take_idle(A, own, late), None);
+}
+
+#[test]
+#[cfg_attr(feature = "rotation", ignore = "rotation is about never getting the same one")]
+fn of_connections_alike_the_most_recent_is_used() {
+    let (mut engine, held) = busy(tuning(3), 3);
+    for (slot, likeness) in held.iter().zip([5, 5, 6]) {
+        engine.set_likeness(*slot, likeness);
+        engine.put_back(*slot, at(1));
+    }
+    let alike = wish(&engine, None, 5);
+    assert_eq!(engine.take_idle(A, alike, at(2)), Some(held[1]));
+    assert_eq!(engine.take_idle(A, alike, at(2)), Some(held[0]));
+    engine.put_back(held[1], at(3));
+    engine.set_likeness(held[0], 7);
+    engine.put_back(held[0], at(3));
+    assert_eq!(
+        engine.take_idle(A, alike, at(4)),
+        Some(held[1]),
+        "what was set on it last counts"
+    );
+}
+
+#[test]
+fn a_mark_on_a_connection_that_is_no_more_means_nothing() {
+    let (mut engine, held) = unlike();
+    let own = wish(&engine, Some(held[0]), 0);
+    assert!(engine.take_idle(A, wish(&engine, None, 1), at(2)).is_some());
+    for slot in &held {
+        if let Some(slot) = [*slot].into_iter().find(|slot| engine.idle().any(|idle| idle == *slot)) {
+            engine.discard(slot);
+            engine.closed(slot, at(2));
+        }
+    }
+    assert_eq!(engine.take_idle(A, own, at(3)), None);
+}
+
+#[test]
+#[cfg_attr(feature = "rotation", ignore = "rotation is about never getting the same one")]
+fn a_thousand_connections_alike_or_not_are_found_in_no_time() {
+    let (mut engine, held) = busy(tuning(1_000), 1_000);
+    for (slot, likeness) in held.iter().zip(0..) {
+        engine.set_likeness(*slot, likeness % 7);
+        engine.put_back(*slot, at(1));
+    }
+    let began = std::time::SystemTime::now();
+    for round in 0..200_000 {
+        let likeness = round % 9;
+        let slot = engine.take_idle(A, wish(&engine, None, likeness), at(2)).expect("idle");
+        engine.set_likeness(slot, likeness % 7);
+        engine.put_back(slot, at(2));
+    }
+    assert!(
+        began.elapsed().is_ok_and(|took| took.as_secs() < 30),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -257,7 +373,7 @@ fn an_expired_connection_is_neither_kept_nor_handed_out() {
     engine.put_back(held[0], at(10));
     let due = engine.wake_at(at(10)).expect("its end");
     assert!((at(900)..=at(1_100)).contains(&due), "{due:?}");
-    assert_eq!(engine.take_idle(A, at(1_101)), None);
+    assert_eq!(engine.take_idle(A, Wish::default(), at(1_101)), None);
     assert_eq!(effects(&mut engine), [Effect::Close(held[0], Why::Lifetime)]);
     engine.put_back(held[1], at(1_101));
     assert_eq!(effects(&mut engine), [Effect::Close(held[1], Why::Lifetime)]);

@@ -1,8 +1,13 @@
 //! The engine together with an independent account of what it should have done.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-use weir_core::pool::engine::{Effect, Engine, FailReason, Failure, ProfileId, SlotId, Stage, Tuning, WaiterId};
+use weir_core::pool::engine::{
+    Effect, Engine, FailReason, Failure, KEPT_IN_MIND, Mark, ProfileId, SlotId, Stage, Tuning, WaiterId, Wish,
+};
 
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -10,6 +15,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Arrive(ProfileId),
+    /// The same with a wish: the connection of this memory, and a likeness.
+    ArriveWith(ProfileId, Option<usize>, u64),
+    /// What is set on the connection of the next to finish.
+    Set(usize, u64),
     /// The waiter at this place of the queue gives up.
     GiveUp(usize),
     /// The client whose answer came longest ago takes note of it; the bool: it does not want the connection any more.
@@ -37,6 +46,26 @@ struct Waiter {
     since: Duration,
 }
 
+/// What a client remembers of a connection that it has given back.
+#[derive(Clone, Debug)]
+struct Memory {
+    mark: Mark,
+    slot: SlotId,
+    use_number: u64,
+}
+
+/// What is known of a slot, whatever connection is in it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    /// Changes whenever somebody gets the connection, and when it is another one.
+    use_number: u64,
+    rested: Duration,
+    likeness: u64,
+}
+
+/// Of this many leases something is remembered.
+const MEMORIES: usize = 8;
+
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) engine: Engine,
@@ -52,6 +81,9 @@ pub(crate) struct World {
     granted: Vec<(SlotId, ProfileId)>,
     pub(crate) maintenance: Vec<(SlotId, ProfileId)>,
     pub(crate) closing: Vec<(SlotId, ProfileId)>,
+    memories: VecDeque<Memory>,
+    past: HashMap<SlotId, Past>,
+    pub(crate) wishes_granted: u32,
     draining: bool,
     /// An attempt has failed: the engine may hold back.
     pub(crate) troubled: bool,
@@ -74,6 +106,9 @@ impl World {
             granted: Vec::new(),
             maintenance: Vec::new(),
             closing: Vec::new(),
+            memories: VecDeque::new(),
+            past: HashMap::new(),
+            wishes_granted: 0,
             draining: false,
             troubled: false,
             opens: 0,
@@ -90,6 +125,10 @@ impl World {
         self.answered.len()
     }
 
+    pub(crate) fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
     pub(crate) fn total(&self) -> usize {
         self.standing() + self.closing.len()
     }
@@ -102,7 +141,13 @@ impl World {
     /// Does it, carries out what the engine answers, and checks the invariants.
     pub(crate) fn step(&mut self, op: Op) {
         match op {
-            Op::Arrive(profile) => self.arrive(profile),
+            Op::Arrive(profile) => self.arrive(profile, None, 0),
+            Op::ArriveWith(profile, memory, likeness) => self.arrive(profile, memory, likeness),
+            Op::Set(place, likeness) => {
+                let (slot, _) = self.leased[place];
+                self.past.entry(slot).or_default().likeness = likeness;
+                self.engine.set_likeness(slot, likeness);
+            }
             Op::GiveUp(place) => {
                 let waiter = self.queue.remove(place);
                 self.engine.leave(waiter.id, self.now);
@@ -110,6 +155,7 @@ impl World {
             Op::Collect(unwanted) => self.collect(unwanted),
             Op::Finish(place) => {
                 let (slot, profile) = self.leased.swap_remove(place);
+                self.remember(slot);
                 self.put_back(slot, profile);
             }
             Op::Maintain(place) => {
@@ -129,6 +175,8 @@ impl World {
             Op::Opened(place) => {
                 let (slot, profile) = self.opening.swap_remove(place);
                 self.idle.push((slot, profile));
+                let past = self.past.entry(slot).or_default();
+                (past.use_number, past.rested, past.likeness) = (past.use_number + 1, self.now, 0);
                 self.engine.opened(slot, self.now);
             }
             Op::OpenFailed(place, failure) => {
@@ -156,10 +204,19 @@ impl World {
         self.check();
     }
 
-    fn arrive(&mut self, profile: ProfileId) {
-        match self.engine.take_idle(profile, self.now) {
+    fn arrive(&mut self, profile: ProfileId, memory: Option<usize>, likeness: u64) {
+        let memory = memory.and_then(|memory| self.memories.get(memory).cloned());
+        let mark = memory.as_ref().map(|memory| memory.mark);
+        match self.engine.take_idle(profile, Wish { mark, likeness }, self.now) {
             Some(slot) => {
                 assert!(!self.waits_for(profile), "I3: a newcomer overtook");
+                // What had expired is closed and could not be chosen.
+                self.obey();
+                if !cfg!(feature = "rotation") {
+                    let best = self.best(profile, memory.as_ref(), likeness);
+                    assert_eq!(Some(slot), best, "S7.5: another suits better");
+                }
+                self.past.entry(slot).or_default().use_number += 1;
                 let place = self.idle.iter().rposition(|held| *held == (slot, profile));
                 let held = self.idle.remove(place.expect("take_idle gave what was not idle"));
                 self.leased.push(held);
@@ -174,6 +231,35 @@ impl World {
                 });
             }
         }
+    }
+
+    /// Which idle connection a client with this memory and this likeness should get.
+    fn best(&mut self, profile: ProfileId, memory: Option<&Memory>, likeness: u64) -> Option<SlotId> {
+        let past = |slot: SlotId| self.past.get(&slot).copied().unwrap_or_default();
+        let mut fitting: Vec<SlotId> = self
+            .idle
+            .iter()
+            .filter(|held| held.1 == profile)
+            .map(|held| held.0)
+            .collect();
+        fitting.reverse();
+        let own = memory.filter(|memory| {
+            let past = past(memory.slot);
+            past.use_number == memory.use_number && self.now <= past.rested + KEPT_IN_MIND
+        });
+        let own = own.map(|memory| memory.slot).filter(|slot| fitting.contains(slot));
+        let alike = fitting.iter().copied().find(|slot| past(*slot).likeness == likeness);
+        self.wishes_granted += u32::from(own.is_some() || alike.is_some_and(|alike| fitting[0] != alike));
+        own.or(alike).or(fitting.first().copied())
+    }
+
+    fn remember(&mut self, slot: SlotId) {
+        self.memories.push_front(Memory {
+            mark: self.engine.mark(slot),
+            slot,
+            use_number: self.past.get(&slot).copied().unwrap_or_default().use_number,
+        });
+        self.memories.truncate(MEMORIES);
     }
 
     fn collect(&mut self, unwanted: bool) {
@@ -195,6 +281,7 @@ impl World {
 
     fn put_back(&mut self, slot: SlotId, profile: ProfileId) {
         self.idle.push((slot, profile));
+        self.past.entry(slot).or_default().rested = self.now;
         self.engine.put_back(slot, self.now);
     }
 
@@ -252,6 +339,7 @@ impl World {
             .queue
             .remove(first.expect("granted for a profile that nobody waits for"));
         assert_eq!(first.id, waiter, "I3: not the first that it can serve");
+        self.past.entry(slot).or_default().use_number += 1;
         self.granted.push(held);
         self.answered.push_back((waiter, Some(slot)));
     }

@@ -431,6 +431,7 @@ mod tests {
             message: "password authentication failed for user \"app\"\u{1b}[2J".to_owned(),
             detail: None,
             hint: None,
+            transient: false,
         });
         let text = report(&load(METADATA), Some(&[connection("orders", 40, Err(wrong_password))]));
         assert!(

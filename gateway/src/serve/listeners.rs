@@ -106,11 +106,7 @@ impl Reception {
     }
 
     fn trust(&self, listener: &model::Listener) -> Trust {
-        match (listener.trust_loopback, self.declared) {
-            (false, _) => Trust::Nobody,
-            (true, UsersDeclared::Some) => Trust::Loopback,
-            (true, UsersDeclared::None) => Trust::LoopbackAsAnybody,
-        }
+        Trust::of(listener.trust_loopback, self.declared)
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod affinity;
 mod cancel;
 mod demo;
 mod drivers;
@@ -16,10 +17,13 @@ mod libpq;
 mod limits_and_timeouts;
 mod memory;
 mod oracle;
+mod orm;
 mod pgbench;
+mod pins;
 mod pool;
 mod replicas;
 mod secrets;
 mod security;
 mod session_state;
+mod sqlsmith;
 mod startup;

@@ -54,10 +54,13 @@ impl Place {
         told
     }
 
-    /// The neighbour takes the connection that the client had last: the free one that was used last is given out first.
+    /// The neighbour takes the connection that the client had last: somebody new whose settings nobody else has gets the
+    /// free one that was used last.
     async fn turn(&mut self) {
         self.turns += 1;
         settle().await;
+        let name = format!("neighbour {}", self.turns);
+        self.neighbour = log_in(&self.site, &[("application_name", &name)]).await;
         self.neighbour.simple("begin; select 1").await.unwrap();
     }
 

@@ -99,6 +99,10 @@ pub(super) async fn admit(
         asker: asker(&route, &user),
         client_id: registration.id(),
     });
+    let dialogue = match pool_of(&route).backend().pin_notice() {
+        true => dialogue.with_pin_notices(),
+        false => dialogue,
+    };
     Ok(Admitted {
         dialogue,
         profile,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tracing::{debug, info};
 use weir_config::ListenerTlsMode;
+pub use weir_core::front::Trust;
 use weir_core::{
     backend::Frontend,
     front::{Clients, GateClosed, Greeting, LoginGate},
@@ -58,17 +59,6 @@ pub struct FrontendTls {
     pub material: Arc<Reloadable<ServerTls>>,
     /// What is asked of clients.
     pub mode: ListenerTlsMode,
-}
-
-/// Who needs no proof.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// Nobody.
-    Nobody,
-    /// Whoever connects from this machine, and is a user: `trust_loopback`.
-    Loopback,
-    /// Whoever connects from this machine, under any name: there are no users to be.
-    LoopbackAsAnybody,
 }
 
 /// The PostgreSQL side of one listener.

@@ -79,6 +79,7 @@ fn settings(endpoint: &PostgresEndpoint) -> Result<ClientTlsSettings, OpenError>
     };
     Ok(ClientTlsSettings {
         verification,
+        expected_name: None,
         certificate,
         alpn: vec![ALPN.to_vec()],
         versions: TlsVersions::All,

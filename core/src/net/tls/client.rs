@@ -81,6 +81,8 @@ pub enum Verification {
     Authority(Roots),
     /// And it was issued for the host we connect to.
     AuthorityAndName(Roots),
+    /// It is this very one, whoever issued it and for whichever name.
+    Exactly(Pem),
 }
 
 impl Verification {
@@ -122,6 +124,9 @@ pub struct ClientCertificate {
 pub struct ClientTlsSettings {
     /// How far the server's certificate is checked.
     pub verification: Verification,
+    /// The name to expect in the certificate instead of the host's, where names are checked. One that begins with `*.`
+    /// stands for any name in its place, as in the certificate.
+    pub expected_name: Option<String>,
     /// Our certificate.
     pub certificate: Option<ClientCertificate>,
     /// Protocols that we name. Empty: none.
@@ -143,7 +148,7 @@ impl ClientTls {
     /// Names the setting and what is wrong with it.
     pub fn new(settings: &ClientTlsSettings) -> Result<Self, MaterialError> {
         let provider = provider();
-        let verifier = verifier(&settings.verification)?;
+        let verifier = verifier(&settings.verification)?.expecting(expected_name(settings)?);
         let name_check = verifier.name_check();
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(settings.versions.supported())
@@ -197,11 +202,35 @@ impl fmt::Debug for ClientTls {
     }
 }
 
+fn expected_name(settings: &ClientTlsSettings) -> Result<Option<ServerName<'static>>, MaterialError> {
+    let Some(wanted) = &settings.expected_name else {
+        return Ok(None);
+    };
+    // Any one name in the place of the star: it matches what the star would match.
+    let name = match wanted.strip_prefix("*.") {
+        Some(domain) => format!("any.{domain}"),
+        None => wanted.clone(),
+    };
+    ServerName::try_from(name).map(Some).map_err(|_| MaterialError {
+        origin: "the name to expect in the certificate".to_owned(),
+        problem: Problem::Unusable(format!("\"{wanted}\" is neither a DNS name nor an IP address")),
+    })
+}
+
 fn verifier(verification: &Verification) -> Result<ServerVerifier, MaterialError> {
     let (roots, name_check) = match verification {
         Verification::None => return Ok(ServerVerifier::trusting_anybody()),
         Verification::Authority(roots) => (roots, NameCheck::None),
         Verification::AuthorityAndName(roots) => (roots, NameCheck::Full),
+        Verification::Exactly(pem) => {
+            let certificates = material::certificates(pem)?;
+            // Without authorities nothing but the certificate itself can pass.
+            return Ok(ServerVerifier::trusting(
+                RootCertStore::empty(),
+                certificates,
+                NameCheck::None,
+            ));
+        }
     };
     match roots {
         Roots::Pem(pem) => {

@@ -23,8 +23,12 @@ pub use client::{ClientCertificate, ClientTls, ClientTlsSettings, Roots, SslMode
 pub use material::{MaterialError, Pem, Problem};
 pub use reload::Reloadable;
 pub use server::{ClientCertificates, ServerTls, ServerTlsSettings};
+pub use tokio_rustls::{client::TlsStream as ClientTlsStream, server::TlsStream as ServerTlsStream};
 
-use crate::net::{Socket, Stream};
+use crate::{
+    backend::Io,
+    net::{Socket, Stream},
+};
 
 /// Proof that nothing received in clear is waiting to be read. Needed to enter TLS, and only issued by
 /// [`NothingBuffered::check`].
@@ -85,9 +89,17 @@ impl TlsVersions {
 ///
 /// # Errors
 /// What went wrong, after the peer got the TLS alert for it.
-pub async fn accept(socket: Socket, tls: &ServerTls, _proof: NothingBuffered) -> io::Result<Stream> {
-    let stream = TlsAcceptor::from(tls.config()).accept(socket).await?;
+pub async fn accept(socket: Socket, tls: &ServerTls, proof: NothingBuffered) -> io::Result<Stream> {
+    let stream = accept_over(socket, tls, proof).await?;
     Ok(Stream::TlsServer(Box::new(stream)))
+}
+
+/// As [`accept`], over any byte stream: for protocols that carry the handshake inside packets of their own.
+///
+/// # Errors
+/// As [`accept`].
+pub async fn accept_over<S: Io>(io: S, tls: &ServerTls, _proof: NothingBuffered) -> io::Result<ServerTlsStream<S>> {
+    TlsAcceptor::from(tls.config()).accept(io).await
 }
 
 /// Does the TLS handshake as the client. `name` is the host name or IP address as the user wrote it: it is sent as SNI
@@ -97,13 +109,26 @@ pub async fn accept(socket: Socket, tls: &ServerTls, _proof: NothingBuffered) ->
 ///
 /// # Errors
 /// [`is_untrusted`] tells a server that is not what was asked for from a handshake that broke off.
-pub async fn connect(socket: Socket, name: &str, tls: &ClientTls, _proof: NothingBuffered) -> io::Result<Stream> {
-    let server_name = tls.server_name(name)?;
-    let stream = TlsConnector::from(tls.config())
-        .connect(server_name, socket)
-        .await
-        .map_err(|error| verify::explain(error, name))?;
+pub async fn connect(socket: Socket, name: &str, tls: &ClientTls, proof: NothingBuffered) -> io::Result<Stream> {
+    let stream = connect_over(socket, name, tls, proof).await?;
     Ok(Stream::TlsClient(Box::new(stream)))
+}
+
+/// As [`connect`], over any byte stream: for protocols that carry the handshake inside packets of their own.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_over<S: Io>(
+    io: S,
+    name: &str,
+    tls: &ClientTls,
+    _proof: NothingBuffered,
+) -> io::Result<ClientTlsStream<S>> {
+    let server_name = tls.server_name(name)?;
+    TlsConnector::from(tls.config())
+        .connect(server_name, io)
+        .await
+        .map_err(|error| verify::explain(error, name))
 }
 
 /// Whether an error of [`connect`] means that the server is not what was asked for.

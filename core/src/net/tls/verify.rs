@@ -37,6 +37,8 @@ pub(super) enum NameCheck {
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     trust: Trust,
+    /// Instead of the host's.
+    expected_name: Option<ServerName<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -55,6 +57,7 @@ impl ServerVerifier {
     pub(super) fn trusting_anybody() -> Self {
         ServerVerifier {
             trust: Trust::Anybody,
+            expected_name: None,
             algorithms: provider().signature_verification_algorithms,
         }
     }
@@ -70,7 +73,16 @@ impl ServerVerifier {
                 themselves,
                 name_check,
             },
+            expected_name: None,
             algorithms: provider().signature_verification_algorithms,
+        }
+    }
+
+    /// Where names are checked, this one counts instead of the host's.
+    pub(super) fn expecting(self, name: Option<ServerName<'static>>) -> Self {
+        ServerVerifier {
+            expected_name: name,
+            ..self
         }
     }
 
@@ -106,7 +118,7 @@ impl ServerCertVerifier for ServerVerifier {
             verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, self.algorithms.all)?;
         }
         if *name_check == NameCheck::Full {
-            check_name(end_entity, server_name)?;
+            check_name(end_entity, self.expected_name.as_ref().unwrap_or(server_name))?;
         }
         Ok(ServerCertVerified::assertion())
     }

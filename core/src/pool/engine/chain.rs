@@ -28,6 +28,11 @@ impl Links {
         &mut self.0[index]
     }
 
+    /// What stands ahead of `index` in its chain.
+    pub(super) fn before(&self, index: u32) -> Option<u32> {
+        self.0.get(index as usize).and_then(|link| some(link.previous))
+    }
+
     /// What comes behind `index` in its chain.
     pub(super) fn after(&self, index: u32) -> Option<u32> {
         self.0.get(index as usize).and_then(|link| some(link.next))
@@ -95,6 +100,11 @@ impl Chain {
             None => self.tail = previous,
         }
         self.length -= 1;
+    }
+
+    /// From the last to the first.
+    pub(super) fn iter_back<'a>(&self, links: &'a Links) -> impl Iterator<Item = u32> + use<'a> {
+        std::iter::successors(self.last(), |index| links.before(*index))
     }
 
     /// From the first to the last.

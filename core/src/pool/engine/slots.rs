@@ -2,10 +2,20 @@
 //!
 //! Every change of stage goes through [`Slots::shift`], so that counts and lists cannot disagree with the stages.
 
+use std::num::NonZeroU64;
+
 use super::{
-    Moment, ProfileId, SlotId,
+    Mark, Moment, ProfileId, SlotId, Wish,
     chain::{Chain, Links},
 };
+
+/// Idle connections are found by what is set on them in this many chains: a few kilobytes per pool, and pools of the
+/// usual size have hardly two different likenesses in one chain.
+const CHAINS_BY_LIKENESS: usize = 64;
+
+/// How many connections of a chain are looked at for the wished likeness before any will do. A bound for pools of
+/// thousands of connections that are all different; the likeness is a preference.
+const LOOKS: usize = 8;
 
 /// The one place where a server connection is (I1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +87,10 @@ struct Slot {
     opened: Moment,
     /// Thousandths added to its lifetime; drawn once, so that connections opened together do not end together.
     jitter: i32,
+    /// What is set on it, as its session said last.
+    likeness: u64,
+    /// Which of the pool's leases its last one is.
+    turn: NonZeroU64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -95,6 +109,11 @@ pub(super) struct Slots {
     idle_links: Links,
     by_profile: Vec<OfProfile>,
     profile_links: Links,
+    /// Idle ones by profile and likeness; least recently used first. Empty until the first connection rests.
+    by_likeness: Vec<Chain>,
+    likeness_links: Links,
+    /// Leases so far.
+    turns: u64,
 }
 
 impl Slots {
@@ -116,6 +135,10 @@ impl Slots {
         self.slots[slot.0 as usize].profile
     }
 
+    pub(super) fn opened(&self, slot: SlotId) -> Moment {
+        self.slots[slot.0 as usize].opened
+    }
+
     /// When the connection's time is up under a limit of `lifetime`.
     pub(super) fn expires(&self, slot: SlotId, lifetime: Moment) -> Moment {
         let slot = &self.slots[slot.0 as usize];
@@ -135,6 +158,8 @@ impl Slots {
             profile,
             opened: now,
             jitter,
+            likeness: 0,
+            turn: NonZeroU64::MIN,
         };
         let index = match self.vacant.pop() {
             Some(index) => {
@@ -166,6 +191,9 @@ impl Slots {
 
     /// The only place where a stage changes.
     pub(super) fn shift(&mut self, slot: SlotId, to: Stage) {
+        if self.by_likeness.is_empty() && matches!(to, Stage::Idle { .. }) {
+            self.by_likeness.resize(CHAINS_BY_LIKENESS, Chain::default());
+        }
         let entry = &mut self.slots[slot.0 as usize];
         let from = std::mem::replace(&mut entry.stage, to);
         debug_assert!(is_legal(from, to), "slot {slot:?} from {from:?} to {to:?}");
@@ -181,11 +209,61 @@ impl Slots {
         if matches!(from, Stage::Idle { .. }) {
             self.idle.remove(&mut self.idle_links, slot.0);
             of_profile.idle.remove(&mut self.profile_links, slot.0);
+            self.by_likeness[chain_of(entry.profile, entry.likeness)].remove(&mut self.likeness_links, slot.0);
         }
         if matches!(to, Stage::Idle { .. }) {
             self.idle.push(&mut self.idle_links, slot.0);
             of_profile.idle.push(&mut self.profile_links, slot.0);
+            self.by_likeness[chain_of(entry.profile, entry.likeness)].push(&mut self.likeness_links, slot.0);
         }
+        if to == Stage::Leased {
+            self.turns += 1;
+            entry.turn = NonZeroU64::MIN.saturating_add(self.turns);
+        }
+    }
+
+    /// What is set on a connection, which is not idle.
+    pub(super) fn set_likeness(&mut self, slot: SlotId, likeness: u64) {
+        let entry = &mut self.slots[slot.0 as usize];
+        debug_assert!(!matches!(entry.stage, Stage::Idle { .. }), "its chain would be lost");
+        entry.likeness = likeness;
+    }
+
+    /// The present or last lease of a connection.
+    pub(super) fn mark(&self, slot: SlotId) -> Mark {
+        Mark {
+            slot,
+            turn: self.slots[slot.0 as usize].turn,
+        }
+    }
+
+    /// The idle connection that suits a client best: the one it held last, if nobody has held it since and it came to
+    /// rest after `since`; one that has its settings; the most recently used. In constant time.
+    pub(super) fn nearest_idle(&self, profile: ProfileId, wish: Wish, since: Moment) -> Option<SlotId> {
+        if cfg!(feature = "rotation") {
+            return self.newest_idle(profile);
+        }
+        let own = wish.mark.filter(|mark| self.is_resting(*mark, profile, since));
+        own.map(|mark| mark.slot)
+            .or_else(|| self.alike(profile, wish.likeness))
+            .or_else(|| self.newest_idle(profile))
+    }
+
+    fn is_resting(&self, mark: Mark, profile: ProfileId, since: Moment) -> bool {
+        self.slots.get(mark.slot.0 as usize).is_some_and(|slot| {
+            let rests = matches!(slot.stage, Stage::Idle { since: rests } if rests >= since);
+            rests && slot.turn == mark.turn && slot.profile == profile
+        })
+    }
+
+    fn alike(&self, profile: ProfileId, likeness: u64) -> Option<SlotId> {
+        let chain = self.by_likeness.get(chain_of(profile, likeness))?;
+        let mut candidates = chain.iter_back(&self.likeness_links).take(LOOKS);
+        let found = candidates.find(|index| {
+            let slot = &self.slots[*index as usize];
+            slot.likeness == likeness && slot.profile == profile
+        });
+        found.map(SlotId)
     }
 
     /// The most recently used idle one of a profile: the others get old and are closed. With the feature `rotation` the
@@ -222,6 +300,12 @@ impl Slots {
             .filter(|(_, slot)| slot.stage != Stage::Vacant)
             .map(|(index, slot)| (SlotId(index as u32), slot.stage, slot.profile))
     }
+}
+
+/// Where connections of this profile with these settings are found.
+fn chain_of(profile: ProfileId, likeness: u64) -> usize {
+    let mixed = (likeness ^ u64::from(profile.0).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as usize % CHAINS_BY_LIKENESS
 }
 
 /// The ways from one stage to another; all others are mistakes of the caller.

@@ -1,0 +1,76 @@
+//! What the SQL Server backend is told about clients and endpoints, apart from what `weir_config` already types.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use weir_core::secret::Secret;
+
+use crate::session::Features;
+pub use crate::wire::TdsVersion;
+
+/// What must be equal for a server connection to serve a client at all: what LOGIN7 fixes for the life of a connection
+/// (TDS 3.2 "wire profile"). Everything else about a session can be put right on an open connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Profile {
+    /// As which login of the database.
+    pub login: LoginAs,
+    /// The version decides the layout of tokens; 8.0 has that of 7.4, and counts as it.
+    pub tds_version: TdsVersion,
+    /// `fODBC`: ANSI_DEFAULTS, no limit for TEXTSIZE, no implicit transactions, from the start and after every reset.
+    pub odbc: bool,
+    /// `fOLEDB`
+    pub oledb: bool,
+    /// `fReadOnlyIntent`: the database may route such logins to a secondary.
+    pub read_only_intent: bool,
+    /// XML comes in binary form (OptionFlags3).
+    pub binary_xml: bool,
+    /// Extensions that are asked for.
+    pub features: Features,
+}
+
+/// Whose login a server connection has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LoginAs {
+    /// The one in the source's connection string.
+    #[default]
+    Source,
+    /// A client's own, passed through.
+    Client(Arc<ClientLogin>),
+}
+
+/// A login that a client gave, and a server accepted.
+#[derive(Clone)]
+pub struct ClientLogin {
+    /// The login's name.
+    pub user: String,
+    /// Its password.
+    pub password: Secret<String>,
+    /// Tells passwords apart without looking at them: keyed with a secret of this process.
+    pub digest: [u8; 32],
+}
+
+impl fmt::Debug for ClientLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientLogin")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for ClientLogin {
+    fn eq(&self, other: &Self) -> bool {
+        self.user == other.user && self.digest == other.digest
+    }
+}
+
+impl Eq for ClientLogin {}
+
+impl Hash for ClientLogin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.user.hash(state);
+        self.digest.hash(state);
+    }
+}

@@ -1,0 +1,260 @@
+//! The bytes that the specification gives, read and written.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use bytes::BytesMut;
+use weir_mssql::wire::{
+    TdsVersion,
+    all_headers::{self, AllHeaders},
+    done::{Done, DoneKind, DoneStatus, command},
+    env_change::{self, EnvChange, TransactionChange},
+    packet::Header,
+    read::Stop,
+    return_value::{self, Value},
+    transaction_request::{self, Begin, TransactionRequest},
+    utf16::Utf16,
+    walker::{Content, Layout, Piece, Walker},
+};
+
+const DESCRIPTOR: u64 = 0x8877_6655_4433_2211;
+const DESCRIPTOR_BYTES: &str = "11 22 33 44 55 66 77 88";
+
+fn hex(text: &str) -> Vec<u8> {
+    let text = text.replace("<d>", DESCRIPTOR_BYTES);
+    text.split_whitespace()
+        .flat_map(|word| match word.split_once('*') {
+            Some((byte, count)) => vec![u8::from_str_radix(byte, 16).unwrap(); count.parse().unwrap()],
+            None => vec![u8::from_str_radix(word, 16).unwrap()],
+        })
+        .collect()
+}
+
+fn written(write: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    write(&mut out);
+    out.to_vec()
+}
+
+/// The tokens of a response as text, fed in one slice.
+fn walk(bytes: &[u8]) -> (Vec<String>, bool) {
+    let mut walker = Walker::new(Layout::default());
+    let mut input = bytes;
+    let mut tokens = Vec::new();
+    while let Some(piece) = walker.next(&mut input).unwrap() {
+        if let Piece::Token(token) = piece {
+            tokens.push(format!("{:?}", token.content));
+        }
+    }
+    (tokens, walker.is_complete())
+}
+
+#[test]
+fn golden_bytes_are_what_we_write() {
+    let version = TdsVersion::V7_4;
+    assert_eq!(Header::attention().to_bytes()[..], hex("06 01 00 08 00 00 01 00"));
+    assert_eq!(
+        written(|out| Done::attention().write(version, out)),
+        hex("FD 20 00 FD 00 00*8")
+    );
+    assert_eq!(
+        written(|out| Done::ignored().write(version, out)),
+        hex("FD 02 00 00 00 00*8")
+    );
+    assert_eq!(written(env_change::write_reset_ack), hex("E3 03 00 12 00 00"));
+    for (change, command, bytes) in [
+        (
+            TransactionChange::Begin,
+            command::BEGIN,
+            "E3 0B 00 08 08 <d> 00 FD 00 00 D4 00 00*8",
+        ),
+        (
+            TransactionChange::Commit,
+            command::COMMIT,
+            "E3 0B 00 09 00 08 <d> FD 00 00 D5 00 00*8",
+        ),
+        (
+            TransactionChange::Rollback,
+            command::ROLLBACK,
+            "E3 0B 00 0A 00 08 <d> FD 00 00 D2 00 00*8",
+        ),
+    ] {
+        let ours = written(|out| {
+            env_change::write_transaction(change, DESCRIPTOR, out);
+            Done::statement(DoneStatus::default(), command).write(version, out);
+        });
+        assert_eq!(ours, hex(bytes));
+    }
+    let headers = "16 00 00 00 12 00 00 00 02 00 <d> 01 00 00 00";
+    assert_eq!(written(|out| all_headers::write(DESCRIPTOR, out)), hex(headers));
+    let none = Utf16(&[]);
+    assert_eq!(
+        written(|out| transaction_request::write_begin(0, none, out)),
+        hex("05 00 00 00")
+    );
+    assert_eq!(
+        written(|out| transaction_request::write_commit(none, out)),
+        hex("07 00 00 00")
+    );
+    assert_eq!(
+        written(|out| transaction_request::write_rollback(none, out)),
+        hex("08 00 00 00")
+    );
+}
+
+#[test]
+fn golden_bytes_are_what_we_read() {
+    let headers = hex("16 00 00 00 12 00 00 00 02 00 <d> 01 00 00 00");
+    let read = AllHeaders::read(&headers).unwrap();
+    let descriptor = read.transaction.unwrap();
+    assert_eq!((read.length, descriptor.value, descriptor.at), (22, DESCRIPTOR, 10));
+    for cut in 0..headers.len() {
+        assert!(matches!(AllHeaders::read(&headers[..cut]), Err(Stop::Need(need)) if need > cut && need <= 22));
+    }
+    let begin = Begin::default();
+    for (bytes, request) in [
+        ("05 00 00 00", TransactionRequest::Begin(begin)),
+        (
+            "05 00 02 00",
+            TransactionRequest::Begin(Begin { isolation: 2, ..begin }),
+        ),
+        (
+            "07 00 00 01 00 00",
+            TransactionRequest::Commit {
+                name: Utf16(&[]),
+                next: Some(begin),
+            },
+        ),
+        (
+            "07 00 00 00",
+            TransactionRequest::Commit {
+                name: Utf16(&[]),
+                next: None,
+            },
+        ),
+        (
+            "08 00 06 73 00 70 00 31 00 00",
+            TransactionRequest::Rollback {
+                name: Utf16(b"s\0p\x001\0"),
+                next: None,
+            },
+        ),
+        ("06 00", TransactionRequest::Promote),
+    ] {
+        let bytes = hex(bytes);
+        assert_eq!(TransactionRequest::read(&bytes), Ok(request));
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(matches!(TransactionRequest::read(&longer), Err(Stop::Fault(_))));
+        assert!(matches!(
+            TransactionRequest::read(&bytes[..bytes.len() - 1]),
+            Err(Stop::Need(_))
+        ));
+    }
+}
+
+#[test]
+fn responses_of_the_specification_are_walked_to_their_end() {
+    let (tokens, complete) = walk(&hex("FF 11 00 C1 00 01 00*7 79 00 00 00 00 FE 00 00 E0 00 00*8"));
+    assert!(complete);
+    assert_eq!(tokens.len(), 3);
+    assert_eq!(tokens[1], "ReturnStatus(0)");
+
+    let (tokens, complete) = walk(&hex("E3 03 00 12 00 00 E3 0B 00 08 08 <d> 00 FD 00 00 D4 00 00*8"));
+    assert!(complete);
+    assert_eq!(tokens[0], "EnvChange(ResetAck)");
+    assert!(tokens[1].contains("Begin"));
+
+    for (bytes, why) in [
+        ("FD 01 00 C1 00 00*8", "more comes"),
+        ("FF 00 00 C1 00 00*8", "a DONEINPROC ends no response"),
+        ("FD 00 00 C1 00 00*7", "a byte is missing"),
+        ("FD 00 00 C1 00 00*8 79 00 00 00 00", "the last token is no DONE"),
+        ("FD 00 00 C1 00 00*8 E3", "half a token follows"),
+        ("", "nothing at all"),
+    ] {
+        assert!(!walk(&hex(bytes)).1, "{why}");
+    }
+}
+
+#[test]
+fn descriptors_are_found_wherever_they_stand() {
+    for (bytes, at) in [
+        ("E3 0B 00 08 08 <d> 00", 5),
+        ("E3 0B 00 09 00 08 <d>", 6),
+        ("E3 0B 00 0B 08 <d> 00", 5),
+        ("E3 0B 00 0C 00 08 <d>", 6),
+        ("E3 0B 00 11 08 <d> 00", 5),
+    ] {
+        let bytes = hex(bytes);
+        let Ok(EnvChange::Transaction {
+            descriptor, at: found, ..
+        }) = EnvChange::parse(&bytes)
+        else {
+            panic!("{bytes:02x?}")
+        };
+        assert_eq!((descriptor, found), (DESCRIPTOR, Some(at)));
+    }
+}
+
+/// TDS 4.3: its length says 1, whatever follows.
+#[test]
+fn a_promoted_transaction_has_a_length_that_lies() {
+    let bytes = hex("E3 01 00 0F 05 00 00 00 01 02 03 04 05 00 FD 00 00 00 00 00*8");
+    let (tokens, complete) = walk(&bytes);
+    assert!(complete);
+    assert_eq!(tokens[0], "EnvChange(Other(15))");
+}
+
+#[test]
+fn done_below_7_2_is_shorter() {
+    let mut walker = Walker::new(Layout {
+        version: TdsVersion::V7_1,
+        ..Layout::default()
+    });
+    let bytes = hex("FD 10 00 C1 00 05 00 00 00");
+    let mut input = &bytes[..];
+    let Some(Piece::Token(token)) = walker.next(&mut input).unwrap() else {
+        panic!()
+    };
+    let Content::Done(done) = token.content else { panic!() };
+    assert_eq!((done.kind, done.rows, token.bytes.len()), (DoneKind::Statement, 5, 9));
+}
+
+#[test]
+fn what_is_no_token_is_refused() {
+    let mut walker = Walker::new(Layout::default());
+    assert!(walker.next(&mut &[0x42][..]).is_err());
+    let mut walker = Walker::new(Layout::default());
+    assert!(walker.next(&mut &[0xd1, 1][..]).is_err(), "a row without metadata");
+}
+
+/// TDS 7.1: `AC ordinal name status usertype flags 26 04 04 <handle>`, of which the last four bytes are replaced.
+#[test]
+fn handles_come_and_go_as_return_values() {
+    for version in [TdsVersion::V7_1, TdsVersion::V7_4] {
+        let name = Utf16(b"@\0h\0");
+        let token = written(|out| return_value::write_integer(3, name, 0x0102_0304, version, out));
+        let stream = [&token[..], &written(|out| return_value::write_status(-6, out))].concat();
+        let mut walker = Walker::new(Layout {
+            version,
+            ..Layout::default()
+        });
+        let mut input = &stream[..];
+        let Some(Piece::Token(token)) = walker.next(&mut input).unwrap() else {
+            panic!()
+        };
+        let Content::ReturnValue(read) = token.content else {
+            panic!()
+        };
+        let at = token.bytes.len() - 4;
+        let value = Value::Integer {
+            value: 0x0102_0304,
+            at,
+            size: 4,
+        };
+        assert_eq!((read.ordinal, read.name, read.status, read.value), (3, name, 1, value));
+        let Some(Piece::Token(token)) = walker.next(&mut input).unwrap() else {
+            panic!()
+        };
+        assert_eq!(token.content, Content::ReturnStatus(-6));
+    }
+}

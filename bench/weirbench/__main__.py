@@ -1,0 +1,109 @@
+import argparse
+import datetime
+import pathlib
+import sys
+import time
+
+from . import machine, report, servers, workloads
+
+# What the project promises: (figure, cells that begin so) -> the ratio to PgBouncer.
+LIMITS = {
+    ("cpu_us", "simple"): ("<=", 0.95),
+    ("cpu_us", "extended"): ("<=", 0.95),
+    ("cpu_us", "prepared 16"): ("<=", 0.85),
+    ("cpu_us", "prepared 100"): ("<=", 0.85),
+    ("cpu_us", "prepared 500"): ("<=", 0.85),
+    ("cpu_us", "TLS"): ("<=", 1.0),
+    ("cpu_us", "login"): ("<=", 1.0),
+    ("cpu_us_per_mb", "COPY"): ("<=", 0.75),
+    ("cpu_us_per_mb", "SELECT"): ("<=", 0.70),
+    ("cpu_us_per_mb", "TLS"): ("<=", 1.0),
+    ("tps", ""): (">=", 1.05),
+    ("p99_us", ""): ("<=", 1.0),
+}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="bench/run", description="Weir beside PgBouncer, interleaved, on this machine.")
+    parser.add_argument("--quick", action="store_true", help="two minutes: fewer cells, two short rounds")
+    parser.add_argument("--rounds", type=int, help="rounds for each cell (default 5; quick 2)")
+    parser.add_argument("--seconds", type=int, help="seconds for each run (default 5; quick 3)")
+    parser.add_argument("--only", help="only cells whose name contains this, such as 'prepared 16' or 'TLS'")
+    parser.add_argument("--workers", type=int, default=1, help="threads of Weir (default 1, as PgBouncer has)")
+    parser.add_argument("--results", default="results", help="folder for results.md, results.json and plots (default bench/results)")
+    parser.add_argument("--weir", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--pgbouncer", required=True, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def cells(options):
+    """Name, and what to run, of each cell that is measured in rounds."""
+    seconds = options.seconds or (3 if options.quick else 5)
+    found = []
+    for tls in (False, True):
+        for mode in workloads.MODES:
+            for clients in (1, 16, 100, 500):
+                if options.quick and (tls or clients in (1, 500)):
+                    continue
+                name = f"{'TLS ' if tls else ''}{mode} {clients}"
+                found.append((name, lambda target, mode=mode, clients=clients, tls=tls: workloads.pgbench(target, mode, clients, seconds, tls)))
+        prefix = "TLS " if tls else ""
+        found.append((f"{prefix}COPY out", lambda target, tls=tls: workloads.bulk(target, "copy", tls=tls)))
+        found.append((f"{prefix}SELECT 10 MB", lambda target, tls=tls: workloads.bulk(target, "select", tls=tls)))
+        if not options.quick:
+            found.append((f"{prefix}COPY out, 20 clients", lambda target, tls=tls: workloads.bulk(target, "copy", 20, tls)))
+            found.append((f"{prefix}login", lambda target, tls=tls: workloads.churn(target, seconds, tls)))
+    return [(name, run) for name, run in found if not options.only or options.only in name]
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def main():
+    options = arguments()
+    rounds = options.rounds or (2 if options.quick else 5)
+    with servers.Bench() as bench:
+        direct = servers.postgres(bench)
+        targets = [
+            direct,
+            servers.pgbouncer(bench, options.pgbouncer, direct),
+            servers.weir(bench, options.weir, direct, options.workers),
+        ]
+        facts = {"date": datetime.date.today().isoformat(), **machine.describe()}
+        facts |= {target.name: target.version for target in targets}
+        facts |= {"pool": servers.POOL, "weir_workers": options.workers, "rounds": rounds}
+        outcome = report.Report(facts)
+        planned = cells(options)
+        began = time.monotonic()
+        for number in range(rounds):
+            for index, (name, run) in enumerate(planned):
+                turn = (number + index) % len(targets)
+                for target in targets[turn:] + targets[:turn]:
+                    outcome.add(name, number, target.name, run(target))
+                figures = {target: outcome.cells[name][number][target] for target in ("pgbouncer", "weir")}
+                brief = ", ".join(f"{target} {report.number(next(iter(f.values())))} {next(iter(f))}" for target, f in figures.items())
+                say(f"round {number + 1}/{rounds} {name}: {brief}, {time.monotonic() - began:.0f} s so far")
+        if not options.only:
+            singles(options, targets[1:], outcome)
+        folder = pathlib.Path(options.results)
+        print(outcome.save(folder, LIMITS))
+        from . import plots
+
+        plots.draw(outcome, folder)
+        say(f"written to {folder.resolve().name}/: results.md, results.json, plots")
+
+
+def singles(options, targets, outcome):
+    """What does not need rounds: counts that hardly vary."""
+    for mode in workloads.MODES:
+        name = f"System calls for each transaction, {mode}, 16 clients"
+        outcome.single[name] = {target.name: workloads.system_calls(target, mode, 16, 2) for target in targets}
+        say(name)
+    for count, tls in ((1000, False), (1000, True)) if options.quick else ((1000, False), (10_000, False), (1000, True), (10_000, True)):
+        name = f"{count:,} idle clients{' with TLS' if tls else ''}"
+        outcome.single[name] = {target.name: workloads.idle_clients(target, count, tls) for target in targets}
+        say(f"{name}: " + ", ".join(f"{t} {report.number(f.get('kib_each'))} KiB each" for t, f in outcome.single[name].items()))
+
+
+main()
