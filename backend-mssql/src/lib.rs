@@ -6,8 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dialogue;
 pub mod limits;
+pub mod login;
 pub mod probe;
+pub mod refusals;
 pub mod session;
 pub mod settings;
 pub mod wire;

@@ -87,6 +87,13 @@ pub const MAX_NESTING: u32 = 100_000;
 /// client keeps its server connection instead.
 pub const MAX_SETTLED_BYTES: usize = 256 * 1024;
 
+/// Statements that one client may have prepared with SQL and have follow it. Who prepares in SQL does it by hand; beyond
+/// it the client keeps its server connection.
+pub const MAX_SQL_STATEMENTS: usize = 200;
+
+/// Bytes of their names and texts. Twice as many stand in the answer, as hexadecimal digits.
+pub const MAX_SQL_STATEMENT_BYTES: usize = 64 * 1024;
+
 /// How often that question is asked when it is cancelled, before the client keeps its server connection.
 pub const MAX_SETTLE_ATTEMPTS: u8 = 3;
 

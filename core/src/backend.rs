@@ -147,11 +147,29 @@ pub enum PinReason {
     Sequence,
     /// What the session is like could not be found out.
     Unprovable,
+    /// A cursor of the session.
+    Cursor,
+    /// An application lock of the session.
+    ApplicationLock,
+    /// It runs as somebody else: EXECUTE AS, SETUSER.
+    Impersonation,
+    /// A SET option that must not be repeated elsewhere: SHOWPLAN, IDENTITY_INSERT.
+    SessionOption,
+    /// An open key, an XML document, a trace flag or the like.
+    SessionObject,
+    /// Key-value pairs of SESSION_CONTEXT.
+    SessionContext,
+    /// A bulk load has been announced.
+    BulkLoad,
+    /// The server says that the session has state that cannot be elsewhere.
+    ServerState,
+    /// A version of the protocol that does not tell where transactions begin and end.
+    OldProtocol,
 }
 
 impl PinReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [PinReason; 12] = [
+    pub const ALL: [PinReason; 21] = [
         PinReason::SessionMode,
         PinReason::Replication,
         PinReason::LargeStatement,
@@ -164,6 +182,15 @@ impl PinReason {
         PinReason::PrivilegedSetting,
         PinReason::Sequence,
         PinReason::Unprovable,
+        PinReason::Cursor,
+        PinReason::ApplicationLock,
+        PinReason::Impersonation,
+        PinReason::SessionOption,
+        PinReason::SessionObject,
+        PinReason::SessionContext,
+        PinReason::BulkLoad,
+        PinReason::ServerState,
+        PinReason::OldProtocol,
     ];
 
     /// The place in [`PinReason::ALL`], which a new reason has to be added to as well.
@@ -181,6 +208,15 @@ impl PinReason {
             PinReason::PrivilegedSetting => 9,
             PinReason::Sequence => 10,
             PinReason::Unprovable => 11,
+            PinReason::Cursor => 12,
+            PinReason::ApplicationLock => 13,
+            PinReason::Impersonation => 14,
+            PinReason::SessionOption => 15,
+            PinReason::SessionObject => 16,
+            PinReason::SessionContext => 17,
+            PinReason::BulkLoad => 18,
+            PinReason::ServerState => 19,
+            PinReason::OldProtocol => 20,
         }
     }
 
@@ -199,6 +235,15 @@ impl PinReason {
             PinReason::PrivilegedSetting => "setting that takes a superuser",
             PinReason::Sequence => "currval and lastval of a sequence",
             PinReason::Unprovable => "session state that could not be proved harmless",
+            PinReason::Cursor => "cursor of the session",
+            PinReason::ApplicationLock => "session application lock",
+            PinReason::Impersonation => "EXECUTE AS or SETUSER",
+            PinReason::SessionOption => "SET option such as SHOWPLAN or IDENTITY_INSERT",
+            PinReason::SessionObject => "open key, XML document or trace flag",
+            PinReason::SessionContext => "SESSION_CONTEXT",
+            PinReason::BulkLoad => "bulk load",
+            PinReason::ServerState => "session state reported by the server",
+            PinReason::OldProtocol => "protocol older than TDS 7.2",
         }
     }
 }
@@ -302,6 +347,20 @@ pub trait Dialogue: Send + 'static {
     /// client gets the database's own words.
     fn cancelled_for(&mut self, session: &mut Self::Session, why: &Refusal) {
         let _ = (session, why);
+    }
+
+    /// What runs for the client has to stop, because it took too long or because the client has left. Write what asks for
+    /// that, if it is asked for on the connection itself (there is no cancel key); its answer is the dialogue's business.
+    fn cancel_in_band(&mut self, session: &mut Self::Session, out: &mut Outbox) {
+        let _ = (session, out);
+    }
+
+    /// Whether a client that waits for a server connection has taken its request back since, in band. `bytes` is all that
+    /// it has sent and that is not judged, beginning with the request. If so, it waits no more, and
+    /// [`Dialogue::from_client`] is asked again.
+    fn withdraws(&self, bytes: &[u8]) -> bool {
+        let _ = bytes;
+        false
     }
 
     /// Whether something that the client itself asked for is with the server. Asked while [`Step::Hold`] keeps more of it

@@ -72,23 +72,27 @@ const MUST_NOT_DEPEND_ON: [(&str, &[&str]); 5] = [
 ];
 
 /// Folders and files (without `.rs`) of pure code: a slice in, a verdict out.
-const PURE: [&str; 6] = [
+const PURE: [&str; 8] = [
     "core/src/pool/engine",
     "backend-postgres/src/wire",
     "backend-postgres/src/session",
     "backend-postgres/src/dialogue",
     "backend-postgres/src/login/handshake",
     "backend-mssql/src/wire",
+    "backend-mssql/src/session",
+    "backend-mssql/src/dialogue",
 ];
 
 /// First segments of `use` paths that pure code may have: nothing here can wait, look at a clock or reach a socket.
-const PURE_IMPORTS: [&str; 15] = [
+const PURE_IMPORTS: [&str; 16] = [
     "std",
     "bytes",
     "crate",
     "super",
     "self",
     "weir_core",
+    // Types of settings.
+    "weir_config",
     "base64",
     "hmac",
     "sha2",

@@ -4,13 +4,25 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use super::handles::{Interned, Statement, StatementKind};
+
 /// Shared by everything of one endpoint of a source.
 #[derive(Debug, Default)]
-pub struct SourceState {}
+pub struct SourceState {
+    /// What clients have prepared: each text once.
+    statements: Mutex<Interned>,
+}
 
 impl SourceState {
     /// Nothing known yet.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// The statement with these parameters, shared with everybody who has prepared the same.
+    pub(crate) fn intern(&self, kind: StatementKind, parameters: &[u8]) -> Arc<Statement> {
+        self.statements.lock().intern(kind, parameters)
     }
 }

@@ -114,8 +114,24 @@ pub struct Walker {
     delivered: bool,
     /// Bytes handed out so far.
     position: u64,
-    /// The DONE that the last token was.
-    last: Option<Done>,
+    last: Last,
+    row_status: RowStatus,
+}
+
+/// What the last token was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Row,
+    Done(Done),
+    /// Anything else, or there was none.
+    Other,
+}
+
+/// Whether rows may have a column that no metadata describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RowStatus {
+    Described,
+    MayBeMissing,
 }
 
 #[derive(Debug, Default)]
@@ -186,7 +202,8 @@ impl Walker {
             carry: Carry::default(),
             delivered: false,
             position: 0,
-            last: None,
+            last: Last::Other,
+            row_status: RowStatus::Described,
         }
     }
 
@@ -203,7 +220,15 @@ impl Walker {
         self.carry.clear();
         self.delivered = false;
         self.position = 0;
-        self.last = None;
+        self.last = Last::Other;
+        self.row_status = RowStatus::Described;
+    }
+
+    /// The request that is answered fetches from a cursor. Servers of the "probe" kind (TDS 4.3a) then send the status of
+    /// each row behind its columns, but describe it only when the cursor is opened; drivers, who know it from there, do
+    /// not mind. To be called after [`Walker::begin`].
+    pub fn expect_cursor_rows(&mut self) {
+        self.row_status = RowStatus::MayBeMissing;
     }
 
     /// The layout that it walks by.
@@ -231,7 +256,10 @@ impl Walker {
 
     /// The DONE that the last token was, if it was one.
     pub fn last_done(&self) -> Option<Done> {
-        self.last.filter(|_| self.is_at_boundary())
+        match self.last {
+            Last::Done(done) if self.is_at_boundary() => Some(done),
+            _ => None,
+        }
     }
 
     /// Whether the response may end here: at a boundary, behind a DONE or DONEPROC after which no more comes. At the end
@@ -261,6 +289,7 @@ impl Walker {
                 Class::Streamed => passed += self.stream(rest)?,
                 // What was passed is handed out first; the token is looked at with the next call.
                 _ if passed > 0 => break,
+                Class::Unknown if self.is_missing_row_status(rest[0]) => self.describe_row_status(),
                 Class::Unknown => return Err("unknown token"),
                 Class::Whole => {
                     return match self.gather(rest)? {
@@ -299,14 +328,14 @@ impl Walker {
         let at = self.position;
         self.position += length as u64;
         self.delivered = !self.carry.is_empty();
-        self.last = None;
+        self.last = Last::Other;
         let bytes: &'a [u8] = match self.delivered {
             true => self.carry.bytes(),
             false => front,
         };
         let content = content(bytes, self.layout)?;
         match content {
-            Content::Done(done) => self.last = Some(done),
+            Content::Done(done) => self.last = Last::Done(done),
             Content::ColumnMetadata { columns } => {
                 self.columns.kinds.clear();
                 self.columns.known = Known::No;
@@ -407,9 +436,27 @@ impl Walker {
         }
     }
 
+    /// 1 is a row that is there, 2 one that is gone; neither is a token.
+    fn is_missing_row_status(&self, byte: u8) -> bool {
+        self.row_status == RowStatus::MayBeMissing && self.last == Last::Row && matches!(byte, 1 | 2)
+    }
+
+    fn describe_row_status(&mut self) {
+        self.row_status = RowStatus::Described;
+        self.columns.kinds.push(ROW_STATUS);
+        columns_state(&mut self.columns, 0);
+        self.state = State::Values {
+            of: Of::Row,
+            column: self.columns.kinds.len() - 1,
+        };
+    }
+
     /// At a token that is passed on as it comes.
     fn begin_streamed(&mut self, input: &[u8]) -> Result<usize, &'static str> {
-        self.last = None;
+        self.last = match input[0] {
+            token::ROW | token::NBC_ROW => Last::Row,
+            _ => Last::Other,
+        };
         self.state = match input[0] {
             token::ROW => return self.rows(input),
             token::NBC_ROW => return self.nbc_rows(input),
@@ -640,6 +687,9 @@ fn content(bytes: &[u8], layout: Layout) -> Result<Content<'_>, &'static str> {
         _ => Content::Done(whole(Done::read(bytes, layout.version), "DONE is cut short")?),
     })
 }
+
+/// The status of a row that a cursor fetched: an `int`.
+const ROW_STATUS: Kind = Kind::Fixed(4);
 
 fn u16_element(bytes: &[u8]) -> Read<(u16, usize)> {
     let mut reader = Reader::new(bytes);

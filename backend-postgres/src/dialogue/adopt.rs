@@ -47,6 +47,7 @@ impl Conversation {
             return;
         }
         self.reset_what_is_due(session, &mut out.to_server);
+        self.drop_foreign_statements(session, &mut out.to_server);
         self.apply_overlay(session, &mut out.to_server);
         self.pin(session);
         if session.pending.is_empty() {
@@ -152,7 +153,7 @@ impl Conversation {
 
 /// What makes the settings of a connection another client's, in order: what is not wanted any more goes back (`None`),
 /// what is wanted is set. A role goes before the settings that it may lack the privilege for, and comes after them.
-fn changes<'a>(before: &'a Overlay, after: &'a Overlay) -> Vec<(&'a str, Option<&'a str>)> {
+pub(super) fn changes<'a>(before: &'a Overlay, after: &'a Overlay) -> Vec<(&'a str, Option<&'a str>)> {
     let differs = |setting: &&Setting| before.get(&setting.name) != Some(&*setting.value);
     let is_gone = |setting: &&Setting| after.get(&setting.name).is_none();
     if !after.iter().any(|setting| differs(&setting)) && !before.iter().any(|setting| is_gone(&setting)) {
@@ -194,6 +195,6 @@ fn write_settings(session: &mut Session, changes: &[(&str, Option<&str>)], purpo
     write::sync(out);
 }
 
-fn hexadecimal(value: &str) -> String {
+pub(super) fn hexadecimal(value: &str) -> String {
     value.bytes().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -27,9 +27,10 @@ use crate::{
         last_values::Names,
         pending::{Disposition, Purpose, Weight},
         settle::{self, Found, Settling, TemporarySchema, Unsettled},
+        sql_statements::SqlStatements,
         touched::Touches,
     },
-    wire::{Head, bind, ready_for_query::TransactionStatus},
+    wire::{Head, bind, effective_name, ready_for_query::TransactionStatus},
 };
 
 impl Conversation {
@@ -48,6 +49,9 @@ impl Conversation {
             }
         }
         session.touch(class);
+        if let Shape::Execute(name) = &class.shape {
+            session.touched |= self.touches_of_execute(effective_name(name), session);
+        }
         if !class.custom_settings.is_empty() && self.follows() {
             for name in class.custom_settings.iter() {
                 self.custom_settings.note(name.as_bytes());
@@ -86,7 +90,7 @@ impl Conversation {
         if !self.follows() || self.is_gone() || session.status != TransactionStatus::Idle || session.is_replication() {
             return;
         }
-        let is_anything_to_ask = what_to_ask(session).is_some();
+        let is_anything_to_ask = what_to_ask(session, &self.sql_statements).is_some();
         if session.settling.is_some() || !is_at_rest(session) {
             if is_anything_to_ask {
                 session.followed = Followed::NotYet;
@@ -95,16 +99,16 @@ impl Conversation {
         }
         let draws = self.settle_draws(session);
         if !is_anything_to_ask && draws.is_empty() {
-            session.touched = session.touched.without(Touches::UNDOES);
+            session.touched = session.touched.without(Touches::HINTS);
             self.pin(session);
             return self.put_back_what_was_brought(session, out);
         }
-        let about = what_to_ask(session).unwrap_or_default() | draws;
+        let about = what_to_ask(session, &self.sql_statements).unwrap_or_default() | draws;
         self.ask_to_settle(about, 0, session, out);
     }
 
     fn ask_to_settle(&mut self, about: Touches, failures: u8, session: &mut Session, out: &mut BytesMut) {
-        let kept = session.touched.without(Touches::FOLLOWED | Touches::UNDOES);
+        let kept = session.touched.without(Touches::FOLLOWED | Touches::HINTS);
         // Nothing repeats these, and nothing tells when they are over.
         session.living |= kept.among(Touches::IRREVERSIBLE);
         session.touched = kept.without(Touches::IRREVERSIBLE);
@@ -211,6 +215,10 @@ impl Conversation {
         } else {
             names.iter().for_each(|name| self.custom_settings.note(name.as_bytes()));
         }
+        if about.any(Touches::SQL_PREPARED | Touches::UNKNOWN) {
+            let ties = self.take_statements(found.statements, session);
+            session.living |= ties;
+        }
         if session.touched.among(Touches::FOLLOWED).is_empty() {
             session.followed = Followed::Completely;
         }
@@ -303,11 +311,14 @@ fn creates_temporary_objects(search_path: &str) -> bool {
 }
 
 /// What has to be asked about, if anything.
-fn what_to_ask(session: &Session) -> Option<Touches> {
+fn what_to_ask(session: &Session, prepared: &SqlStatements) -> Option<Touches> {
     let touched = session.touched;
     let mut about = touched.among(Touches::FOLLOWED);
     if touched.any(Touches::UNDOES) {
         about |= session.living.among(Touches::FOLLOWED);
+    }
+    if touched.any(Touches::STATEMENTS) && !prepared.is_empty() {
+        about |= Touches::SQL_PREPARED;
     }
     if !about.is_empty() && session.living.any(Touches::UNKNOWN) {
         // What could not be proved stays so until it is.

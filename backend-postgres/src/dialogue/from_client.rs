@@ -196,7 +196,7 @@ impl Conversation {
 
     /// Whatever stands between the client's message and the server.
     fn before_request(&mut self, head: Head, bytes: &[u8], session: &mut Session, out: &mut Outbox) -> Option<Step> {
-        if matches!(self.adoption, Adoption::Trying(_)) {
+        if matches!(self.adoption, Adoption::Trying(_) | Adoption::Preparing) {
             return Some(Step::Hold);
         }
         if !self.abandoned.is_no() && !session.pending.is_empty() {
@@ -230,7 +230,10 @@ impl Conversation {
         if one_at_a_time && !session.pending.is_empty() {
             return Some(Step::Hold);
         }
-        self.wants_another_server(head, bytes, session)
+        if let Some(step) = self.wants_another_server(head, bytes, session) {
+            return Some(step);
+        }
+        self.provide_statements(head, bytes, session, &mut out.to_server)
     }
 
     /// Whether what comes next may not run on the replica that is held for what came before.
@@ -305,6 +308,9 @@ impl Conversation {
             }
             if is_known && session.status != TransactionStatus::Failed {
                 return Ok(self.deallocate(head, name, session, out));
+            }
+            if let Some(step) = self.deallocate_elsewhere(head, name, session, &mut out.to_server) {
+                return Ok(step);
             }
         }
         // A simple query destroys the unnamed statement, also the one that comes back because something before it turns

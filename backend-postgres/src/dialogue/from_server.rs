@@ -24,7 +24,7 @@ use crate::{
         HEAD, Head,
         command_complete::Tag,
         copy::Direction,
-        error_response::{ErrorFields, ErrorMessage, Severity, each_field},
+        error_response::{ErrorFields, each_field},
         parameter_status,
         ready_for_query::TransactionStatus,
         server, write,
@@ -162,6 +162,7 @@ impl Conversation {
         match tag {
             Tag::DeallocateAll | Tag::DiscardAll => {
                 session.forget_prepared();
+                self.forget_sql_statements(session);
                 self.statements.clear();
                 self.unnamed = None;
             }
@@ -240,6 +241,7 @@ impl Conversation {
             Disposition::Own(purpose) => self.own_done(entry.expects, purpose, session, out)?,
             _ => {
                 self.lost_in_adoption = 0;
+                self.troubles.forgive();
                 session.worked();
                 self.pin(session);
                 if self.pool_mode == PoolMode::Statement && status != TransactionStatus::Idle && !self.is_gone() {
@@ -285,7 +287,8 @@ impl Conversation {
         session: &mut Session,
         out: &mut Outbox,
     ) -> Result<(), Fault> {
-        let ends = expects == Expects::Query || purpose == Purpose::StalePlan;
+        let inside = matches!(purpose, Purpose::Prepare | Purpose::Frame);
+        let ends = (expects == Expects::Query && !inside) || purpose == Purpose::StalePlan;
         if ends && session.status != TransactionStatus::Idle {
             return Err(session.fail("a request of the gateway's own did not end its transaction"));
         }
@@ -298,8 +301,10 @@ impl Conversation {
             Purpose::Settle => self.settled(session, &mut out.to_server),
             // What the session keeps of the transaction is to be found out as after any other.
             Purpose::Rollback => self.settle(session, &mut out.to_server),
-            Purpose::Reset | Purpose::StalePlan => {}
+            Purpose::Prepare => self.statement_done(session, &mut out.to_client),
+            Purpose::Reset | Purpose::StalePlan | Purpose::Frame => {}
         }
+        self.statements_done(session);
         if !is_swallowed(session) {
             self.tell_differences(session, &mut out.to_client);
         }
@@ -334,11 +339,14 @@ impl Conversation {
             self.asker.asks();
         }
         let was_cancelled = fields.sqlstate() == b"57014";
-        let overrun = self.overrun.take_if(|_| was_cancelled).map(Subject::Substitute);
+        let overrun = self.overrun.take_if(|_| was_cancelled);
+        let words = overrun
+            .or_else(|| self.troubles.words_for(fields))
+            .map(Subject::Substitute);
         if front.expects.is_boundary() {
             // ReadyForQuery follows (S2.4).
             self.undo_failed_boundary(session);
-            let subject = overrun.unwrap_or(Subject::None);
+            let subject = words.unwrap_or(Subject::None);
             return Ok(tell_error(head, bytes, peek, body, subject, out));
         }
         let Some(failed) = session.pending.pop() else {
@@ -351,7 +359,7 @@ impl Conversation {
         if healed {
             return Ok(Step::Skip(head.total()));
         }
-        Ok(tell_error(head, bytes, peek, body, overrun.unwrap_or(subject), out))
+        Ok(tell_error(head, bytes, peek, body, words.unwrap_or(subject), out))
     }
 
     /// Takes out the failed message and everything that the server skips because of it (S2.2).
@@ -385,8 +393,10 @@ impl Conversation {
 
     /// A simple query has failed: what it would have removed is still there. (The unnamed statement is gone either way.)
     fn undo_failed_boundary(&mut self, session: &mut Session) {
-        if let Some((name, statement)) = session.pending.take_dropped_of_front() {
-            self.statements.insert(name, statement);
+        match session.pending.take_dropped_of_front() {
+            ClientChange::Dropped(name, statement) => self.statements.insert(name, statement),
+            ClientChange::Deallocated(statement) => self.sql_statements = self.sql_statements.with(statement),
+            ClientChange::None | ClientChange::Named(_) | ClientChange::Unnamed(_) => {}
         }
     }
 
@@ -412,15 +422,8 @@ impl Conversation {
                 return Err(session.fail("the server refused settings that it had accepted before"));
             }
             Purpose::TrySettings => {
-                let rejection = fields.to_rejection();
-                let error = ErrorMessage {
-                    severity: Severity::Error,
-                    sqlstate: rejection.code.into(),
-                    message: rejection.message.into(),
-                    detail: rejection.detail.map(Into::into),
-                    hint: rejection.hint.map(Into::into),
-                };
-                let adoption = std::mem::replace(&mut self.adoption, Adoption::Refused(Box::new(error)));
+                let error = Box::new(fields.to_error());
+                let adoption = std::mem::replace(&mut self.adoption, Adoption::Refused(error));
                 if let Adoption::Trying(before) = adoption {
                     session.overlay = before;
                 }
@@ -430,6 +433,16 @@ impl Conversation {
             Purpose::Settle => {
                 if let Some(settling) = &mut session.settling {
                     settling.failed(fields.sqlstate());
+                }
+            }
+            Purpose::Prepare | Purpose::Frame => {
+                self.statement_failed(fields, session);
+                if session
+                    .pending
+                    .front()
+                    .is_some_and(|front| !front.expects.is_boundary())
+                {
+                    session.pending.drain_to_sync();
                 }
             }
             // Its ReadyForQuery says whether it has served.

@@ -4,7 +4,8 @@
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
 //! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
-//! server connection comes, `follow` what its session state comes to (`last_values`: of `currval` and `lastval`), `lost` and `leave` what happens when one of the two
+//! server connection comes, `follow` what its session state comes to (`last_values`: of `currval` and `lastval`),
+//! `sql_statements` what it has prepared with SQL, `lost` and `leave` what happens when one of the two
 //! goes, `routing` which server may serve.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
@@ -24,6 +25,7 @@ mod pin_notice;
 mod prepare;
 pub mod refusals;
 mod routing;
+mod sql_statements;
 mod statements;
 
 use std::sync::{
@@ -37,13 +39,14 @@ use weir_core::{
     settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
 };
 
-use self::{failed_block::Abandoned, heal::Descriptions, statements::ClientStatements};
+use self::{failed_block::Abandoned, heal::Descriptions, sql_statements::Troubles, statements::ClientStatements};
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
         custom::CustomSettings,
         last_values::Asker,
         pending::{ClientChange, Disposition, Entry, ServerChange, Weight},
+        sql_statements::SqlStatements,
         statement::Statement,
     },
     wire::{error_response::ErrorMessage, write},
@@ -103,6 +106,10 @@ pub struct Conversation {
     statements: ClientStatements,
     unnamed: Option<Arc<Statement>>,
     descriptions: Descriptions,
+    /// Those that it has prepared with SQL.
+    sql_statements: SqlStatements,
+    /// Those among them that could not be prepared again.
+    troubles: Troubles,
     request: Request,
     adoption: Adoption,
     /// What the present server connection was asked for.
@@ -170,6 +177,8 @@ enum Adoption {
     Trying(Overlay),
     /// Settings are on their way that were accepted before; the request follows at once.
     Known,
+    /// What the client has prepared with SQL is on its way; the request waits.
+    Preparing,
     /// The server refused the client's settings: every request is answered with that.
     Refused(Box<ErrorMessage>),
 }
@@ -217,6 +226,8 @@ impl Conversation {
             statements: ClientStatements::default(),
             unnamed: None,
             descriptions: Descriptions::NeverAsked,
+            sql_statements: SqlStatements::default(),
+            troubles: Troubles::default(),
             request: Request::None,
             adoption: Adoption::Settled,
             access: Access::ReadWrite,
@@ -261,6 +272,7 @@ impl Conversation {
                 Some(later) => *later = before,
                 None => self.unnamed = before,
             },
+            ClientChange::Deallocated(statement) => self.sql_statements = self.sql_statements.with(statement),
         }
     }
 }

@@ -33,6 +33,13 @@ pub(super) fn deallocate_text(
     [b"DEALLOCATE \"", name, b"\""].concat()
 }
 
+/// The same for a statement that is surely not here.
+pub(super) fn deallocate_another(at_client: ClientChange, session: &mut Session, out: &mut BytesMut) -> Vec<u8> {
+    close_passing(at_client, session, out);
+    parse_passing(session, out);
+    [b"DEALLOCATE \"", PASSING_NAME, b"\""].concat()
+}
+
 /// Closes the statement that lives for one message; that it does not exist is no error.
 pub(super) fn close_passing(at_client: ClientChange, session: &mut Session, out: &mut BytesMut) {
     write::close_statement(out, PASSING_NAME);

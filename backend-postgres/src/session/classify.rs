@@ -48,6 +48,10 @@ pub enum Shape {
     Code,
     /// `DEALLOCATE` of one statement: its name.
     Deallocate(Box<[u8]>),
+    /// `PREPARE` of one statement, which is not run: its name.
+    Prepare(Box<[u8]>),
+    /// `EXECUTE` of one statement: its name. What that leaves behind is for those to say who know the statement.
+    Execute(Box<[u8]>),
 }
 
 /// What must be assumed of a text that is too long to read.
@@ -62,15 +66,37 @@ pub fn too_long_to_read() -> Class {
 
 /// Reads a text, which may hold several statements.
 pub fn classify(text: &[u8]) -> Class {
+    let mut class = read(text);
+    let is_code = matches!(class.shape, Shape::Code | Shape::Prepare(_));
+    if matches!(class.shape, Shape::Prepare(_)) {
+        class.touches = Touches::SQL_PREPARED;
+    }
+    if class.touches.any(Touches::SETTINGS | Touches::UNKNOWN) || is_code {
+        class.custom_settings = CustomSettings::of(text);
+    }
+    class
+}
+
+/// What running the statement may leave behind that this text prepares.
+pub(super) fn of_prepared(text: &[u8]) -> Touches {
+    read(text).touches.without(Touches::SQL_PREPARED)
+}
+
+/// An identifier as PostgreSQL takes it.
+pub(super) fn identifier(token: Token<'_>) -> Option<Box<[u8]>> {
+    match token {
+        Token::Word(word) => Some(Part::Word(word).identifier()),
+        Token::Quoted(word) => Some(Part::Quoted(word).identifier()),
+        _ => None,
+    }
+}
+
+fn read(text: &[u8]) -> Class {
     let mut reader = Reader::default();
     for token in Lexer::new(text) {
         reader.read(token);
     }
-    let mut class = reader.finish();
-    if class.touches.any(Touches::SETTINGS | Touches::UNKNOWN) || class.shape == Shape::Code {
-        class.custom_settings = CustomSettings::of(text);
-    }
-    class
+    reader.finish()
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +164,8 @@ struct Statement {
     mode: Mode,
     /// Whether `name (` behind a closing parenthesis can only be an alias.
     aliases: Aliases,
-    deallocates: Option<Box<[u8]>>,
+    /// The prepared statement that it is about.
+    prepared: Option<Box<[u8]>>,
 }
 
 /// What a statement does, by its first word.
@@ -153,6 +180,7 @@ enum Verb {
     Create,
     Deallocate,
     Discard,
+    Execute,
     Prepare,
     Query,
     Reset,
@@ -230,6 +258,9 @@ impl<'a> Reader<'a> {
         }
         if !self.touched_before.any(Touches::DRAWS) && Names::of_name(part.bytes()) == Names::LastValues {
             self.names = Names::LastValues;
+        }
+        if part.is(b"pg_prepared_statements") || part.is(b"pg_prepared_statement") {
+            self.touches |= Touches::STATEMENTS;
         }
         self.name = Some(match (self.last, self.name) {
             (Last::Dot, Some(name)) => {
@@ -312,14 +343,18 @@ impl<'a> Reader<'a> {
             b"unlisten" | b"close" | b"drop" => (Verb::Other, Touches::UNDOES),
             b"listen" => (Verb::Other, Touches::LISTEN),
             b"prepare" => (Verb::Prepare, Touches::NONE),
-            b"deallocate" => (Verb::Deallocate, Touches::UNDOES),
-            b"discard" => (Verb::Discard, Touches::UNDOES),
+            b"execute" if self.statements == 1 => (Verb::Execute, Touches::NONE),
+            b"deallocate" => (Verb::Deallocate, Touches::UNDOES | Touches::STATEMENTS),
+            b"discard" => (Verb::Discard, Touches::UNDOES | Touches::STATEMENTS),
             b"load" => (Verb::Other, Touches::IRREVERSIBLE),
             _ if HARMLESS_VERBS.contains(&word) => (Verb::Other, Touches::NONE),
-            // DO, CALL, EXECUTE, and what nobody knows yet.
+            // DO, CALL, EXECUTE among others, and what nobody knows yet.
             _ => (Verb::Other, Touches::UNKNOWN),
         };
         self.touches |= touches;
+        if matches!(self.shape, Shape::Execute(_)) {
+            self.touches |= Touches::UNKNOWN;
+        }
         self.statement.verb = verb;
     }
 
@@ -339,13 +374,17 @@ impl<'a> Reader<'a> {
                 self.statement.mode = Mode::ReadOnly;
             }
             (Verb::Prepare, b"transaction") if first => self.statement.verb = Verb::Commit,
-            (Verb::Prepare, _) if first => self.touches |= Touches::SQL_PREPARED,
+            (Verb::Prepare, _) if first => {
+                self.touches |= Touches::SQL_PREPARED;
+                self.statement.prepared = Some(part.identifier());
+            }
+            (Verb::Execute, _) if first => self.statement.prepared = Some(part.identifier()),
             (Verb::Discard, b"all") if first => {
                 self.touches |= Touches::SETTINGS;
                 self.shape = Shape::ForgetsStatements;
             }
             (Verb::Deallocate, b"all") => self.shape = Shape::ForgetsStatements,
-            (Verb::Deallocate, _) => self.statement.deallocates = Some(part.identifier()),
+            (Verb::Deallocate, _) => self.statement.prepared = Some(part.identifier()),
             _ => {}
         }
     }
@@ -388,7 +427,9 @@ impl<'a> Reader<'a> {
         if name.before == Last::Cast || (name.before == Last::Close && self.statement.aliases == Aliases::Certain) {
             return true;
         }
-        if before(BEFORE_NO_CALL) {
+        // The parameters of a prepared statement.
+        let is_prepared = matches!(self.statement.verb, Verb::Execute | Verb::Prepare) && self.statement.words == 1;
+        if before(BEFORE_NO_CALL) || is_prepared {
             return true;
         }
         let (Part::Word(word), Qualifier::None) = (name.part, name.qualifier) else {
@@ -465,10 +506,15 @@ impl<'a> Reader<'a> {
             (Verb::Reset, _) => Shape::Reset,
             (Verb::Create, _) => Shape::Code,
             (Verb::Query, Mode::Unsaid) if self.touches.is_empty() => Shape::ReadOnly,
-            (Verb::Deallocate, _) => statement.deallocates.map_or(Shape::Other, Shape::Deallocate),
+            (Verb::Deallocate, _) => statement.prepared.map_or(Shape::Other, Shape::Deallocate),
+            (Verb::Prepare, _) => statement.prepared.map_or(Shape::Other, Shape::Prepare),
+            (Verb::Execute, _) => statement.prepared.map_or(Shape::Other, Shape::Execute),
             _ => Shape::Other,
         };
-        if statement.verb == Verb::None || self.shape == Shape::ForgetsStatements {
+        if statement.verb == Verb::None {
+            return;
+        }
+        if self.shape == Shape::ForgetsStatements {
             return;
         }
         self.shape = if self.statements == 1 { shape } else { Shape::Other };
@@ -591,7 +637,7 @@ mod tests {
     use super::*;
 
     fn touches(text: &str) -> Touches {
-        classify(text.as_bytes()).touches.without(Touches::UNDOES)
+        classify(text.as_bytes()).touches.without(Touches::HINTS)
     }
 
     #[test]
@@ -776,6 +822,10 @@ mod tests {
             ("COPY t (a, b) FROM STDIN", Touches::SEQUENCES),
             ("PREPARE x AS SELECT 1", Touches::SQL_PREPARED),
             ("PREPARE x (int) AS SELECT $1", Touches::SQL_PREPARED),
+            ("PREPARE x AS SELECT f(), nextval('s')", Touches::SQL_PREPARED),
+            ("EXECUTE x", Touches::NONE),
+            ("EXECUTE x (1, abs(-2));", Touches::NONE),
+            ("EXECUTE x (nextval('s'))", Touches::SEQUENCES),
             ("LOAD 'x'", Touches::IRREVERSIBLE),
             ("SELECT setseed(0.5)", Touches::IRREVERSIBLE),
             ("DISCARD ALL", Touches::SETTINGS),
@@ -818,7 +868,10 @@ mod tests {
         for text in [
             "DO $$ BEGIN PERFORM 1; END $$",
             "CALL p()",
-            "EXECUTE x(1)",
+            "EXECUTE x(f(1))",
+            "EXECUTE x; SELECT 1",
+            "SELECT 1; EXECUTE x",
+            "EXECUTE x; DISCARD ALL",
             "EXPLAIN ANALYZE EXECUTE x",
             "SELECT my_function()",
             "SELECT my_function /* x */ ()",
@@ -835,6 +888,24 @@ mod tests {
             assert!(touches(text).any(Touches::UNKNOWN), "{text}");
         }
         assert!(too_long_to_read().touches.any(Touches::UNKNOWN));
+    }
+
+    #[test]
+    fn what_speaks_of_prepared_statements() {
+        for text in [
+            "SELECT count(*) FROM pg_catalog.pg_prepared_statements",
+            "SELECT * FROM PG_PREPARED_STATEMENT()",
+            "TABLE \"pg_prepared_statements\"",
+            "DEALLOCATE x",
+            "DISCARD PLANS",
+        ] {
+            assert!(classify(text.as_bytes()).touches.any(Touches::STATEMENTS), "{text}");
+        }
+        assert!(
+            !classify(b"SELECT 1 FROM pg_prepared_xacts")
+                .touches
+                .any(Touches::STATEMENTS)
+        );
     }
 
     #[test]
@@ -866,6 +937,10 @@ mod tests {
             Shape::Deallocate((*b"X\"y").into())
         );
         assert_eq!(shape("DEALLOCATE a; DEALLOCATE b"), Shape::Other);
+        assert_eq!(shape("execute \"A b\"(1, 2);"), Shape::Execute((*b"A b").into()));
+        assert_eq!(shape("EXECUTE a; EXECUTE b"), Shape::Other);
+        assert_eq!(shape("prepare A(int) as select $1"), Shape::Prepare((*b"a").into()));
+        assert_eq!(shape("PREPARE a AS SELECT 1; SELECT 1"), Shape::Other);
     }
 
     #[test]

@@ -18,10 +18,11 @@ mod reset;
 pub(crate) mod settle;
 mod shown;
 pub mod source_state;
+pub mod sql_statements;
 pub mod statement;
 pub mod touched;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::BytesMut;
 use weir_core::{
@@ -44,10 +45,17 @@ pub use self::{
     overlay::{Overlay, Setting},
     parameters::Parameters,
     source_state::SourceState,
+    sql_statements::{SqlStatement, SqlStatements},
 };
 use crate::{
     limits,
-    wire::{Head, error_response::ErrorFields, parameter_status, ready_for_query::TransactionStatus, server, write},
+    wire::{
+        Head,
+        error_response::{ErrorFields, ErrorMessage},
+        parameter_status,
+        ready_for_query::TransactionStatus,
+        server, write,
+    },
 };
 
 /// What login knows of a server connection that it has just opened.
@@ -84,6 +92,10 @@ pub struct Session {
     /// The client settings that are really set here.
     pub(crate) overlay: Overlay,
     pub(crate) overlay_kept: OverlayKept,
+    /// The statements prepared with SQL that are there.
+    pub(crate) sql_statements: SqlStatements,
+    /// Those on their way, and what has become of the first of them so far.
+    pub(crate) preparing: Preparing,
     /// What its present client may have changed.
     pub(crate) touched: Touches,
     /// What earlier clients changed and has not been put back yet.
@@ -176,6 +188,14 @@ pub(crate) enum OverlayKept {
     Maybe,
 }
 
+/// Statements prepared with SQL that are on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Preparing {
+    pub(crate) statements: VecDeque<Arc<SqlStatement>>,
+    /// Why the first of them will not be there.
+    pub(crate) error: Option<Box<ErrorMessage>>,
+}
+
 /// Whether all that the client did here is known and would be there on another connection too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Followed {
@@ -224,6 +244,8 @@ impl Session {
             parameters: init.shared.share_parameters(init.parameters),
             overlay: Overlay::default(),
             overlay_kept: OverlayKept::Surely,
+            sql_statements: SqlStatements::default(),
+            preparing: Preparing::default(),
             touched: Touches::NONE,
             due: Touches::NONE,
             holder: None,
@@ -381,6 +403,11 @@ impl Session {
             // The text was read as if a backslash were just a character.
             self.touched |= Touches::UNKNOWN;
         }
+    }
+
+    /// Whether texts are read as they are classified.
+    pub(crate) fn has_standard_strings(&self) -> bool {
+        self.strings == Strings::Standard
     }
 
     /// Why its client has to keep it: what lives here, the most telling first.

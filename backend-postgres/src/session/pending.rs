@@ -6,7 +6,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::statement::{Statement, StatementId};
+use super::{
+    sql_statements::SqlStatement,
+    statement::{Statement, StatementId},
+};
 use crate::{limits, wire::error_response::ErrorMessage};
 
 /// A client's own name for a statement.
@@ -72,6 +75,10 @@ pub(crate) enum Purpose {
     KnownSettings,
     /// Asks what the session is like; the client does not wait for it.
     Settle,
+    /// Prepares a statement that its client had prepared with SQL elsewhere; the client's request waits.
+    Prepare,
+    /// What is around such a PREPARE, so that nothing but the statement stays of it.
+    Frame,
     /// Rolls back for a client that is gone, or was too slow.
     Rollback,
     /// Ends a group that has met a stale plan; the client's answer comes with the same group, sent again behind it.
@@ -124,13 +131,15 @@ pub(crate) enum ClientChange {
     Dropped(ClientName, Arc<Statement>),
     /// The unnamed statement is replaced; this was it before.
     Unnamed(Option<Arc<Statement>>),
+    /// This statement, prepared with SQL, ceases to exist.
+    Deallocated(Arc<SqlStatement>),
 }
 
 impl ClientChange {
     fn concerns(&self, name: &[u8]) -> bool {
         match self {
             ClientChange::Named(changed) | ClientChange::Dropped(changed, _) => **changed == *name,
-            ClientChange::None | ClientChange::Unnamed(_) => false,
+            ClientChange::None | ClientChange::Unnamed(_) | ClientChange::Deallocated(_) => false,
         }
     }
 }
@@ -206,17 +215,21 @@ impl Pending {
     }
 
     /// What the front was to remove from the client's view, and has not.
-    pub(crate) fn take_dropped_of_front(&mut self) -> Option<(ClientName, Arc<Statement>)> {
-        let front = self.entries.front_mut()?;
-        if !matches!(front.at_client, ClientChange::Dropped(..)) {
-            return None;
-        }
-        let ClientChange::Dropped(name, statement) = std::mem::replace(&mut front.at_client, ClientChange::None) else {
-            return None;
+    pub(crate) fn take_dropped_of_front(&mut self) -> ClientChange {
+        let Some(front) = self.entries.front_mut() else {
+            return ClientChange::None;
         };
+        if !matches!(
+            front.at_client,
+            ClientChange::Dropped(..) | ClientChange::Deallocated(_)
+        ) {
+            return ClientChange::None;
+        }
+        let bytes = front.bytes();
+        let dropped = std::mem::replace(&mut front.at_client, ClientChange::None);
         self.changes -= usize::from(!front.changes_a_statement());
-        self.bytes = self.bytes.saturating_sub(statement.weight());
-        Some((name, statement))
+        self.bytes = self.bytes.saturating_sub(bytes);
+        dropped
     }
 
     /// Takes out everything.
@@ -341,6 +354,7 @@ impl Entry {
     fn bytes(&self) -> usize {
         match &self.at_client {
             ClientChange::Unnamed(Some(statement)) | ClientChange::Dropped(_, statement) => statement.weight(),
+            ClientChange::Deallocated(statement) => statement.weight(),
             ClientChange::Unnamed(None) | ClientChange::None | ClientChange::Named(_) => 0,
         }
     }

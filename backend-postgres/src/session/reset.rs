@@ -11,7 +11,7 @@ use weir_core::{
     refusal::Fault,
 };
 
-use super::{OverlayKept, Session, Setting, overlay::Overlay, pending::Purpose, touched::Touches};
+use super::{OverlayKept, Session, Setting, SqlStatements, overlay::Overlay, pending::Purpose, touched::Touches};
 use crate::{
     limits,
     wire::{Head, error_response::ErrorFields, ready_for_query::TransactionStatus, server},
@@ -32,7 +32,10 @@ impl SessionReset for Session {
         if self.overlay.iter().any(Setting::limits_what_follows) {
             self.touched |= Touches::TIMEOUTS;
         }
-        let touched = std::mem::take(&mut self.touched).without(Touches::UNDOES);
+        if self.touched.any(Touches::STATEMENTS) && !self.sql_statements.is_empty() {
+            self.touched |= Touches::SQL_PREPARED;
+        }
+        let touched = std::mem::take(&mut self.touched).without(Touches::HINTS);
         if touched.any(Touches::IRREVERSIBLE) && depth != ResetDepth::Nothing {
             return Reset::Discard("something was touched that no command puts back");
         }
@@ -86,6 +89,9 @@ impl Session {
         self.due = self.due.without(touched);
         if touched.any(Touches::UNKNOWN) {
             self.due = Touches::NONE;
+        }
+        if touched.any(Touches::SQL_PREPARED | Touches::UNKNOWN) {
+            self.sql_statements = SqlStatements::default();
         }
         if touched.any(SETTINGS | Touches::UNKNOWN) {
             self.overlay = Overlay::default();

@@ -40,6 +40,8 @@ pub(crate) struct Found {
     pub(crate) living: Touches,
     /// Whether the schema of temporary objects exists, if anything in it was asked about.
     pub(crate) temporary_schema: TemporarySchema,
+    /// Names and texts of the statements prepared with SQL; no text where there are too many.
+    pub(crate) statements: Vec<(String, Option<String>)>,
 }
 
 /// Whether a session has a schema for temporary objects. It is made when it is needed first, and stays.
@@ -91,7 +93,9 @@ impl Settling {
     /// One row of the answer: the body of a DataRow.
     pub(crate) fn row(&mut self, body: &[u8]) {
         self.bytes = self.bytes.saturating_add(body.len());
-        if self.bytes > limits::MAX_SETTLED_BYTES || self.found.settings.len() >= limits::MAX_OVERLAY_SETTINGS {
+        let too_many = self.found.settings.len() >= limits::MAX_OVERLAY_SETTINGS
+            || self.found.statements.len() > limits::MAX_SQL_STATEMENTS;
+        if self.bytes > limits::MAX_SETTLED_BYTES || too_many {
             self.unreadable();
         }
         if self.verdict == Verdict::Sound && self.read(body).is_none() {
@@ -103,6 +107,7 @@ impl Settling {
     pub(crate) fn unreadable(&mut self) {
         self.verdict = Verdict::Unreadable;
         self.found.settings.clear();
+        self.found.statements.clear();
     }
 
     /// The server has refused.
@@ -138,7 +143,14 @@ impl Settling {
             b"cursors" => Touches::CURSORS,
             b"listen" => Touches::LISTEN,
             b"temporary" => Touches::TEMPORARY,
-            b"prepared" => Touches::SQL_PREPARED,
+            b"prepared" => {
+                let value = match value {
+                    Some(value) => Some(text(value)?),
+                    None => None,
+                };
+                self.found.statements.push((text(name?)?, value));
+                Touches::NONE
+            }
             b"privileged" => Touches::SETTINGS,
             b"drawn" => Touches::SEQUENCES,
             b"schema" => {
@@ -224,7 +236,12 @@ const PROOFS: [(Touches, &str); 5] = [
     ),
     (
         Touches::SQL_PREPARED,
-        "SELECT 'prepared', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql)",
+        // The numbers are those of the limits: one row more tells that there are too many, and what is too long stays.
+        "SELECT 'prepared', pg_catalog.encode(pg_catalog.convert_to(p.name, 'UTF8'), 'hex'), \
+        CASE WHEN p.bytes OPERATOR(pg_catalog.<=) 65536 \
+        THEN pg_catalog.encode(pg_catalog.convert_to(p.statement, 'UTF8'), 'hex') END \
+        FROM (SELECT p.name, p.statement, pg_catalog.sum(pg_catalog.octet_length(p.statement)) OVER () AS bytes \
+        FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql LIMIT 201) p",
     ),
 ];
 
@@ -311,6 +328,8 @@ mod tests {
             row([Some("set"), Some("a"), Some("zz")]),
             row([Some("news"), None, None]),
             row([None, None, None]),
+            row([Some("prepared"), None, None]),
+            row([Some("prepared"), Some("7"), None]),
             b"\0\x03\0\0\0\x09set".to_vec(),
             b"\0\x02".to_vec(),
             vec![],
@@ -340,6 +359,22 @@ mod tests {
             settling.failed(b"57014");
             assert_eq!(settling.finish().unwrap_err(), expected);
         }
+    }
+
+    #[test]
+    fn statements_come_with_their_texts() {
+        let mut settling = Settling::new(Touches::SQL_PREPARED, 0, CustomSettings::default());
+        settling.row(&row([Some("prepared"), Some("70"), Some("c3bc")]));
+        settling.row(&row([Some("prepared"), Some("71"), None]));
+        let found = settling.finish().unwrap();
+        assert_eq!(
+            found.statements,
+            [("p".to_owned(), Some("ü".to_owned())), ("q".to_owned(), None)]
+        );
+        assert!(found.living.is_empty());
+        let text = question(Touches::SQL_PREPARED, [].into_iter());
+        assert!(text.contains(&format!("LIMIT {})", limits::MAX_SQL_STATEMENTS + 1)));
+        assert!(text.contains(&format!("<=) {} ", limits::MAX_SQL_STATEMENT_BYTES)));
     }
 
     #[test]

@@ -35,9 +35,15 @@ impl Touches {
     pub const CUSTOM: Touches = Touches(1 << 10);
     /// Something that may have ended what lives on the session: UNLISTEN, CLOSE, DROP, an unlock.
     pub const UNDOES: Touches = Touches(1 << 11);
+    /// Something that speaks of statements prepared with SQL: DEALLOCATE, DISCARD, `pg_prepared_statements`.
+    pub const STATEMENTS: Touches = Touches(1 << 12);
+    /// What is nothing to put back by itself, and says where to look.
+    pub const HINTS: Touches = Touches(Self::UNDOES.0 | Self::STATEMENTS.0);
+    /// What statements prepared with SQL are there may be another one behind it.
+    pub const MAY_PREPARE: Touches = Touches(Self::SQL_PREPARED.0 | Self::UNKNOWN.0 | Self::STATEMENTS.0);
 
-    /// The same by `setval`, of which `lastval` proves nothing.
-    pub const SEQUENCE_SET: Touches = Touches(1 << 12);
+    /// What `currval` says after `setval`, of which `lastval` proves nothing.
+    pub const SEQUENCE_SET: Touches = Touches(1 << 13);
 
     /// What `currval` and `lastval` say, by whatever means.
     pub const LAST_VALUES: Touches = Touches(Self::SEQUENCES.0 | Self::SEQUENCE_SET.0);

@@ -96,6 +96,18 @@ impl<'a> ErrorFields<'a> {
         self.sqlstate() == b"55000" && matches!(self.routine, Some(b"currval_oid" | b"lastval"))
     }
 
+    /// As an error to be told later.
+    pub fn to_error(self) -> ErrorMessage {
+        let rejection = self.to_rejection();
+        ErrorMessage {
+            severity: Severity::Error,
+            sqlstate: rejection.code.into(),
+            message: rejection.message.into(),
+            detail: rejection.detail.map(Into::into),
+            hint: rejection.hint.map(Into::into),
+        }
+    }
+
     /// As words for somebody else.
     pub fn to_rejection(self) -> Rejection {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();

@@ -16,6 +16,7 @@ use crate::{
 pub struct LoginGate {
     deadline: Instant,
     patience: Duration,
+    bytes: usize,
     bytes_left: usize,
     refusal: Option<Refusal>,
 }
@@ -35,9 +36,16 @@ impl LoginGate {
         LoginGate {
             deadline: clock::now() + patience,
             patience,
+            bytes: limits::LOGIN_BYTES,
             bytes_left: limits::LOGIN_BYTES,
             refusal: None,
         }
+    }
+
+    /// A gate for a protocol whose login takes more bytes, or less, than most. Before the first are counted.
+    pub fn allowing(mut self, bytes: usize) -> Self {
+        (self.bytes, self.bytes_left) = (bytes, bytes);
+        self
     }
 
     /// A gate for a peer that cannot become a client, whoever it is.
@@ -71,12 +79,12 @@ impl LoginGate {
     /// Accounts for bytes about to be read or just read.
     ///
     /// # Errors
-    /// [`GateClosed::TooMuch`] beyond [`limits::LOGIN_BYTES`].
+    /// [`GateClosed::TooMuch`] beyond [`limits::LOGIN_BYTES`], or what [`LoginGate::allowing`] said.
     pub fn count(&mut self, bytes: usize) -> Result<(), GateClosed> {
         self.bytes_left = self
             .bytes_left
             .checked_sub(bytes)
-            .ok_or(GateClosed::TooMuch(limits::LOGIN_BYTES))?;
+            .ok_or(GateClosed::TooMuch(self.bytes))?;
         Ok(())
     }
 }
@@ -114,5 +122,8 @@ mod tests {
         let mut gate = LoginGate::new(Duration::from_secs(3));
         assert_eq!(gate.count(limits::LOGIN_BYTES), Ok(()));
         assert_eq!(gate.count(1), Err(GateClosed::TooMuch(limits::LOGIN_BYTES)));
+        let mut gate = LoginGate::new(Duration::from_secs(3)).allowing(100_000);
+        assert_eq!(gate.count(100_000), Ok(()));
+        assert_eq!(gate.count(1), Err(GateClosed::TooMuch(100_000)));
     }
 }

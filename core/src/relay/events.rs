@@ -91,6 +91,9 @@ impl<B: Backend> Life<B> {
                 if let Some(Attached { lease, pool, .. }) = &mut self.attached {
                     tracing::info!(client = %self.identity, reason = %refusal, "cancelling");
                     self.dialogue.cancelled_for(&mut lease.session, &refusal);
+                    let mut out = Outbox::default();
+                    self.dialogue.cancel_in_band(&mut lease.session, &mut out);
+                    self.to_server.push(&mut out.to_server);
                     self.cancel
                         .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
                 }

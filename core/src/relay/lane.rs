@@ -114,6 +114,11 @@ impl Lane {
         self.unjudged.len()
     }
 
+    /// What was kept, to look at without judging.
+    pub(super) fn unjudged_bytes(&self) -> &[u8] {
+        &self.unjudged
+    }
+
     /// Whether the kept bytes are enough for another look.
     pub(super) fn is_worth_judging(&self, arrived: usize) -> bool {
         self.unjudged.len() + arrived >= self.needed.max(1)

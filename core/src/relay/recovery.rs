@@ -93,6 +93,9 @@ async fn recover<B: Backend>(
             Pause::Cancel => {
                 may_cancel = false;
                 if attached.lease.session.state() == SessionState::Busy {
+                    let mut out = Outbox::default();
+                    dialogue.cancel_in_band(&mut attached.lease.session, &mut out);
+                    lanes.to_server.push(&mut out.to_server);
                     cancel.start(
                         &attached.pool,
                         attached.lease.cancel_key.clone(),

@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    Ending, Life, Prospect,
+    Ending, Held, Life, Prospect,
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
-    backend::{Access, Backend},
+    backend::{Access, Backend, Dialogue},
     clock,
     front::{self, Allowance, Share, Standing},
     limits,
@@ -73,6 +73,10 @@ impl<B: Backend> Life<B> {
                 Waited::Inbox(front::Event::Terminate) => {
                     self.refuse(&Refusal::Terminated).or(Some(Ending::Told("terminated")))
                 }
+                Waited::Withdrawn => {
+                    self.held = Held::Again;
+                    None
+                }
                 Waited::ClientGone => Some(Ending::Vanished),
             };
         }
@@ -91,6 +95,9 @@ impl<B: Backend> Life<B> {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Waited::ClientGone),
                 Poll::Ready(Ok(count)) => self.to_server.keep(&scratch.read[..count]),
+            }
+            if self.dialogue.withdraws(self.to_server.unjudged_bytes()) {
+                return Poll::Ready(Waited::Withdrawn);
             }
         }
         Poll::Pending
@@ -117,5 +124,7 @@ async fn acquire<B: Backend>(
 enum Waited<B: Backend> {
     Answer(Result<(Lease<B>, Option<Share>), Refusal>),
     Inbox(front::Event),
+    /// The client has taken its request back.
+    Withdrawn,
     ClientGone,
 }

@@ -25,5 +25,6 @@ mod replicas;
 mod secrets;
 mod security;
 mod session_state;
+mod sql_prepare;
 mod sqlsmith;
 mod startup;

@@ -15,19 +15,19 @@ use weir_tests::{
 };
 
 /// A site, one client, and the neighbour that drives it from one server connection to the other.
-struct Place {
-    site: Site,
-    client: RawClient,
-    neighbour: RawClient,
+pub(crate) struct Place {
+    pub(crate) site: Site,
+    pub(crate) client: RawClient,
+    pub(crate) neighbour: RawClient,
     turns: u32,
 }
 
 impl Place {
-    async fn start() -> Place {
+    pub(crate) async fn start() -> Place {
         Place::with(Plan::default(), &[]).await
     }
 
-    async fn with(plan: Plan, settings: &[(&str, &str)]) -> Place {
+    pub(crate) async fn with(plan: Plan, settings: &[(&str, &str)]) -> Place {
         let pool = json!({ "pool_timeout": 5 });
         let site = Site::start(Plan {
             connections: 2,
@@ -46,7 +46,7 @@ impl Place {
     }
 
     /// The client asks, on the connection that it did not have last.
-    async fn ask(&mut self, sql: &str) -> Vec<String> {
+    pub(crate) async fn ask(&mut self, sql: &str) -> Vec<String> {
         self.turn().await;
         let answer = self.client.simple(sql).await.unwrap();
         let told = told(&answer);
@@ -56,7 +56,7 @@ impl Place {
 
     /// The neighbour takes the connection that the client had last: somebody new whose settings nobody else has gets the
     /// free one that was used last.
-    async fn turn(&mut self) {
+    pub(crate) async fn turn(&mut self) {
         self.turns += 1;
         settle().await;
         let name = format!("neighbour {}", self.turns);
@@ -64,7 +64,7 @@ impl Place {
         self.neighbour.simple("begin; select 1").await.unwrap();
     }
 
-    async fn expect(&mut self, sql: &str, expected: &str) {
+    pub(crate) async fn expect(&mut self, sql: &str, expected: &str) {
         for _ in 0..3 {
             let found = self.ask(sql).await;
             assert_eq!(found, [expected], "{sql}, after {} turns", self.turns);
@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// Somebody else on both connections.
-    async fn others_see(&mut self, sql: &str, expected: &str) {
+    pub(crate) async fn others_see(&mut self, sql: &str, expected: &str) {
         let mut other = self.site.raw().await;
         for _ in 0..3 {
             settle().await;
@@ -95,11 +95,11 @@ async fn log_in(site: &Site, settings: &[(&str, &str)]) -> RawClient {
 }
 
 /// A connection goes back a moment after its client has had the answer.
-async fn settle() {
+pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
-fn told(answer: &[wire::Message]) -> Vec<String> {
+pub(crate) fn told(answer: &[wire::Message]) -> Vec<String> {
     let told = answer.iter().filter_map(|message| match message.tag {
         b'D' => Some(message.text()),
         b'E' => Some(format!("error {}", message.sqlstate().unwrap_or_default())),
@@ -357,13 +357,17 @@ async fn what_cannot_be_elsewhere_ties_its_client_until_it_is_over() {
             "fetch 1 from c",
             "close c",
         ),
-        ("prepare p as select 1", "execute p", "deallocate p"),
+        ("begin; prepare p as select 1; commit", "execute p", "deallocate p"),
         (
             "do $$ begin perform pg_advisory_lock(6); end $$",
             "select pg_try_advisory_lock_shared(7)::int",
             "select pg_advisory_unlock_all()",
         ),
-        ("prepare p as select 1", "execute p", "discard all"),
+        (
+            "prepare p as select 'now'::text <> '' as v",
+            "select (count(*))::int from pg_prepared_statements where from_sql",
+            "discard all",
+        ),
         (
             "select 1 as currval; create sequence s; select nextval('s')",
             "select lastval()",

@@ -1,0 +1,97 @@
+//! A request that is with the server: what its response will mean, and how much of that its client has seen.
+
+use super::{output::Line, request::Beginning};
+use crate::session::{
+    classify::{Bare, Classifier, Findings, MayChange},
+    follow::Outcome,
+    settings::Isolation,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// Of a batch that is still being sent.
+    pub(super) classifier: Option<Classifier>,
+    pub(super) findings: Findings,
+    pub(super) acknowledgement: Acknowledgement,
+    /// A transaction that begins virtually behind the one that this ends.
+    pub(super) next: Option<Beginning>,
+    /// The level that it leaves the session with.
+    pub(super) isolation: Option<Isolation>,
+    pub(super) weight: Weight,
+    /// Whether it may change whether a transaction is open.
+    pub(super) transaction: MayChange,
+    pub(super) outcome: Outcome,
+    pub(super) told: Told,
+    pub(super) answered: Answered,
+    /// Where the message to the client stands.
+    pub(super) line: Line,
+    /// Attentions that the gateway sent on its own: their acknowledgements are not for the client.
+    pub(super) own_attentions: u32,
+}
+
+/// What becomes of the acknowledgement of a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acknowledgement {
+    /// None comes, none is wanted. One that is the server's own for the gateway is dropped.
+    None,
+    /// The client asked for it, and the server sends it.
+    Pass,
+    /// The client asked for it, and the reset was done before or was not needed.
+    Insert,
+}
+
+/// What a request is worth when its server is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    Ordinary,
+    /// It ends a transaction for good: without an answer nobody knows how.
+    Commit,
+}
+
+/// How much of the response its client has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Nothing,
+    /// A message of which more has to come.
+    Half,
+    /// Whole messages.
+    Messages,
+}
+
+/// Whether the response itself is over, and only acknowledgements are to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    NotYet,
+    Yes,
+}
+
+impl Pending {
+    pub(super) fn new() -> Self {
+        Pending {
+            classifier: None,
+            findings: Findings::default(),
+            acknowledgement: Acknowledgement::None,
+            next: None,
+            isolation: None,
+            weight: Weight::Ordinary,
+            transaction: MayChange::No,
+            outcome: Outcome::Success,
+            told: Told::Nothing,
+            answered: Answered::NotYet,
+            line: Line::default(),
+            own_attentions: 0,
+        }
+    }
+
+    /// What the text of the request may do.
+    pub(super) fn classified(&mut self, findings: Findings) {
+        if findings.transaction == MayChange::Yes {
+            self.transaction = MayChange::Yes;
+        }
+        if findings.bare == Some(Bare::Commit) {
+            self.weight = Weight::Commit;
+        }
+        self.findings = findings;
+    }
+}

@@ -1,0 +1,280 @@
+//! The gateway's login at a server: reach it, secure the line, log in, follow it where it sends us.
+//!
+//! Invariants: the address, the password and the certificates are read anew for each connection; the stream that comes
+//! out is at rest with nothing read ahead; what the metadata asks for and this does not do is refused by name instead of
+//! being ignored. Must not know of pools or clients.
+
+mod exchange;
+mod material;
+mod self_test;
+
+use std::sync::Arc;
+
+use weir_config::{
+    ApplicationIntent, Encrypt, MssqlAuthentication, MssqlConnection, MssqlEndpoint, ResolveError, SslMode,
+};
+use weir_core::{
+    net::{Target, dial, tls::ClientTls},
+    refusal::{OpenError, Rejection},
+    secret::Secret,
+};
+
+use self::{
+    exchange::{Answered, Line},
+    material::Materials,
+};
+use super::{
+    limits,
+    reply::{Accepted, Asked, LoginReply, ServerError},
+    stream::TdsStream,
+};
+use crate::{
+    refusals,
+    session::Tracker,
+    settings::{LoginAs, Profile},
+    wire::{
+        TdsVersion,
+        feature_ext::{Feature, id},
+        login7::{Login7, flags1, flags2, flags3, type_flags},
+        packet::LOGIN_PACKET_SIZE,
+    },
+};
+
+pub use exchange::Batch;
+
+/// The port of a server whose connection string names none.
+pub const DEFAULT_PORT: u16 = 1433;
+
+/// How server connections of one endpoint are opened.
+#[derive(Debug)]
+pub struct Opener {
+    connection: MssqlConnection,
+    /// Shown in the database instead of what the connection string says.
+    application_name: Option<String>,
+    materials: Materials,
+}
+
+/// A server connection just logged in.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// At rest, nothing read ahead.
+    pub stream: TdsStream,
+    /// What the server said.
+    pub accepted: Accepted,
+    /// Its number for the session.
+    pub spid: u16,
+}
+
+/// How much TLS is asked for.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    /// None.
+    Clear,
+    /// For the login at least; `required` is used where the server wants more.
+    LoginOnly {
+        login: Arc<ClientTls>,
+        required: Arc<ClientTls>,
+    },
+    /// Always.
+    Full(Arc<ClientTls>),
+    /// From the first byte on.
+    Strict(Arc<ClientTls>),
+}
+
+impl Opener {
+    /// `application_name`: shown in the database instead of what the connection string says.
+    pub fn new(connection: MssqlConnection, application_name: Option<String>) -> Self {
+        Opener {
+            connection,
+            application_name,
+            materials: Materials::default(),
+        }
+    }
+
+    /// The settings.
+    pub fn connection(&self) -> &MssqlConnection {
+        &self.connection
+    }
+
+    /// The address as it is now.
+    ///
+    /// # Errors
+    /// [`OpenError::Misconfigured`].
+    pub async fn resolve(&self) -> Result<MssqlEndpoint, OpenError> {
+        let connection = self.connection.clone();
+        // May read files.
+        off_reactor(move || connection.resolve())
+            .await?
+            .map_err(|error: ResolveError| OpenError::Misconfigured(error.to_string()))
+    }
+
+    /// Opens one connection. The caller bounds the time.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub async fn open(&self, profile: &Profile) -> Result<LoggedIn, OpenError> {
+        let endpoint = self.resolve().await?;
+        refuse_what_is_not_done(&endpoint)?;
+        let wanted = self.materials.wanted(&endpoint, self.connection.tls.as_ref()).await?;
+        let asked = Asked {
+            tds_version: profile.tds_version,
+            packet_size: endpoint.packet_size.unwrap_or(LOGIN_PACKET_SIZE),
+            features: profile.features,
+        };
+        let login = self.login(&endpoint, profile, &asked)?;
+        let mut host = endpoint.host.clone();
+        let mut port = endpoint.port.unwrap_or(DEFAULT_PORT);
+        for _ in 0..=limits::REDIRECTIONS {
+            let target = Target::Tcp {
+                host: host.clone(),
+                port,
+            };
+            let (socket, _) = dial(&[target]).await.map_err(unreachable)?;
+            let line = Line::secure(socket, &host, &wanted, &endpoint).await?;
+            let Answered { reply, spid, stream } = line.log_in(&login, &asked).await?;
+            match reply {
+                LoginReply::Accepted(accepted) => {
+                    return Ok(LoggedIn {
+                        stream,
+                        accepted: *accepted,
+                        spid,
+                    });
+                }
+                LoginReply::Refused(error) => return Err(rejected(error)),
+                LoginReply::Elsewhere { host: there, port: at } => (host, port) = (there, at),
+            }
+        }
+        Err(OpenError::Unreachable(format!(
+            "{}:{}: redirected more than {} times",
+            endpoint.host,
+            endpoint.port.unwrap_or(DEFAULT_PORT),
+            limits::REDIRECTIONS
+        )))
+    }
+
+    /// Finds out how transactions can be followed on a connection that [`Opener::open`] gave, and leaves it as it was
+    /// (TDS 4.3a).
+    ///
+    /// # Errors
+    /// [`OpenError`]: the connection is of no use any more.
+    pub async fn self_test(&self, opened: &mut LoggedIn, tds_version: TdsVersion) -> Result<Tracker, OpenError> {
+        self_test::run(&mut opened.stream, tds_version, opened.accepted.packet_size).await
+    }
+
+    fn login(&self, endpoint: &MssqlEndpoint, profile: &Profile, asked: &Asked) -> Result<Login7, OpenError> {
+        let (user, password) = credentials(endpoint, profile)?;
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let read_only = profile.read_only_intent || endpoint.application_intent == ApplicationIntent::ReadOnly;
+        let named = self.application_name.as_ref().or(endpoint.application_name.as_ref());
+        Ok(Login7 {
+            tds_version: asked.tds_version.code(),
+            packet_size: u32::from(asked.packet_size),
+            program_version: PROGRAM_VERSION,
+            process_id: std::process::id(),
+            // Everything is wanted, whatever the client wants: what it did not ask for is not told to it.
+            flags1: flags1::USE_DATABASE | flags1::DATABASE_FATAL | flags1::SET_LANGUAGE,
+            flags2: flags2::LANGUAGE_FATAL | flag(profile.odbc, flags2::ODBC),
+            type_flags: flag(profile.oledb, type_flags::OLEDB) | flag(read_only, type_flags::READ_ONLY_INTENT),
+            flags3: flags3::UNKNOWN_COLLATIONS | flag(profile.binary_xml, flags3::BINARY_XML),
+            lcid: LCID,
+            host: endpoint.workstation_id.clone().unwrap_or_default(),
+            user,
+            password,
+            application: named.cloned().unwrap_or_else(|| LIBRARY.to_owned()),
+            server: endpoint.host.clone(),
+            library: LIBRARY.to_owned(),
+            language: endpoint.language.clone().unwrap_or_default(),
+            database: endpoint.database.clone().unwrap_or_default(),
+            features: features(asked),
+            ..Login7::default()
+        })
+    }
+}
+
+/// What the gateway calls itself to servers.
+const LIBRARY: &str = "Weir";
+
+/// ClientProgVer: means nothing to a server.
+const PROGRAM_VERSION: u32 = 0x0001_0000;
+
+/// English (United States); ignored by servers.
+const LCID: u32 = 0x0409;
+
+/// SESSIONRECOVERY is always asked for: with it a server tells what is alive in a session (TDS 6.3). Extensions came with
+/// TDS 7.4.
+fn features(asked: &Asked) -> Vec<Feature> {
+    if asked.tds_version < TdsVersion::V7_4 {
+        return Vec::new();
+    }
+    let mut features = vec![Feature::new(id::SESSION_RECOVERY, &[])];
+    if asked.features.utf8 {
+        features.push(Feature::new(id::UTF8_SUPPORT, &[1]));
+    }
+    if asked.features.json > 0 {
+        features.push(Feature::new(id::JSON_SUPPORT, &[asked.features.json]));
+    }
+    if asked.features.vector > 0 {
+        features.push(Feature::new(id::VECTOR_SUPPORT, &[asked.features.vector]));
+    }
+    features
+}
+
+fn credentials(endpoint: &MssqlEndpoint, profile: &Profile) -> Result<(String, Secret<String>), OpenError> {
+    match (&profile.login, &endpoint.authentication) {
+        (LoginAs::Client(login), _) => Ok((login.user.clone(), login.password.clone())),
+        (LoginAs::Source, MssqlAuthentication::Password { user, password }) => Ok((user.clone(), password.clone())),
+        (LoginAs::Source, MssqlAuthentication::Integrated) => Err(not_done(
+            endpoint,
+            "Trusted_Connection is not possible; use UID and PWD",
+        )),
+        (LoginAs::Source, MssqlAuthentication::ActiveDirectory { method, .. }) => Err(not_done(
+            endpoint,
+            &format!("Authentication={method} is not possible; use UID and PWD"),
+        )),
+    }
+}
+
+fn refuse_what_is_not_done(endpoint: &MssqlEndpoint) -> Result<(), OpenError> {
+    if endpoint.port.is_none() && endpoint.instance.is_some() {
+        return Err(not_done(
+            endpoint,
+            "a named instance has no fixed port; write Server=host,port",
+        ));
+    }
+    Ok(())
+}
+
+fn not_done(endpoint: &MssqlEndpoint, what: &str) -> OpenError {
+    OpenError::Misconfigured(format!("{}: {what}", endpoint.host))
+}
+
+fn rejected(error: ServerError) -> OpenError {
+    OpenError::Rejected(Rejection {
+        code: error.number.to_string(),
+        message: error.text,
+        // For a failed login the state says why, which the client must not know but the operator should.
+        detail: Some(format!("state {}", error.state)),
+        hint: None,
+        transient: refusals::is_transient(error.number),
+    })
+}
+
+/// A mode of the overlay as one of `Encrypt`; `None` where there is none to be.
+fn encrypt_of(mode: SslMode) -> Option<Encrypt> {
+    match mode {
+        SslMode::Disable => None,
+        SslMode::Allow | SslMode::Prefer => Some(Encrypt::Optional),
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Some(Encrypt::Mandatory),
+    }
+}
+
+/// Runs what blocks on a thread that may.
+pub(super) async fn off_reactor<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, OpenError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| OpenError::Misconfigured("the gateway is stopping".to_owned()))
+}
+
+pub(super) fn unreachable(error: std::io::Error) -> OpenError {
+    OpenError::Unreachable(error.to_string())
+}

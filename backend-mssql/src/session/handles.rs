@@ -1,0 +1,253 @@
+//! Prepared statements: what a client has prepared, and the handle by which a server connection knows it (TDS 7).
+//!
+//! Handles are virtual: a client's number means the same statement on every server connection. Invariants: a statement is
+//! told from another by its whole text and the settings it was compiled under, never by a hash alone; bounded on both
+//! sides; a server's handles end with a reset.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::limits;
+
+/// What was prepared, shared by all clients that prepared the same.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    /// Equal for equal statements only.
+    pub(crate) id: u64,
+    pub(crate) kind: StatementKind,
+    /// The parameters of the request that prepared it, as they stood there: declarations and text, or a procedure's name.
+    pub(crate) parameters: Box<[u8]>,
+}
+
+/// Which request prepares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum StatementKind {
+    /// `sp_prepare`, `sp_prepexec`.
+    Text,
+    /// `sp_prepexecrpc`.
+    Procedure,
+}
+
+/// Statements by their content, so that equal ones are one.
+#[derive(Debug, Default)]
+pub(crate) struct Interned {
+    by_content: HashMap<(StatementKind, Box<[u8]>), std::sync::Weak<Statement>>,
+    /// How many there may be before those that nobody has any more are thrown out.
+    sweep_at: usize,
+}
+
+impl Interned {
+    pub(crate) fn intern(&mut self, kind: StatementKind, parameters: &[u8]) -> Arc<Statement> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let key = (kind, Box::from(parameters));
+        if let Some(known) = self.by_content.get(&key).and_then(std::sync::Weak::upgrade) {
+            return known;
+        }
+        if self.by_content.len() >= self.sweep_at.max(64) {
+            self.by_content.retain(|_, statement| statement.strong_count() > 0);
+            self.sweep_at = self.by_content.len() * 2;
+        }
+        let statement = Arc::new(Statement {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            kind,
+            parameters: parameters.into(),
+        });
+        self.by_content.insert(key, Arc::downgrade(&statement));
+        statement
+    }
+}
+
+/// The settings that a plan is compiled under: the server refuses a handle under others (error 586).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Context {
+    pub(crate) database: Arc<str>,
+    pub(crate) ansi_nulls: Option<Box<str>>,
+    pub(crate) quoted_identifier: Option<Box<str>>,
+}
+
+/// What a client has prepared.
+#[derive(Debug, Default)]
+pub(crate) struct ClientHandles {
+    statements: HashMap<i32, Arc<Statement>>,
+    last: i32,
+}
+
+impl ClientHandles {
+    /// A new number for a statement; `None` when the client has too many.
+    pub(crate) fn insert(&mut self, statement: Arc<Statement>) -> Option<i32> {
+        if self.is_full() {
+            return None;
+        }
+        loop {
+            self.last = self.last.checked_add(1).unwrap_or(1);
+            if !self.statements.contains_key(&self.last) {
+                self.statements.insert(self.last, statement);
+                return Some(self.last);
+            }
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.statements.len() >= limits::MAX_CLIENT_STATEMENTS
+    }
+
+    pub(crate) fn find(&self, handle: i32) -> Option<&Arc<Statement>> {
+        self.statements.get(&handle)
+    }
+
+    pub(crate) fn remove(&mut self, handle: i32) -> Option<Arc<Statement>> {
+        self.statements.remove(&handle)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.statements.clear();
+    }
+}
+
+/// What a server connection has prepared.
+#[derive(Debug)]
+pub(crate) struct ServerHandles {
+    known: HashMap<(u64, Context), Known>,
+    limit: usize,
+    clock: u64,
+    /// Handles that nothing refers to any more, to be released.
+    unused: Vec<i32>,
+}
+
+#[derive(Debug)]
+struct Known {
+    handle: i32,
+    used: u64,
+}
+
+impl ServerHandles {
+    /// At most `limit` are kept; the least recently used one goes.
+    pub(crate) fn new(limit: u32) -> Self {
+        ServerHandles {
+            known: HashMap::new(),
+            limit: usize::try_from(limit).unwrap_or(usize::MAX).max(1),
+            clock: 0,
+            unused: Vec::new(),
+        }
+    }
+
+    /// The server's handle for a statement.
+    pub(crate) fn find(&mut self, statement: &Statement, context: &Context) -> Option<i32> {
+        self.clock += 1;
+        let known = self.known.get_mut(&(statement.id, context.clone()))?;
+        known.used = self.clock;
+        Some(known.handle)
+    }
+
+    /// The server has prepared a statement, perhaps once more.
+    pub(crate) fn insert(&mut self, statement: &Statement, context: &Context, handle: i32) {
+        self.clock += 1;
+        let key = (statement.id, context.clone());
+        let known = Known {
+            handle,
+            used: self.clock,
+        };
+        if let Some(before) = self.known.insert(key, known)
+            && before.handle != handle
+        {
+            self.unused.push(before.handle);
+        }
+        if self.known.len() > self.limit {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.used);
+            if let Some(key) = oldest.map(|(key, _)| key.clone())
+                && let Some(known) = self.known.remove(&key)
+            {
+                self.unused.push(known.handle);
+            }
+        }
+    }
+
+    /// The server does not have it any more.
+    pub(crate) fn forget(&mut self, statement: &Statement, context: &Context) {
+        self.known.remove(&(statement.id, context.clone()));
+    }
+
+    /// Takes the handles that are to be released, once it is worth a request.
+    pub(crate) fn take_unused(&mut self) -> Option<Vec<i32>> {
+        (self.unused.len() >= RELEASED_AT_ONCE).then(|| std::mem::take(&mut self.unused))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+        self.unused.clear();
+    }
+}
+
+/// Handles released in one request of the gateway's own, so that it costs next to nothing for each.
+const RELEASED_AT_ONCE: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(database: &str) -> Context {
+        Context {
+            database: database.into(),
+            ansi_nulls: None,
+            quoted_identifier: None,
+        }
+    }
+
+    #[test]
+    fn equal_statements_are_one_while_somebody_has_them() {
+        let mut interned = Interned::default();
+        let one = interned.intern(StatementKind::Text, b"select 1");
+        let id = one.id;
+        assert_eq!(interned.intern(StatementKind::Text, b"select 1").id, id);
+        assert_ne!(interned.intern(StatementKind::Procedure, b"select 1").id, id);
+        drop(one);
+        for number in 0..1_000_u32 {
+            interned.intern(StatementKind::Text, &number.to_le_bytes());
+        }
+        assert!(interned.by_content.len() <= 129, "{}", interned.by_content.len());
+    }
+
+    #[test]
+    fn a_statement_is_another_one_in_another_database() {
+        let mut interned = Interned::default();
+        let statement = interned.intern(StatementKind::Text, b"select 1");
+        let mut handles = ServerHandles::new(10);
+        handles.insert(&statement, &context("a"), 7);
+        assert_eq!(handles.find(&statement, &context("a")), Some(7));
+        assert_eq!(handles.find(&statement, &context("b")), None);
+    }
+
+    #[test]
+    fn the_oldest_goes_and_is_released() {
+        let mut interned = Interned::default();
+        let mut handles = ServerHandles::new(10);
+        let statements: Vec<_> = (0..100_u8)
+            .map(|number| interned.intern(StatementKind::Text, &[number]))
+            .collect();
+        for (number, statement) in (0..).zip(&statements) {
+            handles.insert(statement, &context("a"), number);
+            assert_eq!(handles.find(&statements[0], &context("a")), Some(0));
+        }
+        let unused = handles.take_unused().unwrap();
+        assert_eq!((unused.len(), unused.contains(&0)), (90, false));
+        assert_eq!(handles.take_unused(), None);
+    }
+
+    #[test]
+    fn a_client_has_a_bound() {
+        let mut interned = Interned::default();
+        let statement = interned.intern(StatementKind::Text, b"x");
+        let mut handles = ClientHandles::default();
+        for _ in 0..limits::MAX_CLIENT_STATEMENTS {
+            assert!(handles.insert(statement.clone()).is_some());
+        }
+        assert_eq!(handles.insert(statement.clone()), None);
+        handles.remove(5);
+        assert_eq!(handles.insert(statement), Some(10_001));
+    }
+}
