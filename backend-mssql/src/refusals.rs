@@ -171,6 +171,11 @@ pub fn describe(why: &Refusal) -> Words {
             14,
             "SHUTDOWN is in progress: the gateway is stopping. Connect again; another instance may already be there.",
         ),
+        Refusal::SourceRemoved { source } => Words::new(
+            number::SHUTDOWN,
+            14,
+            format!("Source \"{source}\" is not declared any more."),
+        ),
         Refusal::Terminated => Words::new(
             number::SESSION_KILLED,
             20,
@@ -388,6 +393,7 @@ mod tests {
             (Refusal::Unsupported { what: "MARS".into() }, 40510, 16, false),
             (Refusal::ProtocolViolation("x"), 4002, 20, false),
             (Refusal::ShuttingDown, 6005, 14, false),
+            (Refusal::SourceRemoved { source: "a".into() }, 6005, 14, false),
             (Refusal::Terminated, 596, 20, false),
         ] {
             let words = describe(&why);

@@ -92,6 +92,15 @@ impl Postgres {
         self.pin_notice
     }
 
+    /// Whether connections opened by either serve the same clients in the same way: the pool of one can stay when the
+    /// other is declared. The sizes and time limits of the pool do not matter.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.opener.is_like(&other.opener)
+            && self.application_name == other.application_name
+            && self.session_state == other.session_state
+            && self.pin_notice == other.pin_notice
+    }
+
     /// How connections are opened; for the control plane.
     pub fn opener(&self) -> &Opener {
         &self.opener

@@ -1,6 +1,6 @@
 //! From typed metadata to what serves: a source with its pools, and the places where its users are looked up.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use weir_config::{
     AddressSource, Admission, IsolationLevel, ListenerTls, ListenerTlsMode, Metadata, PostgresConnection,
@@ -25,7 +25,19 @@ use crate::{
 /// The source as declared, with a pool for the primary, each replica, and each member of the connection set. Opens
 /// nothing. `declared` is the whole source, `definition` its part for this family.
 pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Postgres>> {
+    Source::new(declared.name.as_str().into(), parts(declared, definition, None))
+}
+
+/// The same for a source that serves already: a pool whose endpoint is declared as it was stays, with the settings that
+/// are declared now.
+pub fn parts(
+    declared: &Declared,
+    definition: &PostgresSource,
+    present: Option<&SourceParts<Postgres>>,
+) -> SourceParts<Postgres> {
     let name: Arc<str> = declared.name.as_str().into();
+    let present: Vec<_> = present.into_iter().flat_map(SourceParts::pools).cloned().collect();
+    let present = RefCell::new(present);
     let pool = |connection: &PostgresConnection, role: &'static str| {
         // Not shared between endpoints: what one server accepts, another may not.
         let endpoint = Postgres::new(
@@ -37,10 +49,17 @@ pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Po
             declared.sequence_functions,
         )
         .with_pin_notice(declared.pin_notice);
+        // Each at most once: two replicas may be declared alike.
+        let mut present = present.borrow_mut();
+        let like = |pool: &Arc<Pool<Postgres>>| pool.role() == role && pool.backend().is_like(&endpoint);
+        if let Some(position) = present.iter().position(like) {
+            let pool = present.swap_remove(position);
+            pool.retune(connection.pool.clone());
+            return pool;
+        }
         Pool::new(name.clone(), role, Arc::new(endpoint), connection.pool.clone())
     };
-    Source::new(SourceParts {
-        name: name.clone(),
+    SourceParts {
         database_names: declared.database_names.clone(),
         primary: pool(&definition.primary, "primary"),
         replicas: definition
@@ -57,7 +76,7 @@ pub fn source(declared: &Declared, definition: &PostgresSource) -> Arc<Source<Po
         timeouts: declared.timeouts.clone(),
         max_client_connections: declared.max_client_connections,
         origins: declared.origins.clone(),
-    })
+    }
 }
 
 /// Where the users of all sources are looked up: in `gateway.yaml` first, then in the database of the source that the

@@ -15,6 +15,6 @@ pub mod settings;
 pub mod wire;
 
 pub use backend::Postgres;
-pub use compose::{UsersDeclared, credentials, server_tls, server_tls_settings, source};
+pub use compose::{UsersDeclared, credentials, parts, server_tls, server_tls_settings, source};
 pub use login::greet::{FrontendSettings, FrontendTls, PostgresFrontend, Trust};
 pub use probe::{Probe, probe};

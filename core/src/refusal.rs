@@ -152,6 +152,11 @@ pub enum Refusal {
     ProtocolViolation(&'static str),
     /// Weir is stopping.
     ShuttingDown,
+    /// The client's source is not declared any more.
+    SourceRemoved {
+        /// Its name.
+        source: Arc<str>,
+    },
     /// An administrator ended this client.
     Terminated,
 }
@@ -193,6 +198,7 @@ impl fmt::Display for Refusal {
             Refusal::Unsupported { what } => f.write_str(what),
             Refusal::ProtocolViolation(what) => write!(f, "protocol violation by the client: {what}"),
             Refusal::ShuttingDown => f.write_str("Weir is stopping"),
+            Refusal::SourceRemoved { source } => write!(f, "source {source} is not declared any more"),
             Refusal::Terminated => f.write_str("ended by an administrator"),
         }
     }

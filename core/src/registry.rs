@@ -1,16 +1,18 @@
 //! Sources by name, and which pool of a source serves a client.
 //!
-//! Invariant: a source that cannot be used is still in the registry, with the reason, so that its clients are told why;
-//! it never affects another source.
+//! Invariants: a source that cannot be used is still in the registry, with the reason, so that its clients are told why;
+//! it never affects another source. What is declared of a source is exchanged as a whole while its clients stay (I9):
+//! each takes what applies now with its next transaction.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 
 use crate::{
@@ -20,10 +22,21 @@ use crate::{
     settings::{Origins, ReplicaRouting, Timeouts},
 };
 
-/// A declared source: its pools, and what applies to its clients.
+/// A declared source, for as long as clients use it: what is declared of it may change meanwhile.
 pub struct Source<B: Backend> {
-    /// As declared.
+    /// As declared; a source of another name is another source.
     pub name: Arc<str>,
+    live: ArcSwap<SourceParts<B>>,
+    /// Counts exchanges of `live`.
+    generation: AtomicU64,
+    removed: AtomicBool,
+    clients: Arc<AtomicU32>,
+    /// Which replica is looked at first, so that equal ones take turns.
+    turn: AtomicUsize,
+}
+
+/// What is declared of a source: its pools, and what applies to its clients.
+pub struct SourceParts<B: Backend> {
     /// Names by which clients may ask for it.
     pub database_names: Vec<String>,
     /// The primary's pool.
@@ -40,64 +53,60 @@ pub struct Source<B: Backend> {
     pub max_client_connections: Option<u32>,
     /// Where each value was set.
     pub origins: Origins,
-    clients: Arc<AtomicU32>,
-    /// Which replica is looked at first, so that equal ones take turns.
-    turn: AtomicUsize,
-}
-
-/// The parts of a [`Source`] that its maker decides.
-pub struct SourceParts<B: Backend> {
-    /// See [`Source::name`].
-    pub name: Arc<str>,
-    /// See [`Source::database_names`].
-    pub database_names: Vec<String>,
-    /// See [`Source::primary`].
-    pub primary: Arc<Pool<B>>,
-    /// See [`Source::replicas`].
-    pub replicas: Vec<Arc<Pool<B>>>,
-    /// See [`Source::named`].
-    pub named: Vec<(String, Arc<Pool<B>>)>,
-    /// See [`Source::replica_routing`].
-    pub replica_routing: ReplicaRouting,
-    /// See [`Source::timeouts`].
-    pub timeouts: Timeouts,
-    /// See [`Source::max_client_connections`].
-    pub max_client_connections: Option<u32>,
-    /// See [`Source::origins`].
-    pub origins: Origins,
 }
 
 /// Counts one client of a source for as long as it lives.
 #[derive(Debug)]
 pub struct ClientCount(Arc<AtomicU32>);
 
+impl<B: Backend> SourceParts<B> {
+    /// All its pools.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool<B>>> {
+        let named = self.named.iter().map(|(_, pool)| pool);
+        std::iter::once(&self.primary).chain(&self.replicas).chain(named)
+    }
+}
+
 impl<B: Backend> Source<B> {
     /// Makes a source that nobody uses yet.
-    pub fn new(parts: SourceParts<B>) -> Arc<Self> {
-        let SourceParts {
-            name,
-            database_names,
-            primary,
-            replicas,
-            named,
-            replica_routing,
-            timeouts,
-            max_client_connections,
-            origins,
-        } = parts;
+    pub fn new(name: Arc<str>, parts: SourceParts<B>) -> Arc<Self> {
         Arc::new(Source {
             name,
-            database_names,
-            primary,
-            replicas,
-            named,
-            replica_routing,
-            timeouts,
-            max_client_connections,
-            origins,
+            live: ArcSwap::from_pointee(parts),
+            generation: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
             clients: Arc::default(),
             turn: AtomicUsize::new(0),
         })
+    }
+
+    /// What is declared of it now.
+    pub fn parts(&self) -> Arc<SourceParts<B>> {
+        self.live.load_full()
+    }
+
+    /// Exchanges what is declared, and returns what was. Clients that are in a transaction end it where they are. Whoever
+    /// calls this closes the pools that are in the old parts only.
+    pub fn exchange(&self, parts: SourceParts<B>) -> Arc<SourceParts<B>> {
+        let before = self.live.swap(Arc::new(parts));
+        // After the exchange: whoever sees the new number sees the new parts.
+        self.generation.fetch_add(1, Ordering::Release);
+        before
+    }
+
+    /// It is not declared any more: clients that are left are told so. Whoever calls this closes its pools.
+    pub fn remove(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
+    /// Whether it is not declared any more.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
+    /// How often the parts have been exchanged; to see cheaply whether what was taken from them still holds.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Takes a place among the source's clients.
@@ -105,7 +114,8 @@ impl<B: Backend> Source<B> {
     /// # Errors
     /// [`Refusal::ClientLimit`] when there is none left.
     pub fn admit(&self) -> Result<ClientCount, Refusal> {
-        let limit = self.max_client_connections.unwrap_or(u32::MAX);
+        let parts = self.live.load();
+        let limit = parts.max_client_connections.unwrap_or(u32::MAX);
         let taken = self
             .clients
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
@@ -116,7 +126,7 @@ impl<B: Backend> Source<B> {
             Err(_) => Err(Refusal::ClientLimit(Limit {
                 name: "max_client_connections",
                 value: limit.to_string(),
-                set_in: self.origins.of("max_client_connections").to_owned(),
+                set_in: parts.origins.of("max_client_connections").to_owned(),
             })),
         }
     }
@@ -134,7 +144,7 @@ impl Drop for ClientCount {
 }
 
 /// What a client asked for by its database name: `ledger`, `ledger@primary`, `ledger@read_replicas`, `ledger@eu_shard`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The primary, and replicas as `read_replica_routing` says.
     Default,
@@ -142,8 +152,8 @@ pub enum Target {
     Primary,
     /// Only replicas, or the primary while all of them are down.
     ReadReplicas,
-    /// The member of the connection set with this index.
-    Named(usize),
+    /// The member of the connection set with this name; the primary once there is none of this name any more.
+    Named(Arc<str>),
 }
 
 /// Where a client's server connections come from.
@@ -175,23 +185,21 @@ impl<B: Backend> Route<B> {
     }
 
     /// The pool to ask for what comes next.
-    pub fn pool(&self, access: Access) -> &Arc<Pool<B>> {
-        match (self.target, access) {
-            (Target::Named(index), _) => self
-                .source
-                .named
-                .get(index)
-                .map_or(&self.source.primary, |(_, pool)| pool),
-            (Target::ReadReplicas, _) | (Target::Default, Access::ReadOnly) => {
-                self.replica().unwrap_or(&self.source.primary)
+    pub fn pool(&self, access: Access) -> Arc<Pool<B>> {
+        let parts = self.source.live.load();
+        let pool = match (&self.target, access) {
+            (Target::Named(name), _) => {
+                let mut named = parts.named.iter();
+                named.find_map(|(member, pool)| (**member == **name).then_some(pool))
             }
-            (Target::Default | Target::Primary, _) => &self.source.primary,
-        }
+            (Target::ReadReplicas, _) | (Target::Default, Access::ReadOnly) => self.replica(&parts.replicas),
+            (Target::Default | Target::Primary, _) => None,
+        };
+        pool.unwrap_or(&parts.primary).clone()
     }
 
     /// The replica with the least work per connection among those that are up; equal ones in turn.
-    fn replica(&self) -> Option<&Arc<Pool<B>>> {
-        let replicas = &self.source.replicas;
+    fn replica<'a>(&self, replicas: &'a [Arc<Pool<B>>]) -> Option<&'a Arc<Pool<B>>> {
         let first = match replicas.len() {
             0 | 1 => 0,
             count => self.source.turn.fetch_add(1, Ordering::Relaxed) % count,
@@ -282,12 +290,10 @@ impl<B: Backend> Registry<B> {
                     None => Target::Default,
                     Some("primary") => Target::Primary,
                     Some("read_replicas") => Target::ReadReplicas,
-                    Some(name) => source
-                        .named
-                        .iter()
-                        .position(|(member, _)| member == name)
-                        .map(Target::Named)
-                        .ok_or_else(|| Refusal::UnknownDatabase(database.to_owned()))?,
+                    Some(name) if source.live.load().named.iter().any(|(member, _)| member == name) => {
+                        Target::Named(name.into())
+                    }
+                    Some(_) => return Err(Refusal::UnknownDatabase(database.to_owned())),
                 };
                 Ok((source.clone(), target))
             }

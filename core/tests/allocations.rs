@@ -11,7 +11,7 @@ fn lending_a_warm_connection_allocates_nothing() {
     let runtime = runtime.expect("a runtime for the test");
     let _context = runtime.enter();
     let gateway = Gateway::new(PoolSettings::default(), Timeouts::default());
-    let pool = gateway.source.primary.clone();
+    let pool = gateway.source.parts().primary.clone();
     let first = runtime
         .block_on(pool.acquire((), None))
         .expect("the toy's database lets everybody in");

@@ -21,14 +21,14 @@ use tokio::{
 use weir_core::{
     backend::{Backend, Frontend, Opened},
     front::{
-        self, BindError, Bound, Client, Clients, Endpoint, Greeting, Identity, Listener, ListenerLimits,
+        self, BindError, Bound, Client, Clients, Endpoint, Grant, Greeting, Identity, Listener, ListenerLimits,
         ListenerSettings, LoginGate, Terms,
     },
     net::Socket,
     pool::Pool,
     refusal::{OpenError, Refusal},
     registry::{Route, Source, SourceParts, Target},
-    settings::{Origins, PoolMode, PoolSettings, ReplicaRouting, Timeouts},
+    settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
     testing::{
         toy::{Session, Talk, Toy, request},
         toy_server::{Database, KillSwitch},
@@ -159,19 +159,15 @@ impl Words {
         socket.write_all(&welcome).await.expect("the test reads");
         let peer = socket.peer().expect("connected");
         let count = self.source.admit().expect("any number");
+        let route = Route::new(self.source.clone(), Target::Default, count);
+        let terms = Terms::new(&route, Arc::new(Grant::everything()), None);
         Client {
             io: Trap { socket, armed },
             read_ahead: BytesMut::new(),
             dialogue: Talk,
-            route: Route::new(self.source.clone(), Target::Default, count),
+            route,
             profile: (),
-            terms: Terms {
-                pool_mode: PoolMode::Transaction,
-                timeouts: Timeouts::default(),
-                pool_timeout: None,
-                allowance: None,
-                origins: Origins::default(),
-            },
+            terms,
             registration,
             identity: Identity {
                 listener: "test".into(),
@@ -211,17 +207,19 @@ fn frontend() -> (Arc<Words>, Arc<Clients>, Arc<Database>) {
     let (database, clients) = (Arc::new(Database::default()), Clients::new());
     let name: Arc<str> = "toys".into();
     let backend = Arc::new(Wired(Toy(database.clone())));
-    let source = Source::new(SourceParts {
-        name: name.clone(),
-        database_names: vec![],
-        primary: Pool::new(name, "primary", backend, PoolSettings::default()),
-        replicas: vec![],
-        named: vec![],
-        replica_routing: ReplicaRouting::None,
-        timeouts: Timeouts::default(),
-        max_client_connections: None,
-        origins: Origins::default(),
-    });
+    let source = Source::new(
+        name.clone(),
+        SourceParts {
+            database_names: vec![],
+            primary: Pool::new(name, "primary", backend, PoolSettings::default()),
+            replicas: vec![],
+            named: vec![],
+            replica_routing: ReplicaRouting::None,
+            timeouts: Timeouts::default(),
+            max_client_connections: None,
+            origins: Origins::default(),
+        },
+    );
     let words = Words {
         source,
         clients: clients.clone(),

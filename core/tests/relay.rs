@@ -1,12 +1,14 @@
 //! The relay over the toy backend: no sockets, and time stands still unless a test lets it pass.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::io::AsyncReadExt;
 use weir_core::{
+    pool::Pool,
     refusal::Rejection,
+    registry::SourceParts,
     settings::{PoolSettings, Timeouts},
-    testing::gateway::Gateway,
+    testing::{gateway::Gateway, toy::Toy},
 };
 
 fn gateway(max_connections: u32) -> Gateway {
@@ -418,6 +420,105 @@ async fn nothing_is_left_when_everybody_has_gone() {
     pass(Duration::from_secs(1)).await;
     assert_eq!(gateway.clients.count(), 0);
     assert_eq!(gateway.source.client_count(), 0);
-    let stats = gateway.source.primary.stats();
+    let stats = gateway.source.parts().primary.stats();
     assert_eq!((stats.leased, stats.waiting, stats.maintenance), (0, 0, 0));
+}
+
+/// The parts of a source like the present ones, with another pool and other time limits.
+fn other_parts(gateway: &Gateway, timeouts: Timeouts) -> SourceParts<Toy> {
+    let present = gateway.source.parts();
+    let pool = PoolSettings {
+        max_connections: 1,
+        ..PoolSettings::default()
+    };
+    SourceParts {
+        database_names: present.database_names.clone(),
+        primary: Pool::new("toys".into(), "primary", Arc::new(Toy(gateway.database.clone())), pool),
+        replicas: Vec::new(),
+        named: Vec::new(),
+        replica_routing: present.replica_routing,
+        timeouts,
+        max_client_connections: None,
+        origins: present.origins.clone(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_exchanged_serves_from_its_new_pool_and_lets_transactions_end_in_the_old() {
+    let gateway = gateway_with(2, Timeouts::default());
+    let (mut busy, mut idle) = (gateway.connect(), gateway.connect());
+    busy.send("begin").await;
+    busy.answer().await.expect("it has begun");
+    idle.send("echo before").await;
+    idle.answer().await.expect("an answer");
+
+    let old = gateway.source.exchange(other_parts(&gateway, Timeouts::default()));
+    let closing = tokio::spawn(async move { old.primary.close().await });
+    idle.send("echo after").await;
+    idle.answer().await.expect("an answer from the new pool");
+    assert_eq!(gateway.source.parts().primary.stats().counters.leases, 1);
+    assert!(!closing.is_finished(), "a transaction still runs in the old pool");
+    busy.send("commit").await;
+    busy.answer().await.expect("it ends where it is");
+    closing.await.expect("nothing is left of the old pool");
+    busy.send("echo after").await;
+    busy.answer().await.expect("an answer from the new pool");
+    assert_eq!(gateway.source.parts().primary.stats().counters.leases, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_a_pool_that_is_exchanged_is_served_by_it_and_who_comes_late_by_the_new_one() {
+    let gateway = gateway_with(1, Timeouts::default());
+    let (mut busy, mut waiting) = (gateway.connect(), gateway.connect());
+    busy.send("begin").await;
+    busy.answer().await.expect("it has begun");
+    waiting.send("echo waiting").await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let old = gateway.source.exchange(other_parts(&gateway, Timeouts::default()));
+    gateway.clients.renew_source("toys");
+    let closing = tokio::spawn(async move { old.primary.close().await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    busy.send("commit").await;
+    busy.answer().await.expect("it ends where it is");
+    waiting.answer().await.expect("its turn has come");
+    closing.await.expect("nothing is left of the old pool");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_limits_that_change_apply_to_clients_that_are_there() {
+    let gateway = gateway_with(1, Timeouts::default());
+    let mut client = gateway.connect();
+    client.send("echo here").await;
+    client.answer().await.expect("an answer");
+    let limits = Timeouts {
+        client_idle: Some(Duration::from_secs(5)),
+        ..Timeouts::default()
+    };
+    gateway.source.exchange(other_parts(&gateway, limits));
+    gateway.clients.renew_source("another");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!client.task.is_finished(), "nobody has told it");
+    gateway.clients.renew_source("toys");
+    let (_, said) = client.answer().await.expect("it is told");
+    assert!(said.contains("ClientIdle"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_of_a_source_that_is_removed_go_at_their_next_transaction_border() {
+    let gateway = gateway_with(2, Timeouts::default());
+    let (mut busy, mut idle) = (gateway.connect(), gateway.connect());
+    busy.send("begin").await;
+    busy.answer().await.expect("it has begun");
+    idle.send("echo here").await;
+    idle.answer().await.expect("an answer");
+    gateway.source.remove();
+    gateway.clients.drain_source("toys");
+    let (_, said) = idle.answer().await.expect("it is told");
+    assert!(said.contains("SourceRemoved"), "{said}");
+    busy.send("echo in it").await;
+    busy.answer().await.expect("its transaction goes on");
+    busy.send("commit").await;
+    busy.answer().await.expect("and ends");
+    let (_, said) = busy.answer().await.expect("then it is told");
+    assert!(said.contains("SourceRemoved"), "{said}");
 }

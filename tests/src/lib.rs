@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod fault_proxy;
 pub mod gateway;
 pub mod metadata;
+pub mod mssql;
 pub mod oracle;
 pub mod process;
 pub mod random;

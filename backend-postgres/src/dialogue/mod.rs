@@ -315,6 +315,7 @@ impl Dialogue for Conversation {
         let ends_the_client = matches!(
             why,
             Refusal::ShuttingDown
+                | Refusal::SourceRemoved { .. }
                 | Refusal::Terminated
                 | Refusal::ClientIdle(_)
                 | Refusal::ProtocolViolation(_)

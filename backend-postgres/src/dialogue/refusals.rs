@@ -52,6 +52,10 @@ pub fn describe(why: &Refusal) -> ErrorMessage {
         Refusal::ProtocolViolation(what) => error("08P01", *what),
         Refusal::ShuttingDown => error("57P01", "terminating connection: the gateway is shutting down")
             .hint("Connect again; another instance may already be there."),
+        Refusal::SourceRemoved { source } => error(
+            "57P01",
+            format!("terminating connection: source \"{source}\" is not declared any more"),
+        ),
         Refusal::Terminated => error("57P01", "terminating connection due to administrator command"),
     }
 }

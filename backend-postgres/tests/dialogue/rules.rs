@@ -1526,6 +1526,7 @@ mod refusals {
     fn an_idle_client_that_has_to_go_is_told_why() {
         for (why, code) in [
             (Refusal::ShuttingDown, "57P01"),
+            (Refusal::SourceRemoved { source: "a".into() }, "57P01"),
             (Refusal::Terminated, "57P01"),
             (Refusal::ClientIdle(limit()), "57P05"),
             (Refusal::ProtocolViolation("invalid message length"), "08P01"),

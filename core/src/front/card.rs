@@ -143,6 +143,12 @@ impl Card {
         *self.pin.lock() = pin;
     }
 
+    /// Whether its client has logged in to this source.
+    pub(super) fn is_of(&self, source: &str) -> bool {
+        let introduction = self.introduction.get();
+        introduction.is_some_and(|introduction| &*introduction.identity.source == source)
+    }
+
     /// What a viewer sees; nothing before the login is through.
     pub(super) fn view(&self, id: u32) -> Option<ClientView> {
         let introduction = self.introduction.get()?;

@@ -55,9 +55,20 @@ pub enum Event {
     /// Cancel what the client is doing. Drop the ticket when that is done or decided to be nothing.
     Cancel(CancelTicket),
     /// End at the next transaction border.
-    Drain,
+    Drain(Farewell),
+    /// What is declared of its source has changed.
+    Renew,
     /// End now.
     Terminate,
+}
+
+/// Why a client has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// The process ends.
+    Stopping,
+    /// Its source is not declared any more.
+    SourceRemoved,
 }
 
 /// Whether a client's bell was rung: somebody has something for it that no server connection brings, and its dialogue
@@ -99,7 +110,8 @@ struct Slot {
 struct Inbox {
     owner: Owner,
     cancels: Vec<CancelTicket>,
-    drain: bool,
+    drain: Option<Farewell>,
+    renew: bool,
     terminate: bool,
     rung: Rung,
     waker: Option<Waker>,
@@ -131,7 +143,7 @@ impl Clients {
         getrandom::fill(&mut secret).map_err(|_| ClientsFull)?;
         let secret = Secret::new(secret);
         let mut directory = self.directory.lock();
-        let drain = directory.admission == Admission::Draining;
+        let drain = (directory.admission == Admission::Draining).then_some(Farewell::Stopping);
         let inbox = Mutex::new(Inbox {
             drain,
             ..Inbox::default()
@@ -184,7 +196,19 @@ impl Clients {
     /// Tells every client, present and future, to end at its next transaction border.
     pub fn drain(&self) {
         self.directory.lock().admission = Admission::Draining;
-        self.for_each(|inbox| inbox.drain = true);
+        self.for_each(|inbox| inbox.drain = Some(Farewell::Stopping));
+    }
+
+    /// Tells the present clients of a source that is not declared any more to end at their next transaction border.
+    pub fn drain_source(&self, source: &str) {
+        self.for_each_of(source, |inbox| {
+            inbox.drain = Some(inbox.drain.unwrap_or(Farewell::SourceRemoved))
+        });
+    }
+
+    /// Tells the present clients of a source that what is declared of it has changed.
+    pub fn renew_source(&self, source: &str) {
+        self.for_each_of(source, |inbox| inbox.renew = true);
     }
 
     /// Tells every client to end now.
@@ -212,8 +236,17 @@ impl Clients {
     }
 
     fn for_each(&self, change: impl Fn(&mut Inbox)) {
+        self.for_each_if(|_| true, change);
+    }
+
+    /// Those that are logging in are not among them: they find out by what they get from the source.
+    fn for_each_of(&self, source: &str, change: impl Fn(&mut Inbox)) {
+        self.for_each_if(|card| card.is_of(source), change);
+    }
+
+    fn for_each_if(&self, which: impl Fn(&Card) -> bool, change: impl Fn(&mut Inbox)) {
         let slots: Vec<_> = self.directory.lock().slots.values().cloned().collect();
-        for slot in slots {
+        for slot in slots.into_iter().filter(|slot| which(&slot.card)) {
             let mut inbox = slot.inbox.lock();
             change(&mut inbox);
             inbox.wake();
@@ -255,8 +288,11 @@ impl Registration {
         if let Some(ticket) = inbox.cancels.pop() {
             return Poll::Ready(Event::Cancel(ticket));
         }
-        if std::mem::take(&mut inbox.drain) {
-            return Poll::Ready(Event::Drain);
+        if let Some(farewell) = inbox.drain.take() {
+            return Poll::Ready(Event::Drain(farewell));
+        }
+        if std::mem::take(&mut inbox.renew) {
+            return Poll::Ready(Event::Renew);
         }
         match &mut inbox.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
@@ -369,7 +405,7 @@ mod tests {
         let late = clients.register(4).expect("room");
         assert!(matches!(
             poll_fn(|cx| late.poll_event(cx, &mut Rung::No)).await,
-            Event::Drain
+            Event::Drain(Farewell::Stopping)
         ));
     }
 

@@ -69,7 +69,7 @@ mod tests {
     async fn who_is_at_a_border_goes_first_and_who_is_not_is_ended() {
         let clients = Clients::new();
         client(clients.register(4).expect("room"), |event| {
-            matches!(event, Event::Drain)
+            matches!(event, Event::Drain(_))
         });
         client(clients.register(4).expect("room"), |event| {
             matches!(event, Event::Terminate)

@@ -20,7 +20,7 @@ use bytes::BytesMut;
 pub use allowance::{Allowance, Share};
 pub(crate) use card::Card;
 pub use card::{ClientView, Pinned, Standing};
-pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Registration, Rung};
+pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Farewell, Registration, Rung};
 pub use credentials::{Account, Chain, Credentials, Grant, Lookup, Trust, UserCounts, UserPlace, UsersDeclared};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
@@ -28,8 +28,9 @@ pub use gate::{GateClosed, LoginGate};
 pub use listener::{Listener, ListenerLimits, ListenerSettings};
 
 use crate::{
-    backend::Backend,
+    backend::{Access, Backend},
     net::Peer,
+    pool::Pool,
     registry::Route,
     settings::{PoolMode, Timeouts},
 };
@@ -75,16 +76,59 @@ pub struct Client<B: Backend> {
 /// What applies to one client: its source's settings with its user's overrides.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// When a server connection goes back.
+    /// When a server connection goes back. Holds for the client's whole life.
     pub pool_mode: PoolMode,
     /// Time limits.
     pub timeouts: Timeouts,
-    /// Overrides the pool's `pool_timeout` (`Some(None)` = for ever).
-    pub pool_timeout: Option<Option<std::time::Duration>>,
     /// What its user's clients may hold together; `None` = no limit of the user's own.
     pub allowance: Option<Arc<Allowance>>,
     /// Where each was set, for error texts.
     pub origins: crate::settings::Origins,
+    /// What its user may do, and what applies to it.
+    pub grant: Arc<Grant>,
+    /// Of the source's parts that this was made of.
+    generation: u64,
+}
+
+impl Terms {
+    /// What applies now to a client of this user on this way.
+    pub fn new<B: Backend>(route: &Route<B>, grant: Arc<Grant>, allowance: Option<Arc<Allowance>>) -> Self {
+        // In this order: parts that are exchanged meanwhile are noticed later.
+        let generation = route.source.generation();
+        let parts = route.source.parts();
+        let mut timeouts = parts.timeouts.clone();
+        let mut origins = parts.origins.clone();
+        if let Some(query) = grant.query_timeout {
+            timeouts.query = query;
+            let place = grant.origins.of("query_timeout").to_owned();
+            Arc::make_mut(&mut origins.0).insert("query_timeout".to_owned(), place);
+        }
+        let pool_mode = || route.pool(Access::ReadWrite).settings().pool_mode;
+        Terms {
+            pool_mode: grant.pool_mode.unwrap_or_else(pool_mode),
+            timeouts,
+            allowance,
+            origins,
+            grant,
+            generation,
+        }
+    }
+
+    /// How long the client waits for a connection of this pool.
+    pub(crate) fn pool_timeout<B: Backend>(&self, pool: &Pool<B>) -> Option<std::time::Duration> {
+        self.grant.pool_timeout.unwrap_or_else(|| pool.settings().pool_timeout)
+    }
+
+    /// Takes over what is declared of the source by now. Whether that may have changed anything.
+    pub(crate) fn renew<B: Backend>(&mut self, route: &Route<B>) -> bool {
+        if self.generation == route.source.generation() {
+            return false;
+        }
+        let pool_mode = self.pool_mode;
+        *self = Terms::new(route, self.grant.clone(), self.allowance.take());
+        self.pool_mode = pool_mode;
+        true
+    }
 }
 
 /// Who a client is, for logs and views. Holds nothing secret.

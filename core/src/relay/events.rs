@@ -1,6 +1,10 @@
 //! What happens to a client apart from bytes: cancel requests, drain, time limits, a server connection that is lost.
 
-use super::{Attached, Ending, Held, Life, Prospect, lane::Body, timers::Expired};
+use super::{
+    Attached, Ending, Held, Life, Prospect,
+    lane::Body,
+    timers::{Expired, Watch},
+};
 use crate::{
     backend::{Backend, Dialogue, Onward, Outbox, SessionState, TransactionDetection},
     front,
@@ -25,9 +29,15 @@ impl<B: Backend> Life<B> {
                 self.start_wanted_cancel();
                 None
             }
-            front::Event::Drain => {
-                self.prospect = Prospect::Draining;
+            front::Event::Drain(farewell) => {
+                self.prospect = Prospect::Draining(farewell);
                 self.on_drain()
+            }
+            front::Event::Renew => {
+                if self.attached.is_none() {
+                    self.renew_terms();
+                }
+                None
             }
             front::Event::Terminate => {
                 if self.attached.is_none() {
@@ -43,8 +53,25 @@ impl<B: Backend> Life<B> {
         if !self.is_between_transactions() {
             return None;
         }
-        self.refuse(&Refusal::ShuttingDown);
+        self.refuse(&self.farewell());
         Some(Ending::Told("shutting down"))
+    }
+
+    /// Why the client has to go.
+    pub(super) fn farewell(&self) -> Refusal {
+        match self.prospect {
+            Prospect::Draining(front::Farewell::SourceRemoved) => Refusal::SourceRemoved {
+                source: self.route.source.name.clone(),
+            },
+            Prospect::Draining(front::Farewell::Stopping) | Prospect::Open => Refusal::ShuttingDown,
+        }
+    }
+
+    /// Takes over what is declared of the source by now. Between transactions only: a limit that runs stays.
+    pub(super) fn renew_terms(&mut self) {
+        if self.terms.renew(&self.route) {
+            self.watch = Watch::for_limits(&self.terms.timeouts);
+        }
     }
 
     /// Whether the client holds nothing, or only what it is pinned to.

@@ -89,7 +89,7 @@ enum Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Prospect {
     Open,
-    Draining,
+    Draining(front::Farewell),
 }
 
 /// A server connection in the client's hands.

@@ -56,7 +56,7 @@ impl<B: Backend> Life<B> {
             self.cancel.poll(cx);
             let told = self.answer_bell(scratch)?;
             let released = self.release_if_at_rest(scratch);
-            if self.prospect == Prospect::Draining && self.is_between_transactions() {
+            if matches!(self.prospect, Prospect::Draining(_)) && self.is_between_transactions() {
                 return Err(Event::Drained);
             }
             if !(from_server || from_client || told || released) {
@@ -257,6 +257,7 @@ impl<B: Backend> Life<B> {
                 if let Some(None) = share {
                     return Err(Event::Lease(access));
                 }
+                self.renew_terms();
                 let pool = self.route.pool(access);
                 let wish = Wish {
                     mark: self.last_lease,
@@ -264,7 +265,6 @@ impl<B: Backend> Life<B> {
                 };
                 match pool.try_acquire_near(&self.profile, wish) {
                     Some(lease) => {
-                        let pool = pool.clone();
                         self.attach(lease, pool, share.flatten());
                         Ok(())
                     }

@@ -24,10 +24,10 @@ use crate::{
 impl<B: Backend> Life<B> {
     /// Waits in the queue for a server connection. Meanwhile the client may go away, cancel, or be told to end.
     pub(super) async fn wait_for_lease(&mut self, access: Access) -> Option<Ending> {
-        let mut pool = self.route.pool(access).clone();
+        let mut pool = self.route.pool(access);
         self.registration.card().stand(Standing::Waiting, clock::now());
         loop {
-            let timeout = self.terms.pool_timeout.unwrap_or_else(|| pool.settings().pool_timeout);
+            let timeout = self.terms.pool_timeout(&pool);
             let waited = {
                 let allowance = self.terms.allowance.clone();
                 let mut acquire = pin!(acquire(pool.clone(), self.profile.clone(), allowance, timeout));
@@ -35,8 +35,11 @@ impl<B: Backend> Life<B> {
                     if let Poll::Ready(answer) = acquire.as_mut().poll(cx) {
                         return Poll::Ready(Waited::Answer(answer));
                     }
-                    if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
-                        return Poll::Ready(Waited::Inbox(event));
+                    while let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
+                        // Applies with the next transaction; this one goes on waiting in its place.
+                        if !matches!(event, front::Event::Renew) {
+                            return Poll::Ready(Waited::Inbox(event));
+                        }
                     }
                     with_scratch(|scratch| self.listen_while_waiting(cx, scratch))
                 })
@@ -51,25 +54,34 @@ impl<B: Backend> Life<B> {
                     None
                 }
                 Waited::Answer(Err(refusal)) => {
-                    // A replica that cannot be reached is avoided, not suffered.
+                    // A replica that cannot be reached is avoided, not suffered; and a pool may have been closed because
+                    // the source has another one now.
                     let other = self.route.pool(access);
-                    if matches!(refusal, Refusal::Open { .. }) && !Arc::ptr_eq(other, &pool) {
-                        pool = other.clone();
+                    if matches!(refusal, Refusal::Open { .. } | Refusal::ShuttingDown) && !Arc::ptr_eq(&other, &pool) {
+                        pool = other;
                         continue;
                     }
                     self.registration.card().stand(Standing::Idle, clock::now());
-                    self.refuse(&refusal)
+                    match refusal {
+                        // Its last pool is closed; the word to end is on its way.
+                        Refusal::ShuttingDown if self.route.source.is_removed() => {
+                            self.refuse(&Refusal::SourceRemoved {
+                                source: self.route.source.name.clone(),
+                            })
+                        }
+                        refusal => self.refuse(&refusal),
+                    }
                 }
                 Waited::Inbox(front::Event::Cancel(ticket)) => {
                     let ending = self.refuse(&Refusal::Cancelled);
                     drop(ticket);
                     ending
                 }
-                Waited::Inbox(front::Event::Drain) => {
-                    self.prospect = Prospect::Draining;
-                    self.refuse(&Refusal::ShuttingDown)
-                        .or(Some(Ending::Told("shutting down")))
+                Waited::Inbox(front::Event::Drain(farewell)) => {
+                    self.prospect = Prospect::Draining(farewell);
+                    self.refuse(&self.farewell()).or(Some(Ending::Told("shutting down")))
                 }
+                Waited::Inbox(front::Event::Renew) => None,
                 Waited::Inbox(front::Event::Terminate) => {
                     self.refuse(&Refusal::Terminated).or(Some(Ending::Told("terminated")))
                 }

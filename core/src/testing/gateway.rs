@@ -13,12 +13,12 @@ use super::{
     toy_server::Database,
 };
 use crate::{
-    front::{Bell, Client, Clients, Identity, Terms},
+    front::{Bell, Client, Clients, Grant, Identity, Terms},
     net::Peer,
     pool::Pool,
     registry::{Route, Source, SourceParts, Target},
     relay,
-    settings::{Origins, PoolMode, PoolSettings, ReplicaRouting, Timeouts},
+    settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
 };
 
 /// The gateway, and the database behind it.
@@ -29,7 +29,6 @@ pub struct Gateway {
     pub clients: Arc<Clients>,
     /// The only source.
     pub source: Arc<Source<Toy>>,
-    timeouts: Timeouts,
 }
 
 /// A client of it.
@@ -49,22 +48,23 @@ impl Gateway {
     pub fn new(pool: PoolSettings, timeouts: Timeouts) -> Self {
         let database = Arc::new(Database::default());
         let name: Arc<str> = "toys".into();
-        let source = Source::new(SourceParts {
-            name: name.clone(),
-            database_names: vec!["toys".to_owned()],
-            primary: Pool::new(name, "primary", Arc::new(Toy(database.clone())), pool),
-            replicas: Vec::new(),
-            named: Vec::new(),
-            replica_routing: ReplicaRouting::None,
-            timeouts: timeouts.clone(),
-            max_client_connections: None,
-            origins: Origins::default(),
-        });
+        let source = Source::new(
+            name.clone(),
+            SourceParts {
+                database_names: vec!["toys".to_owned()],
+                primary: Pool::new(name, "primary", Arc::new(Toy(database.clone())), pool),
+                replicas: Vec::new(),
+                named: Vec::new(),
+                replica_routing: ReplicaRouting::None,
+                timeouts,
+                max_client_connections: None,
+                origins: Origins::default(),
+            },
+        );
         Gateway {
             database,
             clients: Clients::new(),
             source,
-            timeouts,
         }
     }
 
@@ -75,19 +75,15 @@ impl Gateway {
         let key = (registration.id(), registration.secret().to_vec());
         let bell = registration.bell();
         let count = self.source.admit().expect("the toy source takes any number of clients");
+        let route = Route::new(self.source.clone(), Target::Default, count);
+        let terms = Terms::new(&route, Arc::new(Grant::everything()), None);
         let client = Client {
             io: far,
             read_ahead: BytesMut::new(),
             dialogue: Talk,
-            route: Route::new(self.source.clone(), Target::Default, count),
+            route,
             profile: (),
-            terms: Terms {
-                pool_mode: PoolMode::Transaction,
-                timeouts: self.timeouts.clone(),
-                pool_timeout: None,
-                allowance: None,
-                origins: Origins::default(),
-            },
+            terms,
             registration,
             identity: Identity {
                 listener: "test".into(),

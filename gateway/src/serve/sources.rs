@@ -55,15 +55,8 @@ impl Sources {
     }
 
     fn pools(&self) -> impl Iterator<Item = Arc<Pool<Postgres>>> {
-        self.postgres.sources().into_iter().flat_map(|source| {
-            let named = source.named.iter().map(|(_, pool)| pool.clone());
-            let pools: Vec<_> = [source.primary.clone()]
-                .into_iter()
-                .chain(source.replicas.iter().cloned())
-                .chain(named)
-                .collect();
-            pools
-        })
+        let sources = self.postgres.sources().into_iter();
+        sources.flat_map(|source| source.parts().pools().cloned().collect::<Vec<_>>())
     }
 }
 
@@ -111,17 +104,18 @@ fn entries(metadata: &Metadata) -> HashMap<String, Entry<Postgres>> {
 
 /// What serves, with the limits that matter and where they are set.
 fn log_source(source: &Source<Postgres>) {
-    let pool = source.primary.settings();
+    let parts = source.parts();
+    let pool = parts.primary.settings();
     info!(
         source = &*source.name,
-        database_names = source.database_names.join(","),
+        database_names = parts.database_names.join(","),
         pool_mode = mode(pool.pool_mode),
         max_connections = pool.max_connections,
         max_connections_set_in = pool.origins.of("max_connections"),
         overflow_connections = pool.overflow_connections,
         pool_timeout = pool.pool_timeout.map(|limit| limit.as_secs_f64()),
         pool_timeout_set_in = pool.origins.of("pool_timeout"),
-        read_replicas = source.replicas.len(),
+        read_replicas = parts.replicas.len(),
         "source"
     );
 }

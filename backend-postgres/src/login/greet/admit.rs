@@ -81,10 +81,8 @@ pub(super) async fn admit(
     write::ready_for_query(&mut out, TransactionStatus::Idle);
     line.write(&out).await?;
 
-    let terms = Terms {
-        allowance: settings.user_counts.allowance(&user, &who.grant),
-        ..terms(&route, &source, &who.grant)
-    };
+    let allowance = settings.user_counts.allowance(&user, &who.grant);
+    let terms = Terms::new(&route, who.grant.clone(), allowance);
     let replication = login.replication != Replication::No;
     let dialogue = Conversation::new(ConversationInit {
         pool_mode: terms.pool_mode,
@@ -92,7 +90,7 @@ pub(super) async fn admit(
         told,
         // A WAL sender has had them in its startup packet.
         overlay: if replication { Overlay::default() } else { overlay },
-        replica_routing: source.replica_routing,
+        replica_routing: source.parts().replica_routing,
         read_only: who.grant.read_only && !replication,
         replication,
         shared: pool_of(&route).backend().shared().clone(),
@@ -203,23 +201,6 @@ async fn fresh_session(
     Ok(parameters)
 }
 
-fn pool_of(route: &Route<Postgres>) -> &Arc<weir_core::pool::Pool<Postgres>> {
+fn pool_of(route: &Route<Postgres>) -> Arc<weir_core::pool::Pool<Postgres>> {
     route.pool(Access::ReadWrite)
-}
-
-fn terms(route: &Route<Postgres>, source: &Source<Postgres>, grant: &Grant) -> Terms {
-    let mut timeouts = source.timeouts.clone();
-    let mut origins = source.origins.clone();
-    if let Some(query) = grant.query_timeout {
-        timeouts.query = query;
-        let place = grant.origins.of("query_timeout").to_owned();
-        Arc::make_mut(&mut origins.0).insert("query_timeout".to_owned(), place);
-    }
-    Terms {
-        pool_mode: grant.pool_mode.unwrap_or(pool_of(route).settings().pool_mode),
-        timeouts,
-        pool_timeout: grant.pool_timeout,
-        allowance: None,
-        origins,
-    }
 }

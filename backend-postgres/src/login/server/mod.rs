@@ -94,6 +94,24 @@ impl Opener {
         }
     }
 
+    /// Whether the other one opens connections to the same place in the same way.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        // Of the pool's settings only this one is built into a connection; the label is for people.
+        let PostgresConnection {
+            label: _,
+            address,
+            pool,
+            isolation_level,
+            tls,
+            use_prepared_statements: _,
+        } = &self.connection;
+        *address == other.connection.address
+            && *isolation_level == other.connection.isolation_level
+            && *tls == other.connection.tls
+            && pool.max_prepared_statements == other.connection.pool.max_prepared_statements
+            && self.parameters == other.parameters
+    }
+
     /// The settings.
     pub fn connection(&self) -> &PostgresConnection {
         &self.connection

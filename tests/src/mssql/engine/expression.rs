@@ -1,0 +1,597 @@
+//! Expressions for the engine: operators that mean something else there, functions by another name, names, variables.
+
+use rusqlite::types::Value;
+
+use super::{
+    infer,
+    translate::{Translator, check_qualifiers, closing, keyword, literal, quote},
+    views,
+};
+use crate::mssql::{
+    failure::Failure,
+    tsql::{
+        lexer::{Kind, Token},
+        parser::split,
+    },
+    wire::types::{SqlType, guid_text},
+};
+
+impl Translator<'_> {
+    /// Tokens of an expression, or of the clauses behind a select list.
+    pub(super) fn expression(&mut self, tokens: &[Token]) -> Result<(), Failure> {
+        let mut at = 0;
+        // A chain of `+` over text goes on as one.
+        let mut text_chain = false;
+        while at < tokens.len() {
+            let token = &tokens[at];
+            if token.symbol(",")
+                || token.is_any(&["AND", "OR", "WHEN", "THEN", "ELSE", "WHERE", "ON"])
+                || comparison(token)
+            {
+                text_chain = false;
+            }
+            at = match token.kind {
+                Kind::Symbol => self.operator(tokens, at, &mut text_chain)?,
+                Kind::Word | Kind::Quoted => self.word(tokens, at)?,
+                Kind::Variable => self.variable(tokens, at)?,
+                Kind::System => {
+                    let (value, _) = self.session.system_value(&token.text)?;
+                    self.parameter(value);
+                    at + 1
+                }
+                Kind::Text | Kind::National => {
+                    self.push(&literal(&token.text));
+                    at + 1
+                }
+                Kind::Number => {
+                    self.push(&token.text);
+                    at + 1
+                }
+                Kind::Binary => {
+                    let digits = if token.text.len() % 2 == 1 {
+                        format!("0{}", token.text)
+                    } else {
+                        token.text.clone()
+                    };
+                    self.push(&format!("x'{digits}'"));
+                    at + 1
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn operator(&mut self, tokens: &[Token], at: usize, text_chain: &mut bool) -> Result<usize, Failure> {
+        let token = &tokens[at];
+        match token.text.as_str() {
+            "(" => {
+                let end = closing(tokens, at)?;
+                let inner = &tokens[at + 1..end];
+                if inner.first().is_some_and(|token| token.is("VALUES")) {
+                    return self.derived_values(tokens, at, end);
+                }
+                self.push("(");
+                if inner.first().is_some_and(|token| token.is_any(&["SELECT", "WITH"])) {
+                    self.select(inner, false)?;
+                } else {
+                    self.expression(inner)?;
+                }
+                self.push(")");
+                Ok(end + 1)
+            }
+            "+" if at > 0 && operand_before(&tokens[at - 1]) => {
+                let left = infer::kind_of(self.session, operand_behind(tokens, at));
+                let (right_tokens, _) = operand_after(tokens, at + 1)?;
+                let right = infer::kind_of(self.session, right_tokens);
+                let text = |kind: Option<SqlType>| kind.is_some_and(SqlType::is_text);
+                let number = |kind: Option<SqlType>| {
+                    kind.is_some_and(|kind| {
+                        kind.is_integer() || matches!(kind, SqlType::Float | SqlType::Decimal { .. })
+                    })
+                };
+                if *text_chain || text(left) || text(right) {
+                    if number(right) || (number(left) && !*text_chain) {
+                        return Err(Failure::unknown("+ of a string and a number"));
+                    }
+                    *text_chain = true;
+                    self.push("||");
+                } else {
+                    self.push("+");
+                }
+                Ok(at + 1)
+            }
+            "/" | "%" => {
+                self.push(&token.text);
+                let (operand, end) = operand_after(tokens, at + 1)?;
+                let operand = operand.to_vec();
+                self.push("weir_divisor(");
+                self.expression(&operand)?;
+                self.push(")");
+                Ok(end)
+            }
+            "!<" => {
+                self.push(">=");
+                Ok(at + 1)
+            }
+            "!>" => {
+                self.push("<=");
+                Ok(at + 1)
+            }
+            "||" | "::" | ";" | "^" => Err(Failure::syntax(&token.text)),
+            "*" | ")" | "," | "." | "=" | "<" | ">" | "<=" | ">=" | "<>" | "!=" | "-" | "+" | "&" | "|" | "~" => {
+                self.push(&token.text);
+                Ok(at + 1)
+            }
+            other => Err(Failure::syntax(other)),
+        }
+    }
+
+    /// `(VALUES …) AS name (a, b)`, which the engine cannot name.
+    fn derived_values(&mut self, tokens: &[Token], at: usize, end: usize) -> Result<usize, Failure> {
+        let mut next = end + 1;
+        next += usize::from(tokens.get(next).is_some_and(|token| token.is("AS")));
+        let name = tokens
+            .get(next)
+            .filter(|token| token.is_name())
+            .ok_or_else(|| Failure::syntax("VALUES"))?
+            .text
+            .clone();
+        if !tokens.get(next + 1).is_some_and(|token| token.symbol("(")) {
+            return Err(Failure::syntax(&name));
+        }
+        let list_end = closing(tokens, next + 1)?;
+        let columns: Vec<String> = split(&tokens[next + 2..list_end])
+            .iter()
+            .filter_map(|part| part.first())
+            .map(|token| quote(&token.text))
+            .collect();
+        self.push(&format!("(WITH \"weir values\"({}) AS (", columns.join(", ")));
+        self.expression(&tokens[at + 1..end])?;
+        self.push(&format!(") SELECT * FROM \"weir values\") AS {}", quote(&name)));
+        Ok(list_end + 1)
+    }
+
+    fn variable(&mut self, tokens: &[Token], at: usize) -> Result<usize, Failure> {
+        let name = &tokens[at].text;
+        if let Some(table) = self.session.table_variable(name) {
+            self.push(&quote(&table));
+            return Ok(at + 1);
+        }
+        let (_, value) = self.session.variable(name)?;
+        self.parameter(value);
+        Ok(at + 1)
+    }
+
+    fn word(&mut self, tokens: &[Token], at: usize) -> Result<usize, Failure> {
+        let token = &tokens[at];
+        let next = tokens.get(at + 1);
+        let called = next.is_some_and(|next| next.symbol("("));
+        if token.kind == Kind::Word {
+            let upper = token.text.to_ascii_uppercase();
+            if called && !not_a_function(&upper) {
+                let end = closing(tokens, at + 1)?;
+                self.call(&upper, &tokens[at + 2..end])?;
+                return Ok(end + 1);
+            }
+            match upper.as_str() {
+                "COLLATE" => return Ok(at + 2),
+                "WITH" if called => return Ok(closing(tokens, at + 1)? + 1),
+                "DEFAULT" => return Err(Failure::unknown("DEFAULT here")),
+                "CURRENT_TIMESTAMP" => {
+                    self.call("GETDATE", &[])?;
+                    return Ok(at + 1);
+                }
+                "SYSTEM_USER" | "SESSION_USER" | "CURRENT_USER" | "USER" => {
+                    let who = if upper == "SYSTEM_USER" {
+                        "SUSER_SNAME"
+                    } else {
+                        "USER_NAME"
+                    };
+                    self.call(who, &[])?;
+                    return Ok(at + 1);
+                }
+                // LIKE, IN and EXISTS have their parentheses handled as any.
+                _ if keyword(token) => {
+                    self.push(&upper);
+                    return Ok(at + 1);
+                }
+                _ => {}
+            }
+        }
+        self.path(tokens, at)
+    }
+
+    /// `a.b.c`: a column, a table, a view of the system.
+    fn path(&mut self, tokens: &[Token], start: usize) -> Result<usize, Failure> {
+        let mut parts = vec![tokens[start].text.clone()];
+        let mut at = start + 1;
+        let mut star = false;
+        while tokens.get(at).is_some_and(|token| token.symbol(".")) {
+            while tokens.get(at).is_some_and(|token| token.symbol(".")) {
+                at += 1;
+            }
+            match tokens.get(at) {
+                Some(token) if token.symbol("*") => star = true,
+                Some(token) if token.is_name() => parts.push(token.text.clone()),
+                Some(token) => return Err(Failure::syntax(&token.text)),
+                None => return Err(Failure::syntax(".")),
+            }
+            at += 1;
+        }
+        let system = parts
+            .iter()
+            .position(|part| part.eq_ignore_ascii_case("sys") || part.eq_ignore_ascii_case("INFORMATION_SCHEMA"));
+        if let Some(system) = system
+            && parts.len() == system + 2
+        {
+            let name = format!("{}.{}", parts[system], parts[system + 1]).to_ascii_lowercase();
+            let view = views::materialise(self.session, &name)?;
+            self.push(&format!("temp.{}", quote(&view)));
+            return Ok(at);
+        }
+        let qualified = parts.len() > 1;
+        let dropped = parts
+            .iter()
+            .take_while(|part| self.is_qualifier(part))
+            .count()
+            .min(parts.len() - 1);
+        let qualifiers: Vec<String> = parts.drain(..dropped).collect();
+        if dropped > 0 {
+            check_qualifiers(self.session, &qualifiers, &parts[0])?;
+        }
+        if qualified && parts.len() > 2 {
+            check_qualifiers(self.session, &parts[..parts.len() - 1], &parts[parts.len() - 1])?;
+        }
+        let mut text = parts.iter().map(|part| quote(part)).collect::<Vec<_>>().join(".");
+        if star {
+            text.push_str(".*");
+        }
+        self.push(&text);
+        Ok(at)
+    }
+
+    fn is_qualifier(&self, part: &str) -> bool {
+        part.eq_ignore_ascii_case("dbo")
+            || part.eq_ignore_ascii_case(&self.session.database)
+            || part.eq_ignore_ascii_case("tempdb")
+    }
+
+    /// A function: by another name, with the session's answer, or of ours.
+    fn call(&mut self, name: &str, inner: &[Token]) -> Result<(), Failure> {
+        let arguments = split(inner);
+        match name {
+            "CAST" | "TRY_CAST" => {
+                let at = top_level_as(inner).ok_or_else(|| Failure::syntax("CAST"))?;
+                self.cast(name.starts_with("TRY"), &inner[..at], &inner[at + 1..], None)
+            }
+            "CONVERT" | "TRY_CONVERT" => {
+                let [kind, value, style @ ..] = arguments.as_slice() else {
+                    return Err(Failure::syntax("CONVERT"));
+                };
+                self.cast(name.starts_with("TRY"), value, kind, style.first())
+            }
+            "DATEADD" | "DATEDIFF" | "DATEPART" | "DATENAME" | "DATEDIFF_BIG" => {
+                let Some((part, rest)) = arguments.split_first() else {
+                    return Err(Failure::syntax(name));
+                };
+                let part = part
+                    .first()
+                    .map(|token| token.text.to_ascii_lowercase())
+                    .unwrap_or_default();
+                self.push(&format!("weir_{}(", name.to_ascii_lowercase()));
+                self.push(&literal(&part));
+                for argument in rest {
+                    self.push(",");
+                    self.expression(argument)?;
+                }
+                self.push(")");
+                Ok(())
+            }
+            "GENERATE_SERIES" => {
+                let [first, last, ..] = arguments.as_slice() else {
+                    return Err(Failure::syntax(name));
+                };
+                self.push("(WITH RECURSIVE \"weir series\"(\"value\") AS (SELECT");
+                self.expression(first)?;
+                self.push("UNION ALL SELECT \"value\" + 1 FROM \"weir series\" WHERE \"value\" <");
+                self.expression(last)?;
+                self.push(") SELECT \"value\" FROM \"weir series\")");
+                Ok(())
+            }
+            "OBJECT_ID" | "COL_NAME" | "OBJECT_NAME" | "SESSION_CONTEXT" | "SERVERPROPERTY" | "IDENT_CURRENT"
+            | "DB_ID" | "DB_NAME" | "SESSIONPROPERTY" | "DATABASEPROPERTYEX" | "COL_LENGTH" | "TYPE_ID"
+            | "SCHEMA_ID" | "SCHEMA_NAME" | "HAS_DBACCESS" | "CURSOR_STATUS" | "IS_SRVROLEMEMBER" | "IS_MEMBER"
+            | "APPLOCK_MODE" | "APPLOCK_TEST" | "CONNECTIONPROPERTY" => {
+                let mut values = Vec::new();
+                for argument in &arguments {
+                    values.push(self.session.evaluate(argument)?.1);
+                }
+                let (value, _) = self.session.session_function(name, &values)?;
+                self.parameter(value);
+                Ok(())
+            }
+            _ => {
+                if let Some((value, _)) = self.session.niladic(name)? {
+                    self.parameter(value);
+                    return Ok(());
+                }
+                let known = FUNCTIONS
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, ours)| *ours);
+                let Some(ours) = known else {
+                    return Err(Failure::new(
+                        195,
+                        15,
+                        10,
+                        format!("'{name}' is not a recognized built-in function name."),
+                    ));
+                };
+                self.push(&format!("{ours}("));
+                self.arguments(inner)?;
+                self.push(")");
+                Ok(())
+            }
+        }
+    }
+
+    fn arguments(&mut self, inner: &[Token]) -> Result<(), Failure> {
+        if inner.len() == 1 && inner[0].symbol("*") {
+            self.push("*");
+            return Ok(());
+        }
+        for (index, argument) in split(inner).iter().enumerate() {
+            if index > 0 {
+                self.push(",");
+            }
+            self.expression(argument)?;
+        }
+        Ok(())
+    }
+
+    fn cast(
+        &mut self,
+        attempt: bool,
+        value: &[Token],
+        kind: &[Token],
+        style: Option<&Vec<Token>>,
+    ) -> Result<(), Failure> {
+        let name: String = kind.iter().map(|token| token.text.as_str()).collect();
+        let Some(mut target) = SqlType::parse(&name) else {
+            return Err(Failure::new(
+                243,
+                16,
+                1,
+                format!("Type {name} is not a defined system type."),
+            ));
+        };
+        if !name.contains('(') {
+            target = infer::cast_default(target);
+        }
+        let style = match style {
+            Some(style) => match self.session.evaluate(style)?.1 {
+                Value::Integer(style) => style,
+                _ => 0,
+            },
+            None => 0,
+        };
+        let from = infer::kind_of(self.session, value)
+            .map(SqlType::name)
+            .unwrap_or_default();
+        self.push(if attempt { "weir_try_cast(" } else { "weir_cast(" });
+        self.expression(value)?;
+        self.push(&format!(", {}, {}, {style})", literal(&target.name()), literal(&from)));
+        Ok(())
+    }
+}
+
+/// T-SQL's functions, and what they are called in the engine. Those that begin with `weir_` are ours.
+const FUNCTIONS: &[(&str, &str)] = &[
+    ("COUNT", "count"),
+    ("COUNT_BIG", "count"),
+    ("SUM", "sum"),
+    ("AVG", "avg"),
+    ("MIN", "min"),
+    ("MAX", "max"),
+    ("STRING_AGG", "group_concat"),
+    ("ROW_NUMBER", "row_number"),
+    ("RANK", "rank"),
+    ("DENSE_RANK", "dense_rank"),
+    ("NTILE", "ntile"),
+    ("LAG", "lag"),
+    ("LEAD", "lead"),
+    ("FIRST_VALUE", "first_value"),
+    ("LAST_VALUE", "last_value"),
+    ("ISNULL", "ifnull"),
+    ("COALESCE", "coalesce"),
+    ("NULLIF", "nullif"),
+    ("IIF", "iif"),
+    ("CHOOSE", "weir_choose"),
+    ("LEN", "weir_len"),
+    ("DATALENGTH", "weir_datalength"),
+    ("UPPER", "weir_upper"),
+    ("LOWER", "weir_lower"),
+    ("LTRIM", "ltrim"),
+    ("RTRIM", "rtrim"),
+    ("TRIM", "trim"),
+    ("SUBSTRING", "weir_substring"),
+    ("LEFT", "weir_left"),
+    ("RIGHT", "weir_right"),
+    ("REPLICATE", "weir_replicate"),
+    ("REPLACE", "replace"),
+    ("REVERSE", "weir_reverse"),
+    ("SPACE", "weir_space"),
+    ("STUFF", "weir_stuff"),
+    ("CHARINDEX", "weir_charindex"),
+    ("CONCAT", "weir_concat"),
+    ("CHAR", "weir_char"),
+    ("NCHAR", "weir_nchar"),
+    ("ASCII", "weir_ascii"),
+    ("UNICODE", "unicode"),
+    ("QUOTENAME", "weir_quotename"),
+    ("STR", "weir_str"),
+    ("ABS", "abs"),
+    ("SIGN", "sign"),
+    ("ROUND", "weir_round"),
+    ("FLOOR", "weir_floor"),
+    ("CEILING", "weir_ceiling"),
+    ("POWER", "weir_power"),
+    ("SQRT", "weir_sqrt"),
+    ("NEWID", "weir_newid"),
+    ("NEWSEQUENTIALID", "weir_newid"),
+    ("GETDATE", "weir_now"),
+    ("SYSDATETIME", "weir_now2"),
+    ("GETUTCDATE", "weir_now"),
+    ("SYSUTCDATETIME", "weir_now2"),
+    ("SYSDATETIMEOFFSET", "weir_now_offset"),
+    ("YEAR", "weir_year"),
+    ("MONTH", "weir_month"),
+    ("DAY", "weir_day"),
+    ("ISNUMERIC", "weir_isnumeric"),
+    ("CHECKSUM", "weir_checksum"),
+    ("RAND", "weir_rand"),
+    ("DATEFROMPARTS", "weir_datefromparts"),
+    ("EOMONTH", "weir_eomonth"),
+    ("GREATEST", "max"),
+    ("LEAST", "min"),
+];
+
+fn not_a_function(word: &str) -> bool {
+    matches!(
+        word,
+        "IN" | "AND"
+            | "OR"
+            | "NOT"
+            | "EXISTS"
+            | "VALUES"
+            | "OVER"
+            | "ON"
+            | "AS"
+            | "ANY"
+            | "ALL"
+            | "SOME"
+            | "FROM"
+            | "JOIN"
+            | "WHERE"
+            | "SELECT"
+            | "BY"
+            | "WHEN"
+            | "THEN"
+            | "ELSE"
+            | "BETWEEN"
+            | "LIKE"
+            | "DISTINCT"
+            | "UNION"
+            | "HAVING"
+            | "WITH"
+            | "TOP"
+            | "SET"
+            | "IS"
+            | "INTO"
+            | "CASE"
+            | "END"
+            | "KEY"
+            | "UNIQUE"
+            | "CHECK"
+            | "REFERENCES"
+            | "DEFAULT"
+            | "CLUSTERED"
+            | "NONCLUSTERED"
+            | "INDEX"
+            | "IDENTITY"
+    )
+}
+
+fn comparison(token: &Token) -> bool {
+    token.kind == Kind::Symbol && matches!(token.text.as_str(), "=" | "<" | ">" | "<=" | ">=" | "<>" | "!=")
+}
+
+/// Whether a token can end an operand, so that a `+` behind it has two.
+pub(super) fn operand_before(token: &Token) -> bool {
+    match token.kind {
+        Kind::Symbol => token.text == ")",
+        Kind::Word => !keyword(token) || token.is_any(&["END", "NULL", "CURRENT_TIMESTAMP"]),
+        _ => true,
+    }
+}
+
+/// The operand that ends before `at`.
+pub(super) fn operand_behind(tokens: &[Token], at: usize) -> &[Token] {
+    let mut start = at;
+    if tokens[start - 1].symbol(")") {
+        let mut depth = 0;
+        while start > 0 {
+            start -= 1;
+            depth += i32::from(tokens[start].symbol(")")) - i32::from(tokens[start].symbol("("));
+            if depth == 0 {
+                break;
+            }
+        }
+        if start > 0 && tokens[start - 1].is_name() && !keyword(&tokens[start - 1])
+            || start > 0 && tokens[start - 1].is_any(&["LEFT", "RIGHT"])
+        {
+            start -= 1;
+        }
+        return &tokens[start..at];
+    }
+    start -= 1;
+    while start >= 2 && tokens[start - 1].symbol(".") {
+        start -= 2;
+    }
+    &tokens[start..at]
+}
+
+/// The operand at `at`, and where it ends.
+pub(super) fn operand_after(tokens: &[Token], at: usize) -> Result<(&[Token], usize), Failure> {
+    let mut end = at;
+    while tokens
+        .get(end)
+        .is_some_and(|token| token.symbol("-") || token.symbol("+") || token.symbol("~"))
+    {
+        end += 1;
+    }
+    let first = tokens.get(end).ok_or_else(|| Failure::syntax("+"))?;
+    if first.symbol("(") {
+        let end = closing(tokens, end)? + 1;
+        return Ok((&tokens[at..end], end));
+    }
+    if first.is("CASE") {
+        let mut depth = 0;
+        while let Some(token) = tokens.get(end) {
+            depth += i32::from(token.is("CASE")) - i32::from(token.is("END"));
+            end += 1;
+            if depth == 0 {
+                break;
+            }
+        }
+        return Ok((&tokens[at..end], end));
+    }
+    end += 1;
+    while tokens.get(end).is_some_and(|token| token.symbol(".")) {
+        end += 2;
+    }
+    if first.is_name() && tokens.get(end).is_some_and(|token| token.symbol("(")) {
+        end = closing(tokens, end)? + 1;
+    }
+    Ok((&tokens[at..end.min(tokens.len())], end.min(tokens.len())))
+}
+
+/// Where `AS` stands outside parentheses.
+pub(super) fn top_level_as(tokens: &[Token]) -> Option<usize> {
+    let mut depth = 0;
+    tokens.iter().position(|token| {
+        depth += i32::from(token.symbol("(")) - i32::from(token.symbol(")"));
+        depth == 0 && token.is("AS")
+    })
+}
+
+/// A GUID for NEWID().
+pub(super) fn new_guid() -> String {
+    let mut bytes = [0; 16];
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes = [7; 16];
+    }
+    bytes[7] = (bytes[7] & 0x0F) | 0x40;
+    bytes[8] = (bytes[8] & 0x3F) | 0x80;
+    guid_text(&bytes)
+}

@@ -1,0 +1,92 @@
+//! Sessions: each one a thread with a SQLite connection of its own, and what SQL Server keeps for a session.
+
+mod batch;
+mod bulk;
+mod catalog;
+pub(crate) mod convert;
+mod cursor;
+mod definition;
+mod expression;
+mod functions;
+mod infer;
+pub(crate) mod login;
+mod output;
+mod procedures;
+mod query;
+mod session;
+mod settings;
+mod transaction;
+mod translate;
+mod values;
+mod views;
+
+use std::sync::{Arc, mpsc};
+
+use super::{
+    failure::Failure,
+    shared::{Cancel, Shared},
+    wire::{Malformed, login::Login, packet::Message},
+};
+use output::Output;
+use session::Session;
+
+/// What a session's thread is given.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Message(Message),
+    Attention,
+    /// The client cannot be understood: it is told, and closed.
+    Malformed(Malformed),
+}
+
+/// The life of a session, on its own thread.
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    login: Login,
+    admitted: login::Admitted,
+    cancel: Arc<Cancel>,
+    answers: tokio::sync::mpsc::Sender<Vec<u8>>,
+    works: mpsc::Receiver<Work>,
+) {
+    let spid = admitted.spid;
+    let wire_spid = if shared.probe() { 0 } else { spid };
+    let output = Output::new(answers, wire_spid, usize::from(admitted.packet_size), shared.probe());
+    match Session::open(shared.clone(), &login, admitted, cancel.clone(), output) {
+        Ok(mut session) => {
+            while let Ok(work) = works.recv() {
+                if !session.work(work) {
+                    break;
+                }
+            }
+            session.end();
+        }
+        Err(failure) => eprintln!("stand-in: session {spid} cannot open its database: {failure}"),
+    }
+    shared.dismiss(spid);
+    cancel.close();
+}
+
+/// Runs a batch for the test itself.
+pub(crate) fn run_directly(
+    shared: &Arc<Shared>,
+    database: &str,
+    sql: &str,
+) -> Result<Vec<Vec<Option<String>>>, Failure> {
+    let cancel = Arc::new(Cancel::default());
+    let spid = shared.admit(&cancel);
+    let admitted = login::Admitted::internal(spid, database, cancel.clone());
+    let outcome = Session::open(
+        shared.clone(),
+        &Login::default(),
+        admitted,
+        cancel,
+        Output::collecting(),
+    )
+    .and_then(|mut session| {
+        let outcome = session.direct(sql);
+        session.end();
+        outcome
+    });
+    shared.dismiss(spid);
+    outcome
+}

@@ -1,0 +1,618 @@
+//! One session: its SQLite connection, its settings, its scopes, and what is done with each request.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::Arc,
+};
+
+use rusqlite::{Connection, types::Value};
+
+use super::{
+    Work, batch::Stop, bulk::BulkTarget, cursor::Cursors, functions, login::Admitted, output::Output,
+    procedures::Prepared, settings::Settings, transaction::Transaction,
+};
+use crate::mssql::{
+    failure::{Failure, Reach},
+    faults::{DropPoint, Faults},
+    observe::{RequestKind, RequestRecord},
+    shared::{Cancel, LockOwner, Shared},
+    wire::{
+        Malformed,
+        login::Login,
+        packet::{Message, status},
+        request::{self, Begin, Headers, Procedure, Request},
+        tokens::{self, Done, DoneKind, command, done},
+        types::SqlType,
+    },
+};
+
+/// See the module.
+pub(crate) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) cancel: Arc<Cancel>,
+    pub(super) output: Output,
+    pub(super) spid: u16,
+    pub(super) user: String,
+    pub(super) host: String,
+    pub(super) application: String,
+    pub(super) version: u32,
+    pub(super) engine: Rc<Connection>,
+    pub(super) database: String,
+    pub(super) home: (String, Settings),
+    pub(super) settings: Settings,
+    pub(super) isolation: u8,
+    pub(super) transaction: Transaction,
+    pub(super) prepared: HashMap<i32, Prepared>,
+    pub(super) next_handle: i32,
+    pub(super) cursors: Cursors,
+    pub(super) bulk: Option<BulkTarget>,
+    pub(super) frames: Vec<Frame>,
+    /// Local temporary tables: name, and the depth of the scope that made it.
+    pub(super) temporary: Vec<(String, usize)>,
+    pub(super) next_table: u32,
+    pub(super) row_count: i64,
+    pub(super) last_error: i32,
+    pub(super) identity: Option<i64>,
+    pub(super) fetch_status: i64,
+    /// Inside so many TRY blocks.
+    pub(super) tries: usize,
+    pub(super) caught: Vec<Failure>,
+    pub(super) context_info: Option<Vec<u8>>,
+    pub(super) session_context: BTreeMap<String, Value>,
+    pub(super) impersonations: Vec<usize>,
+    pub(super) identity_insert_table: Option<String>,
+    states: Option<States>,
+    pub(super) client_is_gone: bool,
+}
+
+/// A scope: a batch, a procedure, dynamic SQL.
+#[derive(Debug, Default)]
+pub(super) struct Frame {
+    pub(super) variables: HashMap<String, (SqlType, Value)>,
+    pub(super) tables: HashMap<String, String>,
+    pub(super) identity: Option<i64>,
+    pub(super) procedure: String,
+}
+
+/// What SESSIONSTATE has announced.
+#[derive(Debug, Default)]
+struct States {
+    sequence: u32,
+    settings: Vec<(u8, Vec<u8>)>,
+    unrecoverable: BTreeMap<u8, Vec<u8>>,
+}
+
+impl Session {
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        login: &Login,
+        admitted: Admitted,
+        cancel: Arc<Cancel>,
+        output: Output,
+    ) -> Result<Session, Failure> {
+        let engine_failure = |error: rusqlite::Error| Failure::of_engine(&error, "LOGIN");
+        let engine = Connection::open_in_memory().map_err(engine_failure)?;
+        functions::register(&engine, cancel.clone()).map_err(engine_failure)?;
+        if shared.probe() {
+            cancel.be_patient();
+        }
+        let settings = Settings::at_login(login.flags[1] & 2 != 0, &admitted.language);
+        let states = admitted.session_state.then(|| States {
+            settings: settings.states(&admitted.database),
+            ..States::default()
+        });
+        let mut session = Session {
+            spid: admitted.spid,
+            user: login.user.clone(),
+            host: login.host.clone(),
+            application: login.application.clone(),
+            version: admitted.version,
+            engine: Rc::new(engine),
+            database: String::new(),
+            home: (admitted.database.clone(), settings.clone()),
+            settings,
+            isolation: 2,
+            transaction: Transaction::default(),
+            prepared: HashMap::new(),
+            next_handle: 1,
+            cursors: Cursors::default(),
+            bulk: None,
+            frames: vec![Frame::default()],
+            temporary: Vec::new(),
+            next_table: 0,
+            row_count: 0,
+            last_error: 0,
+            identity: None,
+            fetch_status: 0,
+            tries: 0,
+            caught: Vec::new(),
+            context_info: None,
+            session_context: BTreeMap::new(),
+            impersonations: Vec::new(),
+            identity_insert_table: None,
+            states,
+            client_is_gone: false,
+            shared,
+            cancel,
+            output,
+        };
+        session.attach(&admitted.database)?;
+        Ok(session)
+    }
+
+    /// Makes a database the current one.
+    pub(super) fn attach(&mut self, database: &str) -> Result<(), Failure> {
+        let failure = |error: rusqlite::Error| Failure::of_engine(&error, "USE");
+        if self.database == database {
+            return Ok(());
+        }
+        if !self.engine.is_autocommit() {
+            return Err(Failure::unknown("USE inside a transaction that has read or written"));
+        }
+        if !self.database.is_empty() {
+            self.engine.execute_batch("DETACH data").map_err(failure)?;
+        }
+        let file = self.shared.file(database);
+        let lock = self.shared.write_lock(database);
+        lock.acquire(self.spid, None, &self.cancel)?;
+        let outcome = self
+            .engine
+            .execute("ATTACH ?1 AS data", [file.to_string_lossy()])
+            .and_then(|_| self.engine.execute_batch(super::catalog::SCHEMA));
+        lock.release(self.spid);
+        outcome.map_err(failure)?;
+        database.clone_into(&mut self.database);
+        Ok(())
+    }
+
+    /// Does what was asked. False when the session is over.
+    pub(super) fn work(&mut self, work: Work) -> bool {
+        match work {
+            Work::Attention => {
+                if let Some(delay) = self.shared.faults.now().late_attention {
+                    std::thread::sleep(delay);
+                }
+                self.output.attention_acknowledged();
+                self.cancel.acknowledged();
+            }
+            Work::Malformed(malformed) => return self.malformed(&malformed),
+            Work::Message(message) => match request::parse(&message) {
+                Ok((headers, request)) => self.request(&message, headers, request),
+                Err(malformed) => return self.malformed(&malformed),
+            },
+        }
+        self.shared.observed.change(self.spid, |record| {
+            record.isolation = self.isolation;
+            record.transaction_count = self.transaction.count;
+        });
+        !self.client_is_gone && !self.output.is_dead()
+    }
+
+    fn malformed(&mut self, malformed: &Malformed) -> bool {
+        self.output.start(Faults::default());
+        let text = format!("A problem was encountered in the incoming TDS stream: {}.", malformed.0);
+        self.output
+            .failure(&Failure::new(4002, 20, 1, text), self.shared.name());
+        self.output.done(self.done(done::ERROR, command::NONE, 0));
+        self.output.finish();
+        self.output.hang_up();
+        false
+    }
+
+    pub(super) fn end(&mut self) {
+        self.abandon_transaction();
+        self.engine.flush_prepared_statement_cache();
+    }
+
+    fn request(&mut self, message: &Message, headers: Headers, request: Request) {
+        let text = describe(&request);
+        let faults = self.shared.faults.for_text(&text);
+        self.shared.observed.requested(
+            self.spid,
+            RequestRecord {
+                kind: match &request {
+                    Request::Batch(_) => RequestKind::Batch,
+                    Request::Rpc(_) => RequestKind::Rpc,
+                    Request::Transaction(_) => RequestKind::Transaction,
+                    Request::Bulk(_) => RequestKind::Bulk,
+                },
+                text,
+                reset: message.status & status::RESET != 0,
+                reset_keeping_transaction: message.status & status::RESET_SKIP_TRANSACTION != 0,
+                descriptor: headers.descriptor,
+                options: match &request {
+                    Request::Rpc(calls) => calls.first().map_or(0, |call| call.options),
+                    _ => 0,
+                },
+                packets: message.packets,
+            },
+        );
+        if faults.drop_at == Some(DropPoint::Request) {
+            self.client_is_gone = true;
+            self.output.hang_up();
+            return;
+        }
+        let silent = faults.missing_reset_acknowledgement;
+        self.output.start(faults);
+        if message.status & status::IGNORE != 0 && !self.shared.probe() {
+            self.output.done(self.done(done::ERROR, 0, 0));
+            self.output.finish();
+            return;
+        }
+        let kind = if matches!(request, Request::Rpc(_)) {
+            DoneKind::Procedure
+        } else {
+            DoneKind::Done
+        };
+        let outcome = self
+            .reset_as_asked(message.status, silent)
+            .and_then(|()| self.check_descriptor(headers, &request))
+            .map_err(Stop::Failed);
+        let outcome = outcome.and_then(|()| match request {
+            Request::Batch(text) => self.batch(&text),
+            Request::Rpc(calls) => self.calls(calls),
+            Request::Transaction(request) => self.transaction_request(request),
+            Request::Bulk(rows) => self.bulk_rows(&rows).map_err(Stop::Failed),
+        });
+        self.close_request(outcome, kind);
+    }
+
+    fn close_request(&mut self, outcome: Result<(), Stop>, kind: DoneKind) {
+        let failed = |status| Done {
+            kind,
+            status,
+            command: if kind == DoneKind::Procedure {
+                command::EXECUTE
+            } else {
+                command::NONE
+            },
+            rows: 0,
+        };
+        self.frames.truncate(1);
+        self.tries = 0;
+        self.caught.clear();
+        match outcome {
+            Ok(()) | Err(Stop::Told) => {}
+            Err(Stop::Failed(failure)) => {
+                let over = failure.reach == Reach::Connection || failure.class >= 20;
+                self.tell(&failure);
+                self.output.done(failed(done::ERROR));
+                if over {
+                    self.output.finish();
+                    self.output.hang_up();
+                    self.client_is_gone = true;
+                    return;
+                }
+            }
+            Err(Stop::Attention) => {
+                if self.settings.is_on("XACT_ABORT") && self.transaction.count > 0 {
+                    self.roll_back_all();
+                }
+                self.output.done(failed(done::ERROR));
+            }
+        }
+        self.end_doomed_transaction(kind);
+        self.drop_temporary(1);
+        self.announce_states();
+        self.output.finish();
+        // What a batch declares ends with it; SCOPE_IDENTITY() of the session's own scope stays.
+        let identity = self.frames.first().and_then(|frame| frame.identity);
+        self.frames = vec![Frame {
+            identity,
+            ..Frame::default()
+        }];
+    }
+
+    /// The reset bits of a request's status.
+    fn reset_as_asked(&mut self, bits: u8, silent: bool) -> Result<(), Failure> {
+        if bits & status::RESET_SKIP_TRANSACTION != 0 {
+            if self.shared.probe() {
+                return Err(Failure::new(33_557_097, 16, 1, "RESETCONSKIPTRAN is not supported"));
+            }
+            self.reset(true);
+        } else if bits & status::RESET != 0 {
+            self.reset(false);
+        } else {
+            return Ok(());
+        }
+        if !silent {
+            self.output.token(|out| out.extend(tokens::RESET_DONE));
+        }
+        Ok(())
+    }
+
+    /// The session as it was after login, but for its isolation level.
+    pub(super) fn reset(&mut self, keep_transaction: bool) {
+        let probe = self.shared.probe();
+        if !keep_transaction && self.transaction.count > 0 {
+            // A server of the probe kind rolls back and goes on counting.
+            let count = self.transaction.count;
+            self.abandon_transaction();
+            if probe && !self.transaction.by_request {
+                self.transaction.count = count;
+            }
+        }
+        self.prepared.clear();
+        self.cursors = Cursors::default();
+        self.shared.application_locks.release_all(
+            self.spid,
+            if keep_transaction {
+                Some(LockOwner::Session)
+            } else {
+                None
+            },
+        );
+        self.drop_all_temporary();
+        self.bulk = None;
+        self.row_count = 0;
+        self.last_error = 0;
+        self.identity = None;
+        self.frame().identity = None;
+        self.impersonations.clear();
+        self.identity_insert_table = None;
+        self.session_context.clear();
+        self.settings = self.home.1.clone();
+        if !probe {
+            self.context_info = None;
+            let home = self.home.0.clone();
+            // Inside a transaction that is kept the engine cannot change its database: then it stays.
+            let _ = self.attach(&home);
+        }
+        if let Some(states) = &mut self.states {
+            *states = States {
+                settings: self.settings.states(&self.home.0),
+                sequence: states.sequence,
+                unrecoverable: BTreeMap::new(),
+            };
+        }
+    }
+
+    fn check_descriptor(&self, headers: Headers, request: &Request) -> Result<(), Failure> {
+        if self.shared.probe() || matches!(request, Request::Bulk(_)) {
+            return Ok(());
+        }
+        let current = self.transaction.descriptor();
+        if headers.descriptor == current {
+            return Ok(());
+        }
+        if current == 0 {
+            let text = format!(
+                "The server failed to resume the transaction. Desc:{:x}.",
+                headers.descriptor
+            );
+            return Err(Failure::new(3971, 16, 1, text));
+        }
+        Err(Failure::new(
+            3989,
+            16,
+            1,
+            "New request is not allowed to start because it should come with valid transaction descriptor.",
+        ))
+    }
+
+    /// Runs T-SQL for the test itself.
+    pub(super) fn direct(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Failure> {
+        let outcome = self.batch(sql);
+        self.close_request(outcome, DoneKind::Done);
+        self.output.collected()
+    }
+
+    /// A DONE of the kind that this scope uses.
+    pub(super) fn done(&self, status: u16, command: u16, rows: u64) -> Done {
+        Done {
+            kind: if self.frames.len() > 1 {
+                DoneKind::InProcedure
+            } else {
+                DoneKind::Done
+            },
+            status,
+            command: if self.shared.probe() {
+                probe_command(command)
+            } else {
+                command
+            },
+            rows,
+        }
+    }
+
+    /// The end of a statement that changed or returned rows.
+    pub(super) fn done_rows(&mut self, command: u16, rows: i64) {
+        self.row_count = rows;
+        let quiet = self.settings.is_on("NOCOUNT");
+        if quiet && self.frames.len() > 1 && command != command::SELECT {
+            return;
+        }
+        let status = if quiet { 0 } else { done::COUNT };
+        let done = self.done(status, command, if quiet { 0 } else { rows as u64 });
+        self.output.done(done);
+    }
+
+    /// The end of another statement.
+    pub(super) fn done_plain(&mut self, command: u16) {
+        if self.frames.len() == 1 {
+            let done = self.done(0, command, 0);
+            self.output.done(done);
+        }
+    }
+
+    /// An ERROR token.
+    pub(super) fn tell(&mut self, failure: &Failure) {
+        let mut failure = failure.clone();
+        if failure.procedure.is_empty()
+            && let Some(frame) = self.frames.last()
+        {
+            failure.procedure.clone_from(&frame.procedure);
+        }
+        self.output.failure(&failure, self.shared.name());
+    }
+
+    pub(super) fn info(&mut self, failure: &Failure) {
+        let name = self.shared.name();
+        self.output.token(|out| tokens::info(out, failure, name));
+    }
+
+    /// SESSIONSTATE, when something changed since it was last announced.
+    fn announce_states(&mut self) {
+        let now = self.settings.states(&self.database);
+        let mut blocking: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+        let mut count = |id: u8, amount: usize| {
+            if amount > 0 {
+                blocking.insert(id, vec![amount.min(255) as u8]);
+            }
+        };
+        count(32, self.temporary.len());
+        count(33, self.cursors.len());
+        count(34, self.transaction.count as usize);
+        count(35, self.shared.application_locks.held_by(self.spid, LockOwner::Session));
+        count(36, self.impersonations.len());
+        count(37, self.session_context.len());
+        let Some(states) = &mut self.states else { return };
+        let changed: Vec<(u8, Vec<u8>)> = now
+            .iter()
+            .filter(|state| !states.settings.contains(state))
+            .cloned()
+            .collect();
+        let appeared: Vec<(u8, Vec<u8>)> = blocking
+            .iter()
+            .filter(|(id, value)| states.unrecoverable.get(id) != Some(value))
+            .map(|(id, value)| (*id, value.clone()))
+            .collect();
+        let gone: Vec<(u8, Vec<u8>)> = states
+            .unrecoverable
+            .keys()
+            .filter(|id| !blocking.contains_key(id))
+            .map(|id| (*id, vec![0]))
+            .collect();
+        let mut recoverable = changed;
+        recoverable.extend(gone);
+        for (recoverable, list) in [(true, recoverable), (false, appeared)] {
+            if !list.is_empty() {
+                states.sequence += 1;
+                let sequence = states.sequence;
+                self.output
+                    .before_last_done(|out| tokens::session_state(out, sequence, recoverable, &list));
+            }
+        }
+        states.settings = now;
+        states.unrecoverable = blocking;
+    }
+
+    /// A request of the transaction manager.
+    fn transaction_request(&mut self, request: request::Transaction) -> Result<(), Stop> {
+        let probe = self.shared.probe();
+        let before = self.transaction.descriptor_for_probe();
+        let (command, outcome) = match request {
+            request::Transaction::Begin(begin) => (command::BEGIN, self.begin_by_request(&begin)),
+            request::Transaction::Commit(next) => {
+                let outcome = self
+                    .commit_transaction()
+                    .and_then(|()| next.map_or(Ok(()), |begin| self.begin_by_request(&begin)));
+                (command::COMMIT, outcome)
+            }
+            request::Transaction::Rollback(name, next) => {
+                let outcome = self
+                    .roll_back_transaction(Some(name).filter(|name| !name.is_empty()).as_deref())
+                    .and_then(|()| next.map_or(Ok(()), |begin| self.begin_by_request(&begin)));
+                (command::ROLLBACK, outcome)
+            }
+            request::Transaction::Save(name) => (command::OTHER, self.save_transaction(&name)),
+            request::Transaction::Other(kind) => {
+                return Err(Stop::Failed(Failure::unknown(&format!(
+                    "transaction manager request {kind}"
+                ))));
+            }
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(failure) => {
+                self.tell(&failure);
+                let status = self.done(done::ERROR, command, 0);
+                if !probe {
+                    self.output.done(status);
+                    return Err(Stop::Told);
+                }
+                self.output.done(self.done(done::ERROR, command::OTHER, 0));
+                if command == command::COMMIT {
+                    self.output
+                        .token(|out| tokens::environment_bytes(out, 9, &[], &before.to_le_bytes()));
+                }
+            }
+        }
+        let done = Done {
+            kind: DoneKind::Done,
+            status: 0,
+            command,
+            rows: 0,
+        };
+        self.output.done(done);
+        Ok(())
+    }
+
+    fn begin_by_request(&mut self, begin: &Begin) -> Result<(), Failure> {
+        if begin.isolation > 5 {
+            return Err(Failure::new(
+                3969,
+                16,
+                1,
+                "Invalid isolation level in a transaction request.",
+            ));
+        }
+        if begin.isolation > 0 {
+            self.isolation = begin.isolation;
+        }
+        self.begin_transaction(&begin.name, true)
+    }
+}
+
+fn probe_command(command: u16) -> u16 {
+    match command {
+        command::SELECT
+        | command::INSERT
+        | command::UPDATE
+        | command::DELETE
+        | command::EXECUTE
+        | command::BULK
+        | command::NONE => command,
+        _ => command::OTHER,
+    }
+}
+
+/// A request for the record.
+fn describe(request: &Request) -> String {
+    match request {
+        Request::Batch(text) => text.clone(),
+        Request::Rpc(calls) => {
+            let one = |call: &request::Call| {
+                let name = match &call.procedure {
+                    Procedure::Name(name) => name.clone(),
+                    Procedure::Id(id) => super::procedures::name_of(*id).to_owned(),
+                };
+                let texts = call.parameters.iter().filter_map(|parameter| match &parameter.value {
+                    request::ParameterValue::One(_, Value::Text(text)) => Some(text.as_str()),
+                    _ => None,
+                });
+                std::iter::once(name.as_str())
+                    .chain(texts.take(2))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            calls.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
+        Request::Transaction(request) => match request {
+            request::Transaction::Begin(_) => "begin".to_owned(),
+            request::Transaction::Commit(next) => if next.is_some() { "commit and begin" } else { "commit" }.to_owned(),
+            request::Transaction::Rollback(name, next) => {
+                let what = if next.is_some() {
+                    "rollback and begin"
+                } else {
+                    "rollback"
+                };
+                format!("{what} {name}").trim().to_owned()
+            }
+            request::Transaction::Save(name) => format!("save {name}"),
+            request::Transaction::Other(kind) => format!("transaction request {kind}"),
+        },
+        Request::Bulk(bytes) => format!("{} bytes", bytes.len()),
+    }
+}
