@@ -119,7 +119,8 @@ pub(super) async fn admit(
 
 /// What is known of the user, at the endpoint that it was routed to.
 fn asker(route: &Route<Postgres>, user: &str) -> Asker {
-    let backend = pool_of(route).backend();
+    let pool = pool_of(route);
+    let backend = pool.backend();
     backend.shared().asker(user, backend.sequence_functions())
 }
 
