@@ -1,7 +1,7 @@
 //! One endpoint of a PostgreSQL source: opens server connections to it, cancels what runs on them, remembers what its
 //! servers say of themselves.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use weir_config::{PostgresConnection, SequenceFunctions, SessionStatePolicy};
@@ -13,6 +13,7 @@ use weir_core::{
 
 use crate::{
     dialogue::Conversation,
+    listen::Listener,
     login::server::{self, CancelKey, Opener},
     session::{Parameters, Session, SessionInit, SourceState},
     settings::{Profile, Replication},
@@ -21,7 +22,7 @@ use crate::{
 /// The PostgreSQL family; one value for the primary, each replica and each member of a connection set.
 #[derive(Debug)]
 pub struct Postgres {
-    opener: Opener,
+    opener: Arc<Opener>,
     /// Shown in the database instead of each client's own.
     application_name: Option<String>,
     /// What its servers report of a fresh session, as last seen.
@@ -29,6 +30,8 @@ pub struct Postgres {
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
     sequence_functions: SequenceFunctions,
+    /// Hears notifications for all clients; started with the first connection.
+    listener: OnceLock<Listener>,
     pin_notice: bool,
 }
 
@@ -44,12 +47,13 @@ impl Postgres {
         sequence_functions: SequenceFunctions,
     ) -> Self {
         Postgres {
-            opener: Opener::new(connection, parameters),
+            opener: Arc::new(Opener::new(connection, parameters)),
             application_name,
             welcome: ArcSwapOption::empty(),
             shared,
             session_state,
             sequence_functions,
+            listener: OnceLock::new(),
             pin_notice: false,
         }
     }
@@ -125,6 +129,10 @@ impl Backend for Postgres {
 
     async fn open(&self, profile: &Profile) -> Result<Opened<Self>, OpenError> {
         let opened = self.opener.open(profile).await?;
+        if let Some(hub) = self.shared.hub() {
+            self.listener
+                .get_or_init(|| Listener::start(hub.clone(), self.opener.clone()));
+        }
         let parameters = Parameters::from_pairs(opened.parameters);
         let replication = profile.replication != Replication::No;
         if !replication {

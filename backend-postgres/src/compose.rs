@@ -15,6 +15,7 @@ use weir_core::{
 
 use crate::{
     Postgres,
+    listen::Hub,
     login::{
         credentials::{AuthQuery, Chain, Credentials, Users, Verifiers},
         server::Opener,
@@ -44,7 +45,7 @@ pub fn parts(
             connection.clone(),
             startup_parameters(declared, connection),
             declared.application_name.clone(),
-            SourceState::new(),
+            source_state(declared),
             session_state(declared),
             declared.sequence_functions,
         )
@@ -184,6 +185,14 @@ fn session_state(declared: &Declared) -> SessionStatePolicy {
     match declared.kind {
         SourceKind::Cockroach => SessionStatePolicy::Reset,
         _ => declared.session_state,
+    }
+}
+
+/// Where nothing follows a client, each LISTEN ends with its transaction or has a connection of its own.
+fn source_state(declared: &Declared) -> Arc<SourceState> {
+    match (declared.shared_listener, session_state(declared)) {
+        (true, SessionStatePolicy::Follow) => SourceState::listening(Hub::new()),
+        _ => SourceState::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The PostgreSQL family: protocol 3 on both sides.
 //!
-//! [`login`] opens server connections and greets clients, [`wire`] holds the messages that are looked into,
+//! [`login`] opens server connections and greets clients, [`listen`] hears notifications for all of them, [`wire`] holds the messages that are looked into,
 //! [`settings`] what configures them. Knows nothing of YAML, pools or relays but their types.
 
 mod backend;
@@ -8,6 +8,7 @@ mod compose;
 pub mod control;
 pub mod dialogue;
 pub mod limits;
+pub mod listen;
 pub mod login;
 pub mod probe;
 pub mod session;

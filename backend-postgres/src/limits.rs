@@ -107,6 +107,29 @@ pub const MAX_CUSTOM_NAMES: usize = 64;
 /// Names of custom settings that a source remembers for all of its clients.
 pub const MAX_SHARED_CUSTOM_NAMES: usize = 32;
 
+/// Channels that one client may listen to through the shared connection. A client with more keeps its server connection.
+pub const MAX_CLIENT_CHANNELS: usize = 256;
+
+/// Channels of all clients of an endpoint together: the server looks through its list for every notification. Clients
+/// beyond it keep their server connections.
+pub const MAX_SHARED_CHANNELS: usize = 10_000;
+
+/// Channels that one command of the shared connection is about.
+pub const MAX_LISTEN_BATCH: usize = 200;
+
+/// Notifications that may wait for one client, because it is in a transaction or does not read. Beyond it the client is
+/// disconnected; PostgreSQL would let them fill its queue, and then refuse NOTIFY to everybody.
+pub const MAX_WAITING_NOTIFICATIONS: usize = 16 * 1024;
+
+/// Bytes of them. Clients share them, so that this is not multiplied by the number of clients.
+pub const MAX_WAITING_NOTIFICATION_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of notifications that are handed to a client at a time, before it has to read them.
+pub const MAX_TOLD_AT_ONCE: usize = 64 * 1024;
+
+/// Bytes that one read of the shared connection may bring.
+pub const LISTENER_READ: usize = 16 * 1024;
+
 /// Bytes of a statement that are shown as the reason why a client keeps its server connection: enough to recognize it.
 pub const MAX_SHOWN_STATEMENT: usize = 200;
 

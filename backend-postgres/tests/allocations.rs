@@ -38,6 +38,7 @@ impl Pair {
             shared: Arc::clone(&shared),
             asker: shared.asker("somebody", weir_config::SequenceFunctions::Learn),
             client_id: 1,
+            bell: weir_core::front::Bell::default(),
         });
         Pair {
             conversation,

@@ -8,6 +8,7 @@
 //! * `max_client_connections`: clients of this source at a time;
 //! * `session_state: follow | reset`;
 //! * `sequence_functions: learn | pin | forget`;
+//! * `shared_listener: true | false`;
 //! * `pin_notice: true | false`;
 //! * `ssl_configuration`, `health_check`: replace Hasura's;
 //! * `auth_query: {query, user_database_url, disabled}`: clients that are not gateway users are looked up in the
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 17] = [
+pub(crate) const KEYS: [&str; 18] = [
     "pool_settings",
     "query_timeout",
     "idle_in_transaction_timeout",
@@ -42,6 +43,7 @@ pub(crate) const KEYS: [&str; 17] = [
     "read_replica_routing",
     "session_state",
     "sequence_functions",
+    "shared_listener",
     "pin_notice",
     "caching",
     "application_name",
@@ -64,6 +66,7 @@ pub(crate) struct Layer {
     pub(crate) read_replica_routing: Option<Located<ReplicaRouting>>,
     pub(crate) session_state: Option<Located<SessionStatePolicy>>,
     pub(crate) sequence_functions: Option<Located<SequenceFunctions>>,
+    pub(crate) shared_listener: Option<Located<bool>>,
     pub(crate) pin_notice: Option<Located<bool>>,
     pub(crate) caching: Option<Located<Caching>>,
     pub(crate) application_name: Option<Located<String>>,
@@ -112,6 +115,9 @@ impl Layer {
             }),
             sequence_functions: located(fields, "sequence_functions", |node| {
                 scalars::word(cx, "sequence_functions", node, words::SEQUENCE_FUNCTIONS)
+            }),
+            shared_listener: located(fields, "shared_listener", |node| {
+                scalars::boolean(cx, "shared_listener", node)
             }),
             pin_notice: located(fields, "pin_notice", |node| scalars::boolean(cx, "pin_notice", node)),
             caching: located(fields, "caching", |node| caching(cx, node)),

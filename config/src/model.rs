@@ -87,6 +87,8 @@ pub struct Source {
     pub session_state: SessionStatePolicy,
     /// What becomes of `currval` and `lastval` in transaction mode.
     pub sequence_functions: SequenceFunctions,
+    /// Whether one connection listens for all clients.
+    pub shared_listener: bool,
     /// Whether clients are told when they begin or cease to keep their server connection.
     pub pin_notice: bool,
     /// Clients at a time of this source; `None` = only the other limits.

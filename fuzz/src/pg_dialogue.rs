@@ -84,6 +84,7 @@ fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
         shared: shared.clone(),
         asker: shared.asker("somebody", SequenceFunctions::Learn),
         client_id: 7,
+        bell: Bell::default(),
     })
 }
 

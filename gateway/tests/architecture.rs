@@ -72,11 +72,14 @@ const MUST_NOT_DEPEND_ON: [(&str, &[&str]); 5] = [
 ];
 
 /// Folders and files (without `.rs`) of pure code: a slice in, a verdict out.
-const PURE: [&str; 8] = [
+const PURE: [&str; 11] = [
     "core/src/pool/engine",
     "backend-postgres/src/wire",
     "backend-postgres/src/session",
     "backend-postgres/src/dialogue",
+    "backend-postgres/src/listen/hub",
+    "backend-postgres/src/listen/line",
+    "backend-postgres/src/listen/registry",
     "backend-postgres/src/login/handshake",
     "backend-mssql/src/wire",
     "backend-mssql/src/session",

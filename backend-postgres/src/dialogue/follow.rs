@@ -21,7 +21,7 @@ use super::{Adoption, Conversation, prepare};
 use crate::{
     limits,
     session::{
-        CopyState, Followed, Group, Overlay, OverlayKept, Session,
+        CopyState, Followed, Group, Listens, Overlay, OverlayKept, Session,
         classify::{Class, Shape},
         custom::{self, CustomSettings},
         last_values::Names,
@@ -101,7 +101,8 @@ impl Conversation {
         if !is_anything_to_ask && draws.is_empty() {
             session.touched = session.touched.without(Touches::HINTS);
             self.pin(session);
-            return self.put_back_what_was_brought(session, out);
+            self.put_back_what_was_brought(session, out);
+            return self.share_channels(session, out);
         }
         let about = what_to_ask(session, &self.sql_statements).unwrap_or_default() | draws;
         self.ask_to_settle(about, 0, session, out);
@@ -181,6 +182,7 @@ impl Conversation {
             return;
         }
         self.put_back_what_was_brought(session, out);
+        self.share_channels(session, out);
     }
 
     /// There may be no PL/pgSQL to ask about draws with: the rest is asked alone, and the worst taken for true.
@@ -210,6 +212,7 @@ impl Conversation {
             found.living = found.living.without(Touches::SETTINGS);
         }
         session.living = session.living.without(about | Touches::UNKNOWN) | found.living;
+        self.take_channels(about, found.channels, session);
         if settle::asks_for_settings(about) {
             self.take_settings(found.settings, &names, session);
         } else {
@@ -316,6 +319,9 @@ fn what_to_ask(session: &Session, prepared: &SqlStatements) -> Option<Touches> {
     let mut about = touched.among(Touches::FOLLOWED);
     if touched.any(Touches::UNDOES) {
         about |= session.living.among(Touches::FOLLOWED);
+        if session.listens == Listens::Yes {
+            about |= Touches::LISTEN;
+        }
     }
     if touched.any(Touches::STATEMENTS) && !prepared.is_empty() {
         about |= Touches::SQL_PREPARED;
@@ -328,7 +334,7 @@ fn what_to_ask(session: &Session, prepared: &SqlStatements) -> Option<Touches> {
 }
 
 /// Whether the gateway may ask something of its own.
-fn is_at_rest(session: &Session) -> bool {
+pub(super) fn is_at_rest(session: &Session) -> bool {
     session.pending.is_empty() && session.group == Group::Closed && session.copy == CopyState::None
 }
 

@@ -233,7 +233,10 @@ impl Conversation {
         if let Some(step) = self.wants_another_server(head, bytes, session) {
             return Some(step);
         }
-        self.provide_statements(head, bytes, session, &mut out.to_server)
+        if let Some(step) = self.provide_statements(head, bytes, session, &mut out.to_server) {
+            return Some(step);
+        }
+        self.load_channels(head, bytes, session, &mut out.to_server)
     }
 
     /// Whether what comes next may not run on the replica that is held for what came before.

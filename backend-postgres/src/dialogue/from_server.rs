@@ -89,6 +89,9 @@ impl Conversation {
         use Expects as E;
         let front = session.pending.front().map(|entry| entry.expects);
         match (head.kind, front) {
+            (server::NOTIFICATION_RESPONSE, _) if self.is_listening() => {
+                self.own_notification(head, bytes, session, out)
+            }
             (server::NOTICE_RESPONSE | server::NOTIFICATION_RESPONSE, _) => Ok(pass_aside(head, bytes, session)),
             (server::PARAMETER_STATUS, _) => Ok(self.parameter_status(head, bytes, session)),
             (server::ERROR_RESPONSE, _) => self.error(head, bytes, session, out),
@@ -248,6 +251,7 @@ impl Conversation {
                     session.ask(b"ROLLBACK", Purpose::StatementMode, &mut out.to_server);
                     return Ok(Step::Skip(head.total()));
                 }
+                self.tell_before_ready(session, &mut out.to_client);
                 self.restore_overlay(session, &mut out.to_server);
                 self.settle(session, &mut out.to_server);
                 if !session
@@ -301,10 +305,12 @@ impl Conversation {
             Purpose::Settle => self.settled(session, &mut out.to_server),
             // What the session keeps of the transaction is to be found out as after any other.
             Purpose::Rollback => self.settle(session, &mut out.to_server),
+            Purpose::Listen | Purpose::Mark | Purpose::Unmark | Purpose::Unlisten => self.listen_done(purpose, session),
             Purpose::Prepare => self.statement_done(session, &mut out.to_client),
             Purpose::Reset | Purpose::StalePlan | Purpose::Frame => {}
         }
         self.statements_done(session);
+        self.share_channels(session, &mut out.to_server);
         if !is_swallowed(session) {
             self.tell_differences(session, &mut out.to_client);
         }
@@ -434,6 +440,9 @@ impl Conversation {
                 if let Some(settling) = &mut session.settling {
                     settling.failed(fields.sqlstate());
                 }
+            }
+            Purpose::Listen | Purpose::Mark | Purpose::Unmark | Purpose::Unlisten => {
+                self.listen_failed(purpose, session)?;
             }
             Purpose::Prepare | Purpose::Frame => {
                 self.statement_failed(fields, session);

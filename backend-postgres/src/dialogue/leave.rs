@@ -16,6 +16,7 @@ use crate::{
 impl Conversation {
     pub(super) fn on_leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {
         let before = std::mem::replace(&mut self.presence, Presence::Gone);
+        self.listening = None;
         if let Condition::Broken(why) = session.condition {
             return Leave::Discard(why);
         }

@@ -62,7 +62,7 @@ impl Conversation {
         }
         if asked {
             self.answer_lost(session, theirs, &error, out);
-        } else if !own.is_empty() {
+        } else if own.iter().any(stands_before_a_request) {
             self.lost_before_request(&error, out);
         }
         Onward::Continue
@@ -115,4 +115,12 @@ impl Conversation {
             self.request = Request::Refused;
         }
     }
+}
+
+/// Whether a request of the gateway's own was sent because the client's is to follow it.
+fn stands_before_a_request(entry: &Entry) -> bool {
+    !matches!(
+        entry.disposition,
+        Disposition::Own(Purpose::Mark | Purpose::Unmark | Purpose::Unlisten)
+    )
 }

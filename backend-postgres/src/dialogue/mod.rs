@@ -5,6 +5,7 @@
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
 //! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
 //! server connection comes, `follow` what its session state comes to (`last_values`: of `currval` and `lastval`),
+//! `listening` how it hears notifications,
 //! `sql_statements` what it has prepared with SQL, `lost` and `leave` what happens when one of the two
 //! goes, `routing` which server may serve.
 //!
@@ -19,6 +20,7 @@ mod from_server;
 mod heal;
 mod last_values;
 mod leave;
+mod listening;
 mod lost;
 mod passing;
 mod pin_notice;
@@ -34,12 +36,16 @@ use std::sync::{
 };
 
 use weir_core::{
-    backend::{Access, Dialogue, Leave, Onward, Outbox, PinNews, Step},
+    backend::{Access, Dialogue, Heard, Leave, Onward, Outbox, PinNews, Step},
+    front::Bell,
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
 };
 
-use self::{failed_block::Abandoned, heal::Descriptions, sql_statements::Troubles, statements::ClientStatements};
+use self::{
+    failed_block::Abandoned, heal::Descriptions, listening::Listening, sql_statements::Troubles,
+    statements::ClientStatements,
+};
 use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
@@ -75,6 +81,8 @@ pub struct ConversationInit {
     pub asker: Asker,
     /// Its place in the directory of clients.
     pub client_id: u32,
+    /// Rung when something has come for it that no server connection brings.
+    pub bell: Bell,
 }
 
 /// One client's conversation.
@@ -123,6 +131,9 @@ pub struct Conversation {
     overrun: Option<Box<ErrorMessage>>,
     /// Server connections lost in a row before the request at hand could be sent.
     lost_in_adoption: u8,
+    bell: Bell,
+    /// What it listens to, if it does.
+    listening: Option<Box<Listening>>,
 }
 
 /// Whether the client is told that it keeps its server connection (`pin_notice`).
@@ -236,6 +247,8 @@ impl Conversation {
             abandoned: Abandoned::No,
             overrun: None,
             lost_in_adoption: 0,
+            bell: init.bell,
+            listening: None,
         }
     }
 
@@ -348,6 +361,10 @@ impl Dialogue for Conversation {
     fn has_request_under_way(&self, session: &Session) -> bool {
         let is_theirs = |entry: &Entry| !matches!(entry.disposition, Disposition::Own(_) | Disposition::Fake);
         session.pending.iter().any(is_theirs)
+    }
+
+    fn on_bell(&mut self, session: Option<&mut Session>, out: &mut Outbox) -> Heard {
+        self.hear_bell(session, out)
     }
 
     fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {

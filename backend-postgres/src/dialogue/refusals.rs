@@ -6,7 +6,10 @@ use std::borrow::Cow;
 
 use weir_core::refusal::{Limit, OpenError, Refusal, Rejection};
 
-use crate::wire::error_response::{ErrorMessage, Severity};
+use crate::{
+    limits,
+    wire::error_response::{ErrorMessage, Severity},
+};
 
 /// The words for a refusal. The severity is that of a client that can stay; who ends the client makes it
 /// [`Severity::Fatal`] (see [`fatal`]).
@@ -78,6 +81,41 @@ pub fn too_many_statements(name: &'static str, value: usize) -> ErrorMessage {
     error("53400", "too many prepared statements for one client")
         .detail(format!("{limit}"))
         .hint("Close prepared statements that are no longer needed.")
+}
+
+/// The connection that heard notifications for a listening client is gone.
+pub fn listener_lost(last_words: Option<&Rejection>) -> ErrorMessage {
+    let code = last_words.map_or("08006", |said| &*said.code).to_owned();
+    let detail = match last_words {
+        Some(said) => format!("The server said: {}", said.message),
+        None => "The connection broke.".to_owned(),
+    };
+    fatal_error(
+        code,
+        "terminating connection: the connection that listens for this client was lost",
+    )
+    .detail(format!("{detail} Notifications may have been missed."))
+    .hint("Connect again, LISTEN again, and look for what has changed meanwhile.")
+}
+
+/// A listening client that takes its notifications too slowly.
+pub fn too_slow_listener() -> ErrorMessage {
+    let limit = |name, value: usize| Limit {
+        name,
+        value: value.to_string(),
+        set_in: "built-in bound".to_owned(),
+    };
+    let count = limit(
+        "notifications waiting for one client",
+        limits::MAX_WAITING_NOTIFICATIONS,
+    );
+    let bytes = limit("bytes of them", limits::MAX_WAITING_NOTIFICATION_BYTES);
+    fatal_error(
+        "53400",
+        "terminating connection: too many notifications are waiting for this client",
+    )
+    .detail(format!("{count}; {bytes}"))
+    .hint("Read notifications as they come, and keep transactions of a listening client short.")
 }
 
 /// A statement of a client whose transaction had failed before it was rolled back for `why`.
@@ -169,6 +207,14 @@ fn own_words(rejection: &Rejection) -> ErrorMessage {
         message: rejection.message.clone().into(),
         detail: rejection.detail.clone().map(Cow::Owned),
         hint: rejection.hint.clone().map(Cow::Owned),
+    }
+}
+
+fn fatal_error(sqlstate: impl Into<Cow<'static, str>>, message: &'static str) -> ErrorMessage {
+    ErrorMessage {
+        severity: Severity::Fatal,
+        sqlstate: sqlstate.into(),
+        ..error("", message)
     }
 }
 

@@ -23,6 +23,8 @@ impl Conversation {
         match (self.routing, self.permission, self.pool_mode) {
             (ReplicaRouting::None, ..) => Ok(Access::ReadWrite),
             _ if self.is_serializable() => Ok(Access::ReadWrite),
+            // A standby cannot be made to listen to what the client listens to.
+            _ if self.is_listening() => Ok(Access::ReadWrite),
             (_, Permission::ReadOnly, _) => Ok(Access::ReadOnly),
             (_, Permission::Write, PoolMode::Session) => Ok(Access::ReadWrite),
             (_, Permission::Write, _) if head.kind == client::QUERY => self.access_for_query(head, bytes),

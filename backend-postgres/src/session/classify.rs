@@ -26,6 +26,18 @@ pub struct Class {
     pub custom_settings: CustomSettings,
     /// Whether it asks for what was drawn from a sequence before.
     pub names: Names,
+    /// Whether something may follow in the same transaction.
+    pub opens: Opens,
+}
+
+/// What a text opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opens {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A transaction block.
+    Block,
 }
 
 /// The statements that matter to the dialogue, when they stand alone.
@@ -61,6 +73,7 @@ pub fn too_long_to_read() -> Class {
         shape: Shape::Other,
         custom_settings: CustomSettings::default(),
         names: Names::Nothing,
+        opens: Opens::Block,
     }
 }
 
@@ -104,6 +117,7 @@ struct Reader<'a> {
     touches: Touches,
     /// Shape of the text so far.
     shape: Shape,
+    opens: Opens,
     /// Statements begun.
     statements: u32,
     statement: Statement,
@@ -351,6 +365,9 @@ impl<'a> Reader<'a> {
             // DO, CALL, EXECUTE among others, and what nobody knows yet.
             _ => (Verb::Other, Touches::UNKNOWN),
         };
+        if verb == Verb::Begin {
+            self.opens = Opens::Block;
+        }
         self.touches |= touches;
         if matches!(self.shape, Shape::Execute(_)) {
             self.touches |= Touches::UNKNOWN;
@@ -530,6 +547,7 @@ impl<'a> Reader<'a> {
             shape: self.shape,
             custom_settings: CustomSettings::default(),
             names: self.names,
+            opens: self.opens,
         }
     }
 }

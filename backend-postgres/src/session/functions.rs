@@ -33,6 +33,8 @@ pub(super) fn effect(name: &[u8]) -> Effect {
         "pg_advisory_unlock" | "pg_advisory_unlock_all" | "pg_advisory_unlock_shared" => {
             Effect::Touches(Touches::UNDOES)
         }
+        // It only asks, but the session has to listen for the answer.
+        "pg_listening_channels" => Effect::Touches(Touches::LISTEN),
         _ if is_in(HARMLESS) => Effect::Harmless,
         _ if is_in(WRITES) => Effect::Writes,
         _ if is_in(IRREVERSIBLE) => Effect::Touches(Touches::IRREVERSIBLE),
@@ -151,7 +153,6 @@ pub(super) const HARMLESS: &[&str] = &[
     "pg_index_column_has_property", "pg_index_has_property", "pg_indexam_has_property",
     "pg_indexam_progress_phasename", "pg_indexes_size", "pg_input_error_info", "pg_input_is_valid",
     "pg_is_other_temp_schema", "pg_jit_available",
-    "pg_listening_channels",
     "pg_lock_status", "pg_ls_dir", "pg_ls_logdir", "pg_ls_waldir", "pg_lsn", "pg_mcv_list_items",
     "pg_my_temp_schema", "pg_notification_queue_usage", "pg_opclass_is_visible", "pg_operator_is_visible",
     "pg_opfamily_is_visible", "pg_options_to_table", "pg_partition_ancestors", "pg_partition_root",

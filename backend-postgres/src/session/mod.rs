@@ -49,6 +49,7 @@ pub use self::{
 };
 use crate::{
     limits,
+    listen::Hub,
     wire::{
         Head,
         error_response::{ErrorFields, ErrorMessage},
@@ -116,11 +117,14 @@ pub struct Session {
     /// The server is being asked what the session is like.
     pub(crate) settling: Option<Box<Settling>>,
     pub(crate) followed: Followed,
+    pub(crate) listens: Listens,
     pub(crate) condition: Condition,
     /// The group on its way, while it may have to be sent again.
     pub(crate) kept: KeptGroup,
     /// What the server said before it ended the connection.
     pub(crate) last_words: Option<Box<Rejection>>,
+    /// Of the endpoint that it leads to.
+    pub(crate) hub: Option<Arc<Hub>>,
     /// Whom the login made the session's user, as the server reported it.
     pub(crate) login_role: Option<Box<str>>,
     kind: Kind,
@@ -204,6 +208,14 @@ pub(crate) enum Followed {
     NotYet,
 }
 
+/// Whether it listens to all the channels of its client, by what has been sent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listens {
+    /// To none of them, as far as the shared listener hears them.
+    No,
+    Yes,
+}
+
 /// Whether the server was asked to send what it has, because too much is outstanding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flush {
@@ -241,6 +253,7 @@ impl Session {
             prepared: PreparedStatements::new(init.max_prepared_statements),
             unnamed: None,
             to_close: Vec::new(),
+            hub: init.shared.hub().cloned(),
             parameters: init.shared.share_parameters(init.parameters),
             overlay: Overlay::default(),
             overlay_kept: OverlayKept::Surely,
@@ -257,6 +270,7 @@ impl Session {
             living: Touches::NONE,
             settling: None,
             followed: Followed::Completely,
+            listens: Listens::No,
             condition: Condition::Sound,
             kept: KeptGroup::default(),
             last_words: None,
@@ -398,10 +412,15 @@ impl Session {
 
     /// What carrying out a text of this class may leave behind here.
     pub(crate) fn touch(&mut self, class: &Class) {
-        self.touched |= class.touches;
-        if self.strings == Strings::WithEscapes {
+        self.touched |= self.touches_of(class);
+    }
+
+    /// The same without doing it.
+    pub(crate) fn touches_of(&self, class: &Class) -> Touches {
+        match self.strings {
+            Strings::Standard => class.touches,
             // The text was read as if a backslash were just a character.
-            self.touched |= Touches::UNKNOWN;
+            Strings::WithEscapes => class.touches | Touches::UNKNOWN,
         }
     }
 
@@ -413,7 +432,7 @@ impl Session {
     /// Why its client has to keep it: what lives here, the most telling first.
     pub(crate) fn tie(&self) -> Option<PinReason> {
         if self.living.is_empty() {
-            return None;
+            return (self.listens == Listens::Yes).then_some(PinReason::Listen);
         }
         let reasons = [
             (Touches::TEMPORARY, PinReason::TemporaryTable),
@@ -434,6 +453,9 @@ impl Session {
     pub(crate) fn untie(&mut self) {
         let living = std::mem::take(&mut self.living);
         self.touched |= living;
+        if std::mem::replace(&mut self.listens, Listens::No) == Listens::Yes {
+            self.touched |= Touches::LISTEN;
+        }
         self.followed = Followed::Completely;
     }
 

@@ -83,6 +83,15 @@ pub(crate) enum Purpose {
     Rollback,
     /// Ends a group that has met a stale plan; the client's answer comes with the same group, sent again behind it.
     StalePlan,
+    /// Listens to what the shared connection hears for the client, so that the session is what the client takes it for;
+    /// the client's request is on its way behind it.
+    Listen,
+    /// Notifies of the mark at which the shared connection takes over.
+    Mark,
+    /// Listens to marks no more.
+    Unmark,
+    /// Listens to nothing any more.
+    Unlisten,
     /// Rolls back because of `pool_mode: statement`; the client still has to get its answer.
     StatementMode,
 }

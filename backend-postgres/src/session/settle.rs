@@ -14,7 +14,7 @@ use super::{
     custom::{CustomSettings, is_custom_name},
     touched::Touches,
 };
-use crate::limits;
+use crate::{limits, listen::Channel};
 
 /// A question on its way, and as much of its answer as has come.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct Found {
     pub(crate) living: Touches,
     /// Whether the schema of temporary objects exists, if anything in it was asked about.
     pub(crate) temporary_schema: TemporarySchema,
+    /// The channels that it listens to; one more than [`limits::MAX_CLIENT_CHANNELS`] means that there are more.
+    pub(crate) channels: Vec<Channel>,
     /// Names and texts of the statements prepared with SQL; no text where there are too many.
     pub(crate) statements: Vec<(String, Option<String>)>,
 }
@@ -93,8 +95,10 @@ impl Settling {
     /// One row of the answer: the body of a DataRow.
     pub(crate) fn row(&mut self, body: &[u8]) {
         self.bytes = self.bytes.saturating_add(body.len());
-        let too_many = self.found.settings.len() >= limits::MAX_OVERLAY_SETTINGS
-            || self.found.statements.len() > limits::MAX_SQL_STATEMENTS;
+        let found = &self.found;
+        let too_many = found.settings.len() >= limits::MAX_OVERLAY_SETTINGS
+            || found.statements.len() > limits::MAX_SQL_STATEMENTS
+            || found.channels.len() > limits::MAX_CLIENT_CHANNELS;
         if self.bytes > limits::MAX_SETTLED_BYTES || too_many {
             self.unreadable();
         }
@@ -141,7 +145,10 @@ impl Settling {
             }
             b"locks" => Touches::LOCKS,
             b"cursors" => Touches::CURSORS,
-            b"listen" => Touches::LISTEN,
+            b"listen" => {
+                self.found.channels.push(bytes(value?)?.into());
+                Touches::NONE
+            }
             b"temporary" => Touches::TEMPORARY,
             b"prepared" => {
                 let value = match value {
@@ -181,15 +188,16 @@ fn columns(body: &[u8]) -> Option<[Option<&[u8]>; 3]> {
 
 /// Text from the hexadecimal digits of its UTF-8.
 fn text(digits: &[u8]) -> Option<String> {
+    String::from_utf8(bytes(digits)?).ok()
+}
+
+fn bytes(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |digit: u8| char::from(digit).to_digit(16);
-    let bytes: Option<Vec<u8>> = digits
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
-            _ => None,
-        })
-        .collect();
-    String::from_utf8(bytes?).ok()
+    let pairs = digits.chunks(2).map(|pair| match pair {
+        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 /// Settings that are set. Those of the transaction are its own.
@@ -223,7 +231,10 @@ const PROOFS: [(Touches, &str); 5] = [
     ),
     (
         Touches::LISTEN,
-        "SELECT 'listen', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())",
+        // In the database's own encoding, in which notifications come. One more than may be followed tells that there are
+        // more.
+        "SELECT 'listen', NULL, pg_catalog.encode(pg_catalog.convert_to(c.name, pg_catalog.getdatabaseencoding()), 'hex') \
+        FROM (SELECT l.name FROM pg_catalog.pg_listening_channels() AS l(name) LIMIT 257) AS c",
     ),
     (
         // Whatever is in a schema depends on it.
@@ -349,6 +360,21 @@ mod tests {
             settling.row(&row([Some("set"), Some(&format!("a{n}")), Some("61")]));
             assert!(settling.found.settings.len() <= limits::MAX_OVERLAY_SETTINGS);
         }
+        assert!(settling.finish().is_err());
+    }
+
+    #[test]
+    fn channels_come_as_the_database_has_them() {
+        let mut settling = Settling::new(Touches::LISTEN, 0, CustomSettings::default());
+        settling.row(&row([Some("listen"), None, Some("6aff22")]));
+        let found = settling.finish().unwrap();
+        assert_eq!(*found.channels, [Channel::from(&b"j\xff\""[..])]);
+        assert!(
+            question(Touches::LISTEN, std::iter::empty())
+                .contains(&format!("LIMIT {}", limits::MAX_CLIENT_CHANNELS + 1))
+        );
+        let mut settling = Settling::new(Touches::LISTEN, 0, CustomSettings::default());
+        settling.row(&row([Some("listen"), None, None]));
         assert!(settling.finish().is_err());
     }
 

@@ -21,7 +21,7 @@ use super::{
     parameters::Parameters,
     statement::Statement,
 };
-use crate::{limits, wire};
+use crate::{limits, listen::Hub, wire};
 
 /// Shared by everything of one source (or one endpoint of it).
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub struct SourceState {
     /// Names of custom settings that its clients have used: a function may set them for others.
     custom_settings: Mutex<Vec<Arc<str>>>,
     askers: Askers,
+    /// Hears notifications for its clients. `None`: each listens for itself.
+    hub: Option<Arc<Hub>>,
 }
 
 /// Statements by the hash of their key. Dead ones are swept when the map has doubled.
@@ -48,6 +50,19 @@ impl SourceState {
     /// Nothing known yet.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// The same, with a shared listener.
+    pub fn listening(hub: Arc<Hub>) -> Arc<Self> {
+        Arc::new(SourceState {
+            hub: Some(hub),
+            ..SourceState::default()
+        })
+    }
+
+    /// What hears notifications for its clients, if anything does.
+    pub(crate) fn hub(&self) -> Option<&Arc<Hub>> {
+        self.hub.as_ref()
     }
 
     /// The statement with this Parse body (text, terminator, types), the same for every client whose planner-relevant

@@ -87,6 +87,7 @@ pub fn init(shared: &Arc<SourceState>) -> ConversationInit {
         shared: shared.clone(),
         asker: shared.asker("somebody", SequenceFunctions::Learn),
         client_id: 1,
+        bell: weir_core::front::Bell::default(),
     }
 }
 

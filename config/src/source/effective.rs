@@ -115,6 +115,9 @@ pub(super) fn assemble(cx: &mut Context<'_>, layers: &Layers<'_>, body: Body) ->
         sequence_functions: effective
             .pick("sequence_functions", |layer| &layer.sequence_functions)
             .unwrap_or_default(),
+        shared_listener: effective
+            .pick("shared_listener", |layer| &layer.shared_listener)
+            .unwrap_or(true),
         pin_notice: effective
             .pick("pin_notice", |layer| &layer.pin_notice)
             .unwrap_or_default(),

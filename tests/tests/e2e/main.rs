@@ -15,6 +15,7 @@ mod harness;
 mod leaks;
 mod libpq;
 mod limits_and_timeouts;
+mod listen;
 mod memory;
 mod oracle;
 mod orm;

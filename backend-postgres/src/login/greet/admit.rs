@@ -96,6 +96,7 @@ pub(super) async fn admit(
         shared: pool_of(&route).backend().shared().clone(),
         asker: asker(&route, &user),
         client_id: registration.id(),
+        bell: registration.bell(),
     });
     let dialogue = match pool_of(&route).backend().pin_notice() {
         true => dialogue.with_pin_notices(),
