@@ -345,6 +345,55 @@ fn nothing_depends_on_the_machine_it_was_written_on() {
     assert!(wrong.is_empty(), "paths of one machine: {wrong:?}");
 }
 
+/// `TDS 4.3`, or several as `TDS 4.3, 5.1`: headings of the document, numbered rules below `TDS 0`, or versions of the
+/// protocol.
+#[test]
+fn rules_of_tds_that_comments_quote_are_in_the_documents() {
+    const VERSIONS: [&str; 8] = ["7", "7.0", "7.1", "7.2", "7.3", "7.4", "8", "8.0"];
+    let rules = tds_rules_of(&read(&root().join("docs/protocol-rules.md")));
+    assert!(rules.len() > 40, "the document has other headings: {rules:?}");
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let comments = text.lines().filter_map(|line| line.split_once("//"));
+        for quoted in comments.flat_map(|(_, comment)| comment.split("TDS ").skip(1)) {
+            let numbers = quoted.split(", ").map_while(|word| {
+                let end = word
+                    .find(|c: char| !c.is_alphanumeric() && c != '.')
+                    .unwrap_or(word.len());
+                let number = word[..end].trim_end_matches('.');
+                number.starts_with(|c: char| c.is_ascii_digit()).then_some(number)
+            });
+            for number in numbers.filter(|number| !VERSIONS.contains(number) && !rules.contains(*number)) {
+                wrong.push(format!("{}: TDS {number}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "quoted, but not written down:\n{}", wrong.join("\n"));
+}
+
+/// The numbers behind `TDS` in headings, and those of the rules in section 0.
+fn tds_rules_of(text: &str) -> BTreeSet<String> {
+    let mut rules = BTreeSet::new();
+    let mut section = "";
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("##") {
+            section = heading
+                .trim_start_matches('#')
+                .trim()
+                .strip_prefix("TDS ")
+                .unwrap_or_default();
+            section = section.split(' ').next().unwrap_or_default();
+            rules.insert(section.to_owned());
+        } else if let Some((number, _)) = line.split_once(". ")
+            && section == "0"
+            && number.chars().all(|c| c.is_ascii_digit())
+        {
+            rules.insert(format!("0.{number}"));
+        }
+    }
+    rules
+}
+
 enum Quoted {
     Rule(String),
     Invariant(String),

@@ -66,7 +66,10 @@ impl Carry {
     ) -> Result<Gathered<T>, &'static str> {
         if self.bytes.is_empty() {
             return match read(input) {
-                Ok((element, length)) => Ok(Gathered::Whole(element, length)),
+                Ok((element, length)) => {
+                    bounded(length, most)?;
+                    Ok(Gathered::Whole(element, length))
+                }
                 Err(Stop::Need(needed)) => {
                     bounded(needed, most)?;
                     self.bytes.extend_from_slice(input);

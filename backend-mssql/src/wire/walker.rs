@@ -339,6 +339,7 @@ impl Walker {
             Content::ColumnMetadata { columns } => {
                 self.columns.kinds.clear();
                 self.columns.known = Known::No;
+                self.alternates.clear();
                 self.state = match (columns, self.layout.column_encryption) {
                     (None, _) => State::Token,
                     (Some(columns), ColumnEncryption::On) => State::KeyCount { columns },

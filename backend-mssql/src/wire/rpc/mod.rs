@@ -369,7 +369,8 @@ impl RpcReader {
             self.carry.extend(&bytes[..count]);
             *input = &bytes[count..];
         }
-        self.state = match over {
+        // A text over the limit may be over as well, with its last byte.
+        self.state = match over || self.value.step(kind, &[]) == Part::End {
             true => State::Parameter,
             false => State::Value {
                 kind,
