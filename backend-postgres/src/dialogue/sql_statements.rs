@@ -56,10 +56,19 @@ struct Absent {
 }
 
 /// Which statements a request could use.
-enum Need {
-    /// Those of these names.
-    Names(Vec<Box<[u8]>>),
-    All,
+#[derive(Default)]
+struct Need {
+    /// Those that it names.
+    names: Vec<Box<[u8]>>,
+    others: Others,
+}
+
+/// Whether a request could use statements that it does not name.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Others {
+    #[default]
+    NotNeeded,
+    Needed,
 }
 
 impl Conversation {
@@ -121,18 +130,18 @@ impl Conversation {
             !session.sql_statements.has(statement) && !self.troubles.has_tried(&statement.name)
         };
         let all = self.sql_statements.iter().filter(is_missing);
-        let wanted = all.filter(|statement| match need {
-            Need::Names(names) => names.iter().any(|name| **name == *statement.name.as_bytes()),
-            Need::All => !self.troubles.is_dormant(&statement.name),
+        let wanted = all.filter(|statement| {
+            need.names.iter().any(|name| **name == *statement.name.as_bytes())
+                || (need.others == Others::Needed && !self.troubles.is_dormant(&statement.name))
         });
         wanted.cloned().collect()
     }
 
     /// What the request that begins with `bytes` could use; `Err` says how many bytes are needed to tell.
     fn need(&self, head: Head, bytes: &[u8], session: &Session) -> Result<Need, usize> {
-        let mut need = Need::Names(Vec::new());
+        let mut need = Need::default();
         match head.kind {
-            client::QUERY if head.total() > limits::MAX_PEEK as u64 => need = Need::All,
+            client::QUERY if head.total() > limits::MAX_PEEK as u64 => need.others = Others::Needed,
             client::QUERY => {
                 let Some(message) = head.message(bytes) else {
                     return Err(head.total() as usize);
@@ -143,7 +152,7 @@ impl Conversation {
                     self.need_of(&class, session, &mut need);
                 }
             }
-            client::FUNCTION_CALL => need = Need::All,
+            client::FUNCTION_CALL => need.others = Others::Needed,
             _ => need = self.need_of_group(bytes, session),
         }
         Ok(need)
@@ -152,7 +161,7 @@ impl Conversation {
     /// An extended group, if all of it is there. What has not arrived yet could use anything.
     fn need_of_group(&self, bytes: &[u8], session: &Session) -> Need {
         let mut rest = bytes;
-        let mut need = Need::Names(Vec::new());
+        let mut need = Need::default();
         while let Some(head) = Head::read(rest)
             && let Some(message) = head.message(rest)
         {
@@ -160,11 +169,11 @@ impl Conversation {
                 client::SYNC => return need,
                 client::PARSE => match Parse::read(message) {
                     Some(parse) => self.need_of(&classify::classify(parse.text()), session, &mut need),
-                    None => return Need::All,
+                    None => break,
                 },
                 client::BIND => match Bind::read(message) {
                     Some(bind) => self.need_of_statement(bind.statement, session, &mut need),
-                    None => return Need::All,
+                    None => break,
                 },
                 client::DESCRIBE | client::CLOSE => {
                     if let Some(Named::Statement(name)) = Named::read(message) {
@@ -172,11 +181,12 @@ impl Conversation {
                     }
                 }
                 client::EXECUTE | client::FLUSH => {}
-                _ => return Need::All,
+                _ => break,
             }
             rest = &rest[message.len()..];
         }
-        Need::All
+        need.others = Others::Needed;
+        need
     }
 
     /// Of a statement of the protocol; one that is parsed just before counts with its text.
@@ -192,7 +202,7 @@ impl Conversation {
     }
 
     fn need_of(&self, class: &Class, session: &Session, need: &mut Need) {
-        let Need::Names(names) = need else { return };
+        let names = &mut need.names;
         let touches = match &class.shape {
             // What is forgotten need not be there before.
             Shape::ForgetsStatements => class.touches.without(Touches::STATEMENTS),
@@ -207,7 +217,7 @@ impl Conversation {
             _ => class.touches,
         };
         if touches.any(Touches::MAY_PREPARE) {
-            *need = Need::All;
+            need.others = Others::Needed;
         }
     }
 

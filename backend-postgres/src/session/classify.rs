@@ -195,6 +195,7 @@ enum Verb {
     Deallocate,
     Discard,
     Execute,
+    Explain,
     Prepare,
     Query,
     Reset,
@@ -318,7 +319,7 @@ impl<'a> Reader<'a> {
             b"update" if !self.last.is(b"for") && !self.last.is(b"key") => self.writes(Touches::SEQUENCES),
             b"update" | b"into" | b"share" => self.writes(Touches::NONE),
             b"c" if self.last.is(b"language") => self.loads_library(),
-            b"execute" => self.writes(Touches::UNKNOWN),
+            b"execute" if self.statement.verb != Verb::Execute => self.writes(Touches::UNKNOWN),
             b"temp" | b"temporary" if BEFORE_TEMPORARY.iter().any(|word| self.last.is(word)) => {
                 self.writes(Touches::TEMPORARY);
             }
@@ -357,6 +358,7 @@ impl<'a> Reader<'a> {
             b"unlisten" | b"close" | b"drop" => (Verb::Other, Touches::UNDOES),
             b"listen" => (Verb::Other, Touches::LISTEN),
             b"prepare" => (Verb::Prepare, Touches::NONE),
+            b"explain" => (Verb::Explain, Touches::NONE),
             b"execute" if self.statements == 1 => (Verb::Execute, Touches::NONE),
             b"deallocate" => (Verb::Deallocate, Touches::UNDOES | Touches::STATEMENTS),
             b"discard" => (Verb::Discard, Touches::UNDOES | Touches::STATEMENTS),
@@ -394,6 +396,10 @@ impl<'a> Reader<'a> {
             (Verb::Prepare, _) if first => {
                 self.touches |= Touches::SQL_PREPARED;
                 self.statement.prepared = Some(part.identifier());
+            }
+            // What runs it is as good as what explains it.
+            (Verb::Explain, b"execute") if self.depth == 0 && self.statements == 1 => {
+                (self.statement.verb, self.statement.words) = (Verb::Execute, 0);
             }
             (Verb::Execute, _) if first => self.statement.prepared = Some(part.identifier()),
             (Verb::Discard, b"all") if first => {
@@ -620,7 +626,7 @@ fn ends_with_timeout(name: &[u8]) -> bool {
 #[rustfmt::skip]
 const HARMLESS_VERBS: &[&[u8]] = &[
     b"abort", b"alter", b"analyse", b"analyze", b"checkpoint", b"cluster", b"comment", b"declare",
-    b"explain", b"fetch", b"grant", b"import", b"lock", b"move", b"notify", b"reassign",
+    b"fetch", b"grant", b"import", b"lock", b"move", b"notify", b"reassign",
     b"refresh", b"reindex", b"release", b"revoke", b"rollback", b"savepoint", b"security", b"show",
     b"vacuum",
 ];
@@ -890,7 +896,8 @@ mod tests {
             "EXECUTE x; SELECT 1",
             "SELECT 1; EXECUTE x",
             "EXECUTE x; DISCARD ALL",
-            "EXPLAIN ANALYZE EXECUTE x",
+            "CREATE TABLE t AS EXECUTE x",
+            "EXPLAIN EXECUTE x; EXPLAIN EXECUTE y",
             "SELECT my_function()",
             "SELECT my_function /* x */ ()",
             "SELECT public.lower('x')",
@@ -956,6 +963,11 @@ mod tests {
         );
         assert_eq!(shape("DEALLOCATE a; DEALLOCATE b"), Shape::Other);
         assert_eq!(shape("execute \"A b\"(1, 2);"), Shape::Execute((*b"A b").into()));
+        assert_eq!(
+            shape("EXPLAIN (COSTS OFF, ANALYZE) EXECUTE a(1)"),
+            Shape::Execute((*b"a").into())
+        );
+        assert_eq!(shape("EXPLAIN SELECT 1"), Shape::Other);
         assert_eq!(shape("EXECUTE a; EXECUTE b"), Shape::Other);
         assert_eq!(shape("prepare A(int) as select $1"), Shape::Prepare((*b"a").into()));
         assert_eq!(shape("PREPARE a AS SELECT 1; SELECT 1"), Shape::Other);

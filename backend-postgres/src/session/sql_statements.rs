@@ -110,6 +110,7 @@ impl FromIterator<Arc<SqlStatement>> for SqlStatements {
 /// The settings that decide how PostgreSQL reads a text and the constants in it, and what its names mean.
 pub const CONTEXT: &[&str] = &[
     "search_path",
+    "row_security",
     "DateStyle",
     "IntervalStyle",
     "TimeZone",

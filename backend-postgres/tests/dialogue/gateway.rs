@@ -216,6 +216,8 @@ impl<S: Server> Gateway<S> {
                     break;
                 }
                 Step::Hold => {
+                    // What it waits for may have gone out with it.
+                    moved = true;
                     self.clients[index].held = true;
                     let state = self.clients[index]
                         .lease

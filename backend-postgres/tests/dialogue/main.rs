@@ -9,3 +9,4 @@ mod messages;
 mod model;
 mod random;
 mod rules;
+mod sql_prepare;

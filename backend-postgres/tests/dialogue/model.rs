@@ -40,6 +40,10 @@ pub struct Model {
     pub has_temporary_schema: bool,
     /// There is no PL/pgSQL.
     pub refuses_blocks: bool,
+    /// Savepoints that are open.
+    savepoints: usize,
+    /// Texts that cannot be prepared with SQL any more.
+    pub gone: Vec<String>,
     last_words: Option<&'static str>,
     /// Texts of all simple queries and executions, for tests that ask what really ran.
     pub ran: Vec<String>,
@@ -105,6 +109,12 @@ enum Statement {
     DeallocateAll,
     DiscardAll,
     Deallocate(String),
+    PrepareSql(String, Box<Statement>),
+    ExecuteSql(String),
+    Savepoint,
+    RollbackTo,
+    Release,
+    SetLocal(usize),
     Utility(&'static str),
     Empty,
 }
@@ -162,6 +172,21 @@ impl Statement {
         if let Some(name) = text.strip_prefix("SHOW ") {
             return Ok(Statement::Show(name.to_owned()));
         }
+        if let Some((name, body)) = text.strip_prefix("PREPARE ").and_then(|rest| rest.split_once(" AS ")) {
+            return Ok(Statement::PrepareSql(name.to_owned(), Box::new(Statement::read(body)?)));
+        }
+        if let Some(name) = text.strip_prefix("EXECUTE ") {
+            return Ok(Statement::ExecuteSql(name.to_owned()));
+        }
+        if text.starts_with("SELECT pg_catalog.set_config($1, $2, true)") {
+            return Ok(Statement::SetLocal(text.matches(", true)").count()));
+        }
+        match text.split(' ').next() {
+            Some("SAVEPOINT") => return Ok(Statement::Savepoint),
+            Some("ROLLBACK") => return Ok(Statement::RollbackTo),
+            Some("RELEASE") => return Ok(Statement::Release),
+            _ => {}
+        }
         if let Some(name) = text.strip_prefix("DEALLOCATE ") {
             return Ok(Statement::Deallocate(name.trim_matches('"').to_owned()));
         }
@@ -169,7 +194,7 @@ impl Statement {
     }
 
     fn ends_transaction(&self) -> bool {
-        matches!(self, Statement::Commit | Statement::Rollback)
+        matches!(self, Statement::Commit | Statement::Rollback | Statement::RollbackTo)
     }
 
     fn returns_rows(&self) -> bool {
@@ -180,6 +205,8 @@ impl Statement {
                 | Statement::FailAtExecute
                 | Statement::Show(_)
                 | Statement::SetConfig
+                | Statement::SetLocal(_)
+                | Statement::ExecuteSql(_)
                 | Statement::Lock
                 | Statement::UnlockAll
                 | Statement::Draw
@@ -193,6 +220,7 @@ impl Statement {
         match self {
             Statement::SelectParameter => 1,
             Statement::SetConfig => 2,
+            Statement::SetLocal(count) => 2 * count,
             _ => 0,
         }
     }
@@ -247,6 +275,15 @@ impl Model {
             all.push(format!("{} locks", self.locks));
         }
         all
+    }
+
+    /// Names and texts of the statements prepared with SQL.
+    pub fn sql_statements(&self) -> Vec<(String, String)> {
+        let all = self.statements.iter();
+        let prepared = all.filter(|(_, prepared)| matches!(prepared.statement, Statement::PrepareSql(..)));
+        let mut prepared: Vec<_> = prepared.map(|(name, known)| (show(name), known.text.clone())).collect();
+        prepared.sort();
+        prepared
     }
 
     pub fn statement_names(&self) -> Vec<String> {
@@ -521,6 +558,9 @@ impl Model {
                 if statement.parameters() > 0 {
                     return Err(Failure("42P02", "there is no parameter $1".to_owned()));
                 }
+                if let Statement::ExecuteSql(name) = statement {
+                    self.find(name.as_bytes())?;
+                }
                 if statement.returns_rows() {
                     self.put(b'T', ROW_OF_ONE);
                 }
@@ -555,6 +595,7 @@ impl Model {
             Statement::FailAtExecute => return Err(Failure("22012", "division by zero".to_owned())),
             Statement::Begin => {
                 self.transaction = Transaction::Block;
+                self.savepoints = 0;
                 Some("BEGIN")
             }
             Statement::Commit => {
@@ -648,7 +689,51 @@ impl Model {
                 }
                 Some("DEALLOCATE")
             }
-            Statement::Utility(tag) => Some(*tag),
+            Statement::PrepareSql(name, body) => {
+                let text = self.ran.last().cloned().unwrap_or_default();
+                if self.gone.contains(&text) {
+                    return Err(Failure("42P01", "relation \"t\" does not exist".to_owned()));
+                }
+                if self.statements.contains_key(name.as_bytes()) {
+                    return Err(Failure(
+                        "42P05",
+                        format!("prepared statement \"{name}\" already exists"),
+                    ));
+                }
+                let body = Statement::clone(body);
+                let prepared = Prepared {
+                    text,
+                    statement: Statement::PrepareSql(name.clone(), Box::new(body)),
+                };
+                self.statements.insert(name.clone().into_bytes(), prepared);
+                Some("PREPARE")
+            }
+            Statement::ExecuteSql(name) => match self.find(name.as_bytes())?.statement {
+                Statement::PrepareSql(_, body) => return self.run(&body, &[], false),
+                other => panic!("EXECUTE of {other:?}"),
+            },
+            Statement::Savepoint => {
+                self.savepoints += 1;
+                Some("SAVEPOINT")
+            }
+            Statement::RollbackTo => {
+                assert!(self.savepoints > 0, "no savepoint");
+                self.transaction = Transaction::Block;
+                Some("ROLLBACK")
+            }
+            Statement::Release => {
+                self.savepoints -= 1;
+                Some("RELEASE")
+            }
+            Statement::SetLocal(_) => self.row("", suspends),
+            Statement::Utility(tag) => {
+                if *tag == "DO" {
+                    // The only one that runs here is the gateway's, which deallocates them.
+                    let is_other = |prepared: &Prepared| !matches!(prepared.statement, Statement::PrepareSql(..));
+                    self.statements.retain(|_, prepared| is_other(prepared));
+                }
+                Some(*tag)
+            }
             Statement::Empty => None,
         };
         match tag {
@@ -695,6 +780,12 @@ impl Model {
             for (name, value) in self.settings.iter().filter(|(name, _)| asked(name)) {
                 let digits = value.bytes().map(|byte| format!("{byte:02x}")).collect();
                 rows.push([Some("set".to_owned()), Some(name.clone()), Some(digits)]);
+            }
+        }
+        if question.contains("SELECT 'prepared'") {
+            for (name, text) in self.sql_statements() {
+                let digits = |value: &str| value.bytes().map(|byte| format!("{byte:02x}")).collect();
+                rows.push([Some("prepared".to_owned()), Some(digits(&name)), Some(digits(&text))]);
             }
         }
         if question.contains("SELECT 'locks'") && self.locks > 0 {

@@ -1,6 +1,6 @@
 //! A stand-in SQL Server to talk to by hand: prints where it listens and runs until it is ended.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Parser, ValueEnum};
 use weir_tests::mssql::{DATABASE, Encryption, Kind, LOGIN, Options, PASSWORD, StandIn};
@@ -25,6 +25,12 @@ struct Arguments {
     /// T-SQL to run in the first database at the start.
     #[arg(long)]
     setup: Option<String>,
+    /// A file of T-SQL to run in the first database at the start; batches end with GO.
+    #[arg(long)]
+    setup_file: Option<std::path::PathBuf>,
+    /// Prints every request.
+    #[arg(long)]
+    verbose: bool,
     /// Writes the certificate authority here, as PEM.
     #[arg(long)]
     authority: Option<std::path::PathBuf>,
@@ -79,6 +85,9 @@ fn main() {
     if let Some(path) = arguments.authority {
         server.authority.write(&path);
     }
+    if let Some(path) = arguments.setup_file {
+        server.execute_script(&std::fs::read_to_string(path).expect("the file can be read"));
+    }
     if let Some(setup) = arguments.setup {
         server.execute(&setup);
     }
@@ -87,7 +96,17 @@ fn main() {
         server.address().ip(),
         server.port()
     );
+    let mut shown = 0;
     loop {
-        std::thread::park();
+        std::thread::sleep(Duration::from_millis(100));
+        let requests = if arguments.verbose {
+            server.requests()
+        } else {
+            Vec::new()
+        };
+        for (spid, request) in requests.iter().skip(shown) {
+            println!("{spid}: {request:?}");
+        }
+        shown = requests.len();
     }
 }

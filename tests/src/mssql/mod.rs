@@ -168,6 +168,19 @@ impl StandIn {
             .unwrap_or_else(|failure| panic!("the stand-in's answer: {failure}"))
     }
 
+    /// Runs a script in the first database: batches end with a line that says GO.
+    ///
+    /// # Panics
+    /// When the server answers with an error.
+    pub fn execute_script(&self, script: &str) {
+        let lines: Vec<&str> = script.lines().collect();
+        for batch in lines.split(|line| line.trim().eq_ignore_ascii_case("go")) {
+            if batch.iter().any(|line| !line.trim().is_empty()) {
+                self.execute(&batch.join("\n"));
+            }
+        }
+    }
+
     /// All sessions that ever logged in, in order, with what each one asked.
     pub fn sessions(&self) -> Vec<SessionRecord> {
         self.shared.observed.sessions()

@@ -7,16 +7,19 @@
 
 mod affinity;
 mod cancel;
+mod console;
 mod demo;
 mod drivers;
 mod faults;
 mod golden;
 mod harness;
+mod isolation;
 mod leaks;
 mod libpq;
 mod limits_and_timeouts;
 mod listen;
 mod memory;
+mod mssql_stand_in;
 mod oracle;
 mod orm;
 mod pgbench;

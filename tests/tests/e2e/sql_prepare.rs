@@ -314,3 +314,33 @@ async fn statements_of_the_protocol_stay() {
         place.others_see(LEFT, "0").await;
     }
 }
+
+#[tokio::test]
+async fn row_security_is_that_of_the_one_who_executes() {
+    let mut place = Place::with(
+        Plan {
+            role: CHIEF,
+            ..Plan::default()
+        },
+        &[],
+    )
+    .await;
+    place
+        .ask("create table t (v int); insert into t values (1), (2); grant select on t to other; alter table t enable row level security; create policy p on t using (v = 1); create function leak(v int) returns bool language plpgsql as $$ begin return v > 0; end $$ ")
+        .await;
+    place.ask("set session authorization other").await;
+    place.ask("prepare p1 as select count(*) from t").await;
+    place.expect("execute p1", "1").await;
+    place.ask("reset session authorization").await;
+    place.ask("set row_security to off").await;
+    for _ in 0..5 {
+        assert_eq!(place.ask("select v from t where leak(v)").await, ["1", "2"]);
+        place.expect("execute p1", "2").await;
+    }
+    place.ask("set session authorization other").await;
+    assert_eq!(place.ask("select v from t where leak(v)").await, ["error 42501"]);
+    place.expect("execute p1", "error 42501").await;
+    place.ask("set row_security to on").await;
+    assert_eq!(place.ask("select v from t where leak(v)").await, ["1"]);
+    place.expect("execute p1", "1").await;
+}

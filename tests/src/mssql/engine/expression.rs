@@ -408,6 +408,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("IIF", "iif"),
     ("CHOOSE", "weir_choose"),
     ("LEN", "weir_len"),
+    ("TYPE_NAME", "weir_type_name"),
     ("DATALENGTH", "weir_datalength"),
     ("UPPER", "weir_upper"),
     ("LOWER", "weir_lower"),

@@ -55,6 +55,7 @@ const ALL: &[(&str, i32, Body)] = &[
         convert::store(&a[0], kind(&a[1])?, &text(&a[2]), &text(&a[3]))
     }),
     ("weir_divisor", 1, divisor),
+    ("weir_type_name", 1, type_name),
     ("weir_choose", -1, |a| {
         Ok(a.get(number(&a[0]) as usize)
             .filter(|_| number(&a[0]) > 0)
@@ -282,6 +283,45 @@ fn divisor(a: &[Value]) -> std::result::Result<Value, Failure> {
         Value::Real(number) if *number == 0.0 => Err(Failure::new(8134, 16, 1, "Divide by zero error encountered.")),
         other => Ok(other.clone()),
     }
+}
+
+fn type_name(a: &[Value]) -> std::result::Result<Value, Failure> {
+    const NAMES: [&str; 29] = [
+        "bit",
+        "tinyint",
+        "smallint",
+        "int",
+        "bigint",
+        "real",
+        "float",
+        "smallmoney",
+        "money",
+        "decimal",
+        "numeric",
+        "date",
+        "time",
+        "smalldatetime",
+        "datetime",
+        "datetime2",
+        "datetimeoffset",
+        "uniqueidentifier",
+        "char",
+        "varchar",
+        "nchar",
+        "nvarchar",
+        "binary",
+        "varbinary",
+        "text",
+        "ntext",
+        "image",
+        "xml",
+        "sql_variant",
+    ];
+    let id = number(&a[0]);
+    let known = NAMES
+        .iter()
+        .find(|name| SqlType::parse(name).is_some_and(|kind| kind.system_id() == id));
+    Ok(known.map_or(Value::Null, |name| Value::Text((*name).to_owned())))
 }
 
 fn datalength(a: &[Value]) -> std::result::Result<Value, Failure> {

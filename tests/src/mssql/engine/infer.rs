@@ -272,8 +272,8 @@ fn call(session: &Session, name: &str, inner: &[Token]) -> Option<SqlType> {
         },
         "CONTEXT_INFO" => T::VarBinary(128),
         "CURRENT_TRANSACTION_ID" => T::BigInt,
-        "DB_NAME" | "SUSER_SNAME" | "SUSER_NAME" | "ORIGINAL_LOGIN" | "USER_NAME" | "APP_NAME" | "HOST_NAME"
-        | "OBJECT_NAME" | "SCHEMA_NAME" | "COL_NAME" | "ERROR_PROCEDURE" | "DATENAME" => T::NVarChar(128),
+        "TYPE_NAME" | "DB_NAME" | "SUSER_SNAME" | "SUSER_NAME" | "ORIGINAL_LOGIN" | "USER_NAME" | "APP_NAME"
+        | "HOST_NAME" | "OBJECT_NAME" | "SCHEMA_NAME" | "COL_NAME" | "ERROR_PROCEDURE" | "DATENAME" => T::NVarChar(128),
         "QUOTENAME" => T::NVarChar(258),
         "ERROR_MESSAGE" => T::NVarChar(4000),
         "REPLICATE" | "UPPER" | "LOWER" | "LTRIM" | "RTRIM" | "TRIM" | "REPLACE" | "SUBSTRING" | "LEFT" | "RIGHT"

@@ -322,7 +322,6 @@ impl Session {
             }
             "sp_reset_connection" if !self.shared.probe() => {
                 self.reset(false);
-                self.output.token(|out| out.extend(tokens::RESET_DONE));
                 Ok(Returned::default())
             }
             "sp_getapplock" => Ok(self.get_lock(&given)?),

@@ -5,11 +5,14 @@ use rusqlite::{Row, Statement, types::Value};
 use super::{
     convert,
     session::Session,
-    translate::{self, Item, Translated, Verb},
+    translate::{self, Item, Translated, Verb, clause},
 };
 use crate::mssql::{
     failure::Failure,
-    tsql::lexer::Token,
+    tsql::{
+        lexer::{Kind, Token},
+        parser::split,
+    },
     wire::{
         tokens::{Column, command},
         types::{MAX, SqlType},
@@ -31,6 +34,8 @@ impl Session {
             }
             return if translated.assigns.is_empty() {
                 self.select(&translated)
+            } else if translated.reads && names_itself(tokens, &translated.assigns) {
+                self.accumulating_select(tokens, &translated.assigns)
             } else {
                 self.assigning_select(&translated)
             };
@@ -187,6 +192,42 @@ impl Session {
         Ok(())
     }
 
+    /// `SELECT @a = @a + x FROM …`: each row goes on from the one before. The rows come first, then the expressions.
+    fn accumulating_select(&mut self, tokens: &[Token], names: &[String]) -> Result<(), Failure> {
+        let from = clause(tokens, 1, &["FROM"]);
+        let items = split(&tokens[1..from]);
+        if items.len() != names.len() {
+            return Err(Failure::unknown("SELECT @a = @a … beside other columns"));
+        }
+        let mut all = vec![tokens[0].clone(), translate::symbol("*", &tokens[0])];
+        all.extend_from_slice(&tokens[from..]);
+        let cursor = self.collect(&all)?;
+        for row in &cursor.rows {
+            for (name, item) in names.iter().zip(&items) {
+                let mut expression = translate::expression(self, &item[2..])?;
+                let columns: Vec<String> = cursor
+                    .columns
+                    .iter()
+                    .zip(row)
+                    .map(|(column, value)| {
+                        expression.parameters.push(value.clone());
+                        format!("?{} AS {}", expression.parameters.len(), translate::quote(&column.name))
+                    })
+                    .collect();
+                expression
+                    .sql
+                    .push_str(&format!(" FROM (SELECT {})", columns.join(", ")));
+                let value = self.one_value(&expression)?;
+                self.assign(name, &value)?;
+            }
+        }
+        self.row_count = cursor.rows.len() as i64;
+        if self.frames.len() == 1 {
+            self.done_rows(command::SELECT, self.row_count);
+        }
+        Ok(())
+    }
+
     fn change(&mut self, translated: &Translated) -> Result<(u16, i64), Failure> {
         let verb = translated.verb.word();
         let command = match translated.verb {
@@ -303,6 +344,17 @@ impl Session {
             None => Ok(Value::Null),
         }
     }
+}
+
+/// Whether an assigned variable is used in what is assigned.
+fn names_itself(tokens: &[Token], names: &[String]) -> bool {
+    let from = clause(tokens, 1, &["FROM"]);
+    let items = split(&tokens[1..from]);
+    items.iter().any(|item| {
+        item.iter()
+            .skip(2)
+            .any(|token| token.kind == Kind::Variable && names.contains(&token.text))
+    })
 }
 
 fn values(row: &Row<'_>, count: usize) -> rusqlite::Result<Vec<Value>> {

@@ -670,7 +670,7 @@ pub(crate) fn closing(tokens: &[Token], open: usize) -> Result<usize, Failure> {
 }
 
 /// Where, outside parentheses, one of these words is; or the end.
-fn clause(tokens: &[Token], start: usize, words: &[&str]) -> usize {
+pub(super) fn clause(tokens: &[Token], start: usize, words: &[&str]) -> usize {
     let mut depth = 0;
     for (index, token) in tokens.iter().enumerate().skip(start) {
         depth += i32::from(token.symbol("(")) - i32::from(token.symbol(")"));

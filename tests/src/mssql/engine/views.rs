@@ -277,6 +277,9 @@ fn columns(session: &Session, view: &str) -> Result<View, Failure> {
                     number(0),
                     Value::Null,
                     collation,
+                    number(column.kind.system_id()),
+                    number(column.kind.system_id()),
+                    number(column.kind.scale().unwrap_or(0).into()),
                 ]
             });
         }
@@ -306,6 +309,9 @@ fn columns(session: &Session, view: &str) -> Result<View, Failure> {
             ("generated_always_type", SqlType::TinyInt),
             ("graph_type", SqlType::Int),
             ("collation_name", NAME),
+            ("system_type_id", SqlType::TinyInt),
+            ("user_type_id", SqlType::Int),
+            ("scale", SqlType::TinyInt),
         ]
     };
     Ok((columns, rows))

@@ -314,6 +314,10 @@ pub(crate) fn bulk_rows(payload: &[u8]) -> Result<BulkRows, Malformed> {
                     .collect::<Result<_, _>>()?,
                 );
             }
+            // Some clients count rows in four bytes here, as before TDS 7.2.
+            0xFD if take.0.len() == 8 => {
+                take.bytes(8)?;
+            }
             0xFD => {
                 take.bytes(12)?;
             }

@@ -189,6 +189,41 @@ impl SqlType {
         }
     }
 
+    /// As `sys.types` numbers it.
+    pub(crate) fn system_id(self) -> i64 {
+        match self {
+            T::Image => 34,
+            T::Text => 35,
+            T::UniqueIdentifier => 36,
+            T::Date => 40,
+            T::Time(_) => 41,
+            T::DateTime2(_) => 42,
+            T::DateTimeOffset(_) => 43,
+            T::TinyInt => 48,
+            T::SmallInt => 52,
+            T::Int => 56,
+            T::SmallDateTime => 58,
+            T::Real => 59,
+            T::Money => 60,
+            T::DateTime => 61,
+            T::Float => 62,
+            T::Variant => 98,
+            T::NText => 99,
+            T::Bit => 104,
+            T::Decimal { .. } => 106,
+            T::Numeric { .. } => 108,
+            T::SmallMoney => 122,
+            T::BigInt => 127,
+            T::VarBinary(_) => 165,
+            T::VarChar(_) => 167,
+            T::Binary(_) => 173,
+            T::Char(_) => 175,
+            T::NVarChar(_) => 231,
+            T::NChar(_) => 239,
+            T::Xml => 241,
+        }
+    }
+
     /// What SQLite shall keep in a column of it.
     pub(crate) fn affinity(self) -> &'static str {
         match self {
