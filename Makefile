@@ -13,7 +13,7 @@ TESTS ?=
 help: ## this text
 	@echo "Weir: a pooling gateway. Nothing but a Rust toolchain is needed; each target installs what it lacks and says so."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo URL=postgres://user:password@host/database    the demo on a database of yours (it only reads)"
 	@echo "  make test TESTS=golden                                  only the tests whose name contains this"

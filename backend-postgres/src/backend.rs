@@ -146,4 +146,8 @@ impl Backend for Postgres {
     async fn cancel(&self, key: &CancelKey) -> Result<(), OpenError> {
         server::cancel(key).await
     }
+
+    fn process(key: &CancelKey) -> Option<u32> {
+        key.process()
+    }
 }

@@ -5,6 +5,7 @@
 
 mod backend;
 mod compose;
+mod console;
 pub mod control;
 pub mod dialogue;
 pub mod limits;

@@ -244,6 +244,7 @@ impl Site {
             user_counts: Arc::default(),
             registry: registry.clone(),
             clients: clients.clone(),
+            console: None,
         });
         let settings = ListenerSettings {
             name: "pg".into(),

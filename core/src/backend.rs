@@ -42,6 +42,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Asks the database to cancel what runs on the connection of `key`. Resolves only when the request can no longer
     /// take effect later (for PostgreSQL: the postmaster closed the cancel connection). The caller bounds the time.
     fn cancel(&self, key: &Self::CancelKey) -> impl Future<Output = Result<(), OpenError>> + Send;
+
+    /// The number of the connection's process as the database's own views show it, for the console.
+    fn process(key: &Self::CancelKey) -> Option<u32> {
+        let _ = key;
+        None
+    }
 }
 
 /// A server connection just logged in.

@@ -300,6 +300,19 @@ impl<B: Backend> Registry<B> {
         }
     }
 
+    /// Every source that does not serve, once each, with the reason.
+    pub fn inconsistent(&self) -> Vec<(Arc<str>, String)> {
+        let mut found: Vec<(Arc<str>, String)> = Vec::new();
+        for entry in self.entries.read().values() {
+            if let Entry::Inconsistent { source, reason } = entry
+                && !found.iter().any(|(known, _)| known == source)
+            {
+                found.push((source.clone(), reason.clone()));
+            }
+        }
+        found
+    }
+
     /// Every source that serves, once each.
     pub fn sources(&self) -> Vec<Arc<Source<B>>> {
         let mut sources: Vec<Arc<Source<B>>> = Vec::new();

@@ -268,6 +268,31 @@ fn every_setting_is_in_the_documents() {
 }
 
 #[test]
+fn every_table_and_column_of_the_console_is_in_the_documents() {
+    let document = read(&root().join("docs/admin.md"));
+    for topic in weir_core::admin::Topic::ALL {
+        let name = topic.name().to_ascii_uppercase();
+        assert!(
+            document.contains(&format!("SHOW {name}")),
+            "SHOW {name} is not in docs/admin.md"
+        );
+        let heading = format!("### SHOW {name}\n");
+        let Some((_, section)) = document.split_once(&heading) else {
+            // VERSION and HELP share one, and explain themselves.
+            continue;
+        };
+        let section = section.split("\n### ").next().unwrap_or_default();
+        for column in topic.columns() {
+            let column = format!("`{}`", column.name);
+            assert!(
+                section.contains(&column),
+                "SHOW {name}: column {column} is not in docs/admin.md"
+            );
+        }
+    }
+}
+
+#[test]
 fn every_dependency_is_in_the_documents_with_its_reason() {
     let document = read(&root().join("docs/dependencies.md"));
     let workspace = read(&root().join("Cargo.toml"));

@@ -119,7 +119,7 @@ pub struct User {
     pub certificate: Option<String>,
     /// Which sources.
     pub sources: UserSources,
-    /// For connection templates, as `x-hasura-role`.
+    /// For connection templates, as `x-hasura-role`; `admin` and `stats` may use the console.
     pub role: String,
     /// Every transaction is READ ONLY; replicas may serve it.
     pub read_only: bool,

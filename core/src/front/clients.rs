@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::{Card, ClientView, places::Places};
+use super::{Card, ClientView, Identity, places::Places};
 use crate::secret::Secret;
 
 /// All logged-in clients of this process.
@@ -225,6 +225,16 @@ impl Clients {
         slots.iter().filter_map(|(id, slot)| slot.card.view(*id)).collect()
     }
 
+    /// Tells one client to end now. Whether there is such a client.
+    pub fn terminate_one(&self, id: u32) -> bool {
+        let slot = self.directory.lock().slots.get(&id).cloned();
+        let Some(slot) = slot else { return false };
+        let mut inbox = slot.inbox.lock();
+        inbox.terminate = true;
+        inbox.wake();
+        true
+    }
+
     /// How many clients there are.
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
@@ -263,6 +273,11 @@ impl Registration {
     /// The secret, for a cancel key.
     pub fn secret(&self) -> &[u8] {
         self.slot.secret.expose()
+    }
+
+    /// Who the client is, for views. The relay does it for the clients that it serves.
+    pub fn introduce(&self, identity: Identity) {
+        self.slot.card.introduce(identity);
     }
 
     /// What others see of the client.

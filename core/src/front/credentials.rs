@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::Allowance;
 use crate::{
+    admin,
     refusal::{Limit, OpenError, Refusal},
     settings::{Origins, PoolMode, UserSources},
     verifier::Verifier,
@@ -74,12 +75,14 @@ pub struct Grant {
     pub max_client_connections: Option<u32>,
     /// Server connections that its clients may hold at a time, over all sources.
     pub max_connections: Option<u32>,
+    /// What it may do on the console; `None` = nothing.
+    pub console: Option<admin::Role>,
     /// Where each of these was set.
     pub origins: Origins,
 }
 
 impl Grant {
-    /// Everything, without limits.
+    /// Every source, without limits. The console is for declared users only.
     pub fn everything() -> Self {
         Grant {
             sources: UserSources::All,
@@ -89,6 +92,7 @@ impl Grant {
             pool_timeout: None,
             max_client_connections: None,
             max_connections: None,
+            console: None,
             origins: Origins::default(),
         }
     }

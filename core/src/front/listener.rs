@@ -220,7 +220,7 @@ impl<F: Frontend> Hall<F> {
         };
         let greeting = catch(Box::pin(self.greet(socket, refusal))).await;
         match greeting {
-            Ok(Greeting::Client(_)) if place.is_none() => {
+            Ok(Greeting::Client(_) | Greeting::Aside(_)) if place.is_none() => {
                 error!(
                     listener = &*self.name,
                     "bug in Weir: a client without a place was let in; it is closed"
@@ -237,6 +237,16 @@ impl<F: Frontend> Hall<F> {
                         peer = %identity.peer,
                         panic = reason(&*panic),
                         "bug in Weir: a client's task panicked; its connection is closed, others are not affected"
+                    );
+                }
+            }
+            Ok(Greeting::Aside(life)) => {
+                drop(half_open);
+                if let Err(panic) = catch(Box::pin(life)).await {
+                    error!(
+                        listener = &*self.name,
+                        panic = reason(&*panic),
+                        "bug in Weir: the console panicked; its connection is closed, others are not affected"
                     );
                 }
             }

@@ -49,6 +49,9 @@ pub enum Greeting<B: Backend> {
         /// Kept open until the end.
         socket: Box<dyn Send>,
     },
+    /// It logged in to something that its frontend serves by itself, like the console. The future is its life; it must end
+    /// soon after its registration is told to.
+    Aside(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>),
     /// It was refused and told so, or was never a client (a port scan, a health check).
     Nothing,
 }

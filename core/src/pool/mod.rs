@@ -177,6 +177,11 @@ impl<B: Backend> Pool<B> {
         }
     }
 
+    /// Differs from that of every other pool of the process: see [`pool_of`].
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     /// What its clients do.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
@@ -187,10 +192,12 @@ impl<B: Backend> Pool<B> {
         let state = self.state.lock();
         let now = self.now();
         let views = state.engine.connections().map(|(slot, stage, _)| {
-            let id = state.connection_id(slot);
+            let known = state.known(slot);
+            let id = known.map(|known| known.id);
             ConnectionView {
                 number: id.map(|id| number_of(self.number, id)),
                 id,
+                process: known.and_then(|known| known.process),
                 stage,
                 age: now.saturating_sub(state.engine.opened_at(slot)),
                 rest: match stage {
@@ -320,6 +327,11 @@ impl<B: Backend> std::fmt::Debug for Pool<B> {
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
+}
+
+/// Which pool ([`Pool::number`]) a connection ([`Lease::number`]) belongs to.
+pub fn pool_of(connection: u64) -> u32 {
+    u32::try_from(connection >> 40).unwrap_or(0)
 }
 
 fn next_pool_number() -> u32 {

@@ -25,13 +25,20 @@ pub(super) struct State<B: Backend> {
     source: Arc<str>,
     /// By slot: idle connections, and for a moment those on their way to a waiter or to their end.
     connections: Vec<Option<Box<Connection<B>>>>,
-    /// By slot: the number of the connection that was stored there last.
-    ids: Vec<u64>,
+    /// By slot: what is known of the connection that was stored there last.
+    known: Vec<Known>,
     /// By waiter.
     desks: Vec<Desk<B>>,
     /// What the last attempt to reach the host ended with.
     host_error: Option<OpenError>,
     journal: Journal,
+}
+
+/// What a view shows of a connection, wherever it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    pub(super) id: u64,
+    pub(super) process: Option<u32>,
 }
 
 /// Where a waiter's answer is put down for it.
@@ -101,7 +108,7 @@ impl<B: Backend> State<B> {
             keeper: Keeper::Absent,
             source,
             connections: Vec::new(),
-            ids: Vec::new(),
+            known: Vec::new(),
             desks: Vec::new(),
             host_error: None,
             journal: Journal::default(),
@@ -109,11 +116,11 @@ impl<B: Backend> State<B> {
     }
 
     /// Which connection has this place; `None` while it is being opened.
-    pub(super) fn connection_id(&self, slot: SlotId) -> Option<u64> {
+    pub(super) fn known(&self, slot: SlotId) -> Option<Known> {
         match self.engine.stage(slot) {
             Stage::Vacant | Stage::Opening => None,
             Stage::Idle { .. } | Stage::Leased | Stage::Maintenance | Stage::Closing => {
-                self.ids.get(slot.0 as usize).copied()
+                self.known.get(slot.0 as usize).copied()
             }
         }
     }
@@ -384,10 +391,15 @@ impl<B: Backend> State<B> {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        if self.ids.len() <= index {
-            self.ids.resize(index + 1, 0);
+        if self.known.len() <= index {
+            self.known.resize(index + 1, Known::default());
         }
-        self.ids[index] = connection.id();
+        if self.known[index].id != connection.id() {
+            self.known[index] = Known {
+                id: connection.id(),
+                process: connection.cancel_key.as_ref().and_then(B::process),
+            };
+        }
         self.connections[index] = Some(connection);
     }
 

@@ -34,6 +34,8 @@ pub struct ConnectionView {
     pub number: Option<u64>,
     /// Among those of its pool. `None` while it is being opened.
     pub id: Option<u64>,
+    /// The number of its process on the database's side, where there is one.
+    pub process: Option<u32>,
     /// Where it is.
     pub stage: Stage,
     /// Since it was logged in, or since that was begun.

@@ -152,7 +152,7 @@ impl<B: Backend> Life<B> {
         } = client;
         let mut to_server = Lane::new(Toward::Server);
         to_server.keep(&read_ahead);
-        registration.card().introduce(identity.clone());
+        registration.introduce(identity.clone());
         Life {
             io,
             dialogue,

@@ -6,6 +6,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info};
 use weir_config::model::{self, ListenerKind, Metadata};
 use weir_core::{
+    admin::{Console, Family},
     front::{Clients, Endpoint, Listener, ListenerLimits, ListenerSettings},
     limits,
     settings::Origins,
@@ -40,7 +41,7 @@ impl Listeners {
             postgres: Vec::new(),
             clients,
         };
-        let reception = match Reception::new(metadata) {
+        let reception = match Reception::new(metadata, sources, &bound.clients) {
             Ok(reception) => reception,
             Err(reason) => {
                 error!(reason, "no listener opened");
@@ -85,8 +86,9 @@ impl Listeners {
     }
 }
 
-/// What all listeners share: who may log in.
+/// What all listeners share: who may log in, and the console.
 struct Reception {
+    console: Arc<Console>,
     credentials: Arc<dyn Credentials>,
     declared: UsersDeclared,
     verifiers: Arc<Verifiers>,
@@ -94,10 +96,12 @@ struct Reception {
 }
 
 impl Reception {
-    fn new(metadata: &Metadata) -> Result<Self, String> {
+    fn new(metadata: &Metadata, sources: &Sources, clients: &Arc<Clients>) -> Result<Self, String> {
         let verifiers = Verifiers::new().map_err(|error| format!("the system gives no random bytes: {error}"))?;
         let (credentials, declared) = weir_postgres::credentials(metadata, &verifiers);
+        let families: Vec<Arc<dyn Family>> = vec![sources.postgres.clone()];
         Ok(Reception {
+            console: Console::new(families, clients.clone(), env!("CARGO_PKG_VERSION")),
             credentials,
             declared,
             verifiers,
@@ -130,6 +134,7 @@ async fn bind_postgres(
         user_counts: reception.user_counts.clone(),
         registry: sources.postgres.clone(),
         clients: clients.clone(),
+        console: Some(reception.console.clone()),
     });
     let bound = Listener::bind(settings(listener, metadata), frontend, clients.clone()).await;
     bound.map_err(|error| error.to_string())

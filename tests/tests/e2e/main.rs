@@ -7,11 +7,13 @@
 
 mod affinity;
 mod cancel;
+mod console;
 mod demo;
 mod drivers;
 mod faults;
 mod golden;
 mod harness;
+mod isolation;
 mod leaks;
 mod libpq;
 mod limits_and_timeouts;

@@ -149,6 +149,7 @@ fn grant(user: &User) -> Grant {
         pool_timeout: user.pool_timeout,
         max_client_connections: user.max_client_connections,
         max_connections: user.max_connections,
+        console: weir_core::admin::Role::of(&user.role),
         origins: user.origins.clone(),
     }
 }

@@ -6,6 +6,7 @@
 
 mod admit;
 mod authenticate;
+mod console;
 mod reception;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tracing::{debug, info};
 use weir_config::ListenerTlsMode;
 pub use weir_core::front::Trust;
 use weir_core::{
+    admin::Console,
     backend::Frontend,
     front::{Clients, GateClosed, Greeting, LoginGate},
     net::{
@@ -50,6 +52,8 @@ pub struct FrontendSettings {
     pub registry: Arc<Registry<Postgres>>,
     /// The directory of clients, for cancel keys.
     pub clients: Arc<Clients>,
+    /// Reached under its own database names; `None` where there is none.
+    pub console: Option<Arc<Console>>,
 }
 
 /// TLS for clients.
@@ -95,6 +99,15 @@ impl Frontend for PostgresFrontend {
                 socket: Box::new(stream),
             },
             Ok(reception::Received::Login { mut line, login }) => {
+                if let Some(console) = console::asked_for(&settings, &login) {
+                    return match console::admit(&settings, line, *login, peer, console).await {
+                        Ok(client) => Greeting::Aside(Box::pin(crate::console::serve(client))),
+                        Err((ended, mut line)) => {
+                            ended.conclude(&settings, peer, &mut line).await;
+                            Greeting::Nothing
+                        }
+                    };
+                }
                 match admit::admit(&settings, &mut line, *login, peer).await {
                     Ok(admitted) => Greeting::Client(Box::new(admitted.seat(line))),
                     Err(ended) => {

@@ -28,6 +28,7 @@ use crate::{
 };
 
 /// What a peer wants.
+#[allow(clippy::large_enum_variant, reason = "one for a moment, and most are logins")]
 pub(super) enum Received {
     Cancel {
         id: u32,

@@ -61,6 +61,13 @@ pub struct CancelKey {
     key: ServerKey,
 }
 
+impl CancelKey {
+    /// The process that serves the connection, as `pg_stat_activity` has it.
+    pub fn process(&self) -> Option<u32> {
+        Some(self.key.id)
+    }
+}
+
 /// How a line is secured.
 #[derive(Clone, Debug)]
 enum Security {

@@ -1,0 +1,214 @@
+//! The console: what an administrator may ask and do, whatever protocol they speak.
+//!
+//! Commands are parsed once ([`Command::parse`]), who may give which is one table ([`Role::may`]), and every answer is
+//! rows of text and numbers ([`Table`]), which a backend only encodes. Invariants: nothing secret is in any row (settings
+//! come from the validated ones, which hold no address and no password; statements come without their constants); looking
+//! takes each pool's lock once, for as long as it takes to copy its numbers.
+
+mod command;
+mod tables;
+mod time;
+mod view;
+
+use std::sync::Arc;
+
+pub use command::{Command, Problem, Topic};
+pub use view::{Family, PoolView, SourceView};
+
+use crate::front::Clients;
+
+/// Database names under which the console is reached, unless a source has the name: the name of this program, and that of
+/// PgBouncer's console, so that tools made for it find it.
+pub const DATABASES: [&str; 2] = ["weir", "pgbouncer"];
+
+/// What an administrator may do: `users[].role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `admin`: look, and act.
+    Admin,
+    /// `stats`: look.
+    Stats,
+}
+
+/// What a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Look,
+    Act,
+}
+
+impl Role {
+    /// From `users[].role`; every other role has nothing to do here.
+    pub fn of(role: &str) -> Option<Role> {
+        match role {
+            "admin" => Some(Role::Admin),
+            "stats" => Some(Role::Stats),
+            _ => None,
+        }
+    }
+
+    /// The only place where it is decided who may do what.
+    pub fn may(self, command: &Command) -> bool {
+        let right = match command {
+            Command::Show(_) => Right::Look,
+            Command::KillClient(_) => Right::Act,
+        };
+        match (self, right) {
+            (Role::Admin, Right::Look | Right::Act) | (Role::Stats, Right::Look) => true,
+            (Role::Stats, Right::Act) => false,
+        }
+    }
+}
+
+/// What the console answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To a question.
+    Table(Table),
+    /// To a command: its name.
+    Done(&'static str),
+}
+
+/// Rows of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// What is in each of their columns.
+    pub columns: &'static [Column],
+    /// As many cells each as there are columns.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// One column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// PgBouncer's name where it has one.
+    pub name: &'static str,
+    /// What its cells are, if they are not null.
+    pub kind: Kind,
+}
+
+/// What is in a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// A signed number of 64 bits.
+    Integer,
+}
+
+/// One value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// In a column of [`Kind::Text`].
+    Text(String),
+    /// In a column of [`Kind::Integer`].
+    Integer(i64),
+    /// In any column.
+    Null,
+}
+
+/// See the module.
+pub struct Console {
+    families: Vec<Arc<dyn Family>>,
+    clients: Arc<Clients>,
+    version: &'static str,
+}
+
+impl Console {
+    /// A console for these sources and clients.
+    pub fn new(families: Vec<Arc<dyn Family>>, clients: Arc<Clients>, version: &'static str) -> Arc<Self> {
+        Arc::new(Console {
+            families,
+            clients,
+            version,
+        })
+    }
+
+    /// Answers a command, or carries it out.
+    ///
+    /// # Errors
+    /// [`Problem::Denied`], or what stands against it.
+    pub fn answer(&self, command: &Command, role: Role) -> Result<Answer, Problem> {
+        if !role.may(command) {
+            return Err(Problem::Denied(command.to_string()));
+        }
+        match command {
+            Command::Show(topic) => Ok(Answer::Table(self.table(*topic))),
+            Command::KillClient(id) => match self.clients.terminate_one(*id) {
+                true => Ok(Answer::Done("KILL_CLIENT")),
+                false => Err(Problem::NoSuchClient(*id)),
+            },
+        }
+    }
+
+    fn sources(&self) -> Vec<SourceView> {
+        let mut sources: Vec<_> = self.families.iter().flat_map(|family| family.sources()).collect();
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        sources
+    }
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::gateway::Gateway;
+
+    fn console(gateway: &Gateway) -> Arc<Console> {
+        let registry = crate::registry::Registry::new();
+        let entry = crate::registry::Entry::Ready(gateway.source.clone());
+        registry.replace([("toys".to_owned(), entry)].into());
+        Console::new(vec![registry], gateway.clients.clone(), "1.2.3")
+    }
+
+    #[tokio::test]
+    async fn every_table_has_as_many_cells_as_columns_and_of_their_kinds() {
+        let gateway = Gateway::new(Default::default(), Default::default());
+        let _client = gateway.connect();
+        tokio::task::yield_now().await;
+        let console = console(&gateway);
+        for topic in Topic::ALL {
+            let Ok(Answer::Table(table)) = console.answer(&Command::Show(topic), Role::Stats) else {
+                panic!("{topic:?} has no table");
+            };
+            assert_eq!(table.columns, topic.columns());
+            if !matches!(topic, Topic::Servers | Topic::Pins) {
+                assert!(!table.rows.is_empty(), "{topic:?} is empty");
+            }
+            for row in &table.rows {
+                assert_eq!(row.len(), table.columns.len(), "{topic:?}: {row:?}");
+                for (cell, column) in row.iter().zip(table.columns) {
+                    let fits = match cell {
+                        Cell::Null => true,
+                        Cell::Text(_) => column.kind == Kind::Text,
+                        Cell::Integer(_) => column.kind == Kind::Integer,
+                    };
+                    assert!(fits, "{topic:?}.{}: {cell:?}", column.name);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_may_look_may_not_act() {
+        let gateway = Gateway::new(Default::default(), Default::default());
+        let client = gateway.connect();
+        tokio::task::yield_now().await;
+        let console = console(&gateway);
+        let kill = Command::KillClient(client.key.0);
+        assert!(matches!(console.answer(&kill, Role::Stats), Err(Problem::Denied(_))));
+        assert_eq!(console.answer(&kill, Role::Admin), Ok(Answer::Done("KILL_CLIENT")));
+        client.task.await.expect("it ends");
+        assert_eq!(
+            console.answer(&kill, Role::Admin),
+            Err(Problem::NoSuchClient(client.key.0))
+        );
+        assert_eq!(Role::of("user"), None);
+        assert_eq!(Role::of("Admin"), None);
+    }
+}

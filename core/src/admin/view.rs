@@ -1,0 +1,112 @@
+//! Sources and pools as the console sees them: numbers, without the types of a backend.
+
+use std::sync::Arc;
+
+use crate::{
+    backend::{Backend, PinReason},
+    pool::{ConnectionView, Doings, PinCount, Pool, PoolStats},
+    registry::{Registry, Source},
+    settings::{Origins, PoolSettings, Timeouts},
+};
+
+/// All sources of one database family.
+pub trait Family: Send + Sync {
+    /// As they are at this moment.
+    fn sources(&self) -> Vec<SourceView>;
+}
+
+/// One source.
+#[derive(Clone, Debug)]
+pub struct SourceView {
+    /// Its name in the metadata.
+    pub name: Arc<str>,
+    /// `postgres`, `mssql`.
+    pub kind: &'static str,
+    /// Why it does not serve, if it does not.
+    pub inconsistent: Option<String>,
+    /// Names by which clients ask for it.
+    pub database_names: Vec<String>,
+    /// The primary's first. Empty if it does not serve.
+    pub pools: Vec<PoolView>,
+    /// Clients.
+    pub clients: u32,
+    /// How many it takes.
+    pub max_clients: Option<u32>,
+    /// Time limits of its clients.
+    pub timeouts: Timeouts,
+    /// Where they were set.
+    pub origins: Origins,
+}
+
+/// One pool of a source.
+#[derive(Clone, Debug)]
+pub struct PoolView {
+    /// What to ask for to get exactly this pool, where that is possible: `ledger`, `ledger@eu_shard`; replicas are
+    /// numbered: `ledger@read_replicas/1`.
+    pub database: String,
+    /// See [`Pool::number`].
+    pub number: u32,
+    /// What it has and had.
+    pub stats: PoolStats,
+    /// What its clients do.
+    pub doings: Doings,
+    /// Why they keep connections.
+    pub pins: Vec<(PinReason, PinCount)>,
+    /// Its connections.
+    pub connections: Vec<ConnectionView>,
+    /// What applies to it.
+    pub settings: Arc<PoolSettings>,
+}
+
+impl<B: Backend> Family for Registry<B> {
+    fn sources(&self) -> Vec<SourceView> {
+        let ready = Registry::sources(self).into_iter().map(|source| view(&source));
+        let broken = self.inconsistent().into_iter().map(|(name, reason)| SourceView {
+            name,
+            kind: B::KIND,
+            inconsistent: Some(reason),
+            database_names: Vec::new(),
+            pools: Vec::new(),
+            clients: 0,
+            max_clients: None,
+            timeouts: Timeouts::default(),
+            origins: Origins::default(),
+        });
+        ready.chain(broken).collect()
+    }
+}
+
+fn view<B: Backend>(source: &Source<B>) -> SourceView {
+    let (name, parts) = (&source.name, source.parts());
+    let primary = [(name.to_string(), &parts.primary)];
+    let replicas = parts.replicas.iter().enumerate();
+    let replicas = replicas.map(|(index, pool)| (format!("{name}@read_replicas/{}", index + 1), pool));
+    let named = parts
+        .named
+        .iter()
+        .map(|(member, pool)| (format!("{name}@{member}"), pool));
+    let pools = primary.into_iter().chain(replicas).chain(named);
+    SourceView {
+        name: name.clone(),
+        kind: B::KIND,
+        inconsistent: None,
+        database_names: parts.database_names.clone(),
+        pools: pools.map(|(database, pool)| pool_view(database, pool)).collect(),
+        clients: source.client_count(),
+        max_clients: parts.max_client_connections,
+        timeouts: parts.timeouts.clone(),
+        origins: parts.origins.clone(),
+    }
+}
+
+fn pool_view<B: Backend>(database: String, pool: &Pool<B>) -> PoolView {
+    PoolView {
+        database,
+        number: pool.number(),
+        stats: pool.stats(),
+        doings: pool.activity().total(),
+        pins: pool.activity().pins().to_vec(),
+        connections: pool.connections(),
+        settings: pool.settings(),
+    }
+}
