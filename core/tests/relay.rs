@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::io::AsyncReadExt;
 use weir_core::{
     pool::Pool,
-    refusal::Rejection,
+    refusal::{Rejection, Retry},
     registry::SourceParts,
     settings::{PoolSettings, Timeouts},
     testing::{gateway::Gateway, toy::Toy},
@@ -241,6 +241,25 @@ async fn a_client_in_the_queue_can_be_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_in_the_queue_can_take_its_request_back() {
+    let gateway = gateway(1);
+    let (mut first, mut second, mut third) = (gateway.connect(), gateway.connect(), gateway.connect());
+    first.ask("begin").await;
+    second.send("echo never").await;
+    pass(Duration::from_millis(10)).await;
+    third.send("echo mine").await;
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(gateway.source.parts().primary.stats().waiting, 2);
+    second.send("undo").await;
+    assert_eq!(second.answer().await, Some((b'i', "undone".to_owned())));
+    assert_eq!(gateway.source.parts().primary.stats().waiting, 1, "it waits no more");
+    first.ask("commit").await;
+    assert_eq!(third.answer().await, Some((b'i', "mine".to_owned())));
+    assert_eq!(second.ask("echo again").await, "again");
+    assert!(!gateway.database.log().iter().any(|line| line.contains("never")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_ties_up_its_own_connection_only() {
     let gateway = gateway(2);
     let mut slow = gateway.connect();
@@ -330,7 +349,7 @@ async fn the_databases_own_words_reach_every_waiter() {
         message: "wrong password".to_owned(),
         detail: None,
         hint: None,
-        transient: false,
+        retry: Retry::Useless,
     };
     gateway.database.refuse_logins(Some(rejection));
     let mut clients: Vec<_> = (0..20).map(|_| gateway.connect()).collect();

@@ -19,7 +19,7 @@ use crate::{
         own::{self, Own},
         settings::{Settings, write_use},
     },
-    wire::packet::ResetBit,
+    wire::{packet::ResetBit, reframe::Reframer},
 };
 
 /// How far the present server connection has become the client's own.
@@ -60,7 +60,7 @@ impl Conversation {
         self.tracker = session.transaction.tracker();
         self.spid = session.spid;
         self.to_client.set_spid(session.spid);
-        self.to_server.set_packet_size(session.packet_size);
+        self.to_server = Reframer::new(session.packet_size);
         session.kept_for = match self.pool_mode {
             _ if self.is_old() => Some(PinReason::OldProtocol),
             PoolMode::Session => Some(PinReason::SessionMode),
@@ -95,8 +95,9 @@ impl Conversation {
         self.asked != Asked::No
     }
 
-    /// Makes the server connection the client's own. `None`: an answer has to be awaited first.
-    pub(super) fn settle(&mut self, session: &mut Session, out: &mut BytesMut) -> Option<Ready> {
+    /// Makes the server connection the client's own. `None`: an answer has to be awaited first. `is_followed`: the request
+    /// at hand is not the next one that is sent, so that a reset cannot ride on it.
+    pub(super) fn settle(&mut self, is_followed: bool, session: &mut Session, out: &mut BytesMut) -> Option<Ready> {
         if self.adoption != Adoption::Due {
             return Some(Ready {
                 reset: ResetBit::None,
@@ -107,7 +108,10 @@ impl Conversation {
             });
         }
         let reset = self.reset_due(session);
-        let text = self.settings_due(session, reset);
+        let mut text = self.settings_due(session, reset);
+        if text.is_empty() && is_followed && reset != ResetBit::None {
+            text.push_str(self.now.isolation.statement());
+        }
         if text.is_empty() {
             self.adoption = Adoption::Settled;
             let acknowledgement = match (self.asked, reset) {
@@ -123,6 +127,21 @@ impl Conversation {
             self.asked = Asked::Done;
         }
         None
+    }
+
+    /// Does the reset that the client asked for in a call of its own. `false`: an answer has to be awaited.
+    pub(super) fn reset_by_itself(&mut self, session: &mut Session, out: &mut BytesMut) -> bool {
+        if self.adoption != Adoption::Due || session.is_as_after_login() {
+            return true;
+        }
+        let mut text = self.settings_due(session, ResetBit::Connection);
+        if text.is_empty() {
+            text.push_str(self.now.isolation.statement());
+        }
+        session.ask(Own::Settings, &text, ResetBit::Connection, out);
+        self.adoption = Adoption::Confirming;
+        self.asked = Asked::Done;
+        false
     }
 
     /// Which reset has to come first.

@@ -4,7 +4,6 @@
 //! a request of any size streams; packets go on as they came where that is possible, and are cut anew for the server's
 //! packet size where it is not (TDS 1.2).
 
-use bytes::{BufMut, BytesMut};
 use weir_core::{
     backend::{Access, Outbox, Step},
     refusal::{Fault, Refusal},
@@ -15,7 +14,9 @@ use super::{
     Conversation,
     adopt::{Adoption, Asked, Ready},
     answers::Ending,
+    output::{Cutting, Fate, Output, Patch, Receiver},
     pending::{Pending, Weight},
+    procedures::Stream,
     request::{Asks, Control, Request},
     transactions::Outgoing,
 };
@@ -23,7 +24,7 @@ use crate::{
     refusals,
     session::{
         Exchange, Session,
-        classify::{Calls, Classifier, MayChange},
+        classify::{Classifier, MayChange},
         follow::Outcome,
         own,
         pins::Tie,
@@ -32,7 +33,7 @@ use crate::{
     wire::{
         done::{Done, command},
         packet::{HEADER, Header, LOGIN_PACKET_SIZE, PacketKind, ResetBit, Status},
-        reframe::frame,
+        reframe::{Reframer, frame},
         transaction_request::TransactionRequest,
     },
 };
@@ -46,14 +47,7 @@ pub(super) enum Incoming {
     /// The rest of a message goes nowhere.
     Dropping,
     /// The rest of a message goes to the server.
-    Passing(Passing),
-}
-
-/// How packets are passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Passing {
-    AsTheyCome,
-    CutAnew,
+    Passing,
 }
 
 impl Conversation {
@@ -75,8 +69,8 @@ impl Conversation {
             return Ok(Step::Need(length));
         };
         match (self.incoming, session) {
-            (Incoming::Passing(how), Some(session)) => self.pass_on(how, header, packet, session, out),
-            (Incoming::Dropping | Incoming::Passing(_), _) => {
+            (Incoming::Passing, Some(session)) => self.pass_on(header, packet, session, out),
+            (Incoming::Dropping | Incoming::Passing, _) => {
                 self.incoming = match header.status.ends_message() {
                     true => Incoming::Between,
                     false => Incoming::Dropping,
@@ -135,6 +129,10 @@ impl Conversation {
                 return Ok(self.refuse_transaction(request, out));
             }
         }
+        let mut session = session;
+        if let Some(step) = self.answer_call(request, session.as_deref_mut(), out) {
+            return Ok(step);
+        }
         let Some(session) = session else {
             if matches!(request.asks, Asks::Bulk) {
                 return Ok(self.refuse_bulk(request, out));
@@ -147,23 +145,26 @@ impl Conversation {
 
     /// Brings the server connection to where the request expects it to be, and sends the request.
     fn prepare(&mut self, request: &Request<'_>, session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
-        let Some(ready) = self.settle(session, &mut out.to_server) else {
+        let is_followed = self.transaction.is_virtual() || request.is_batch_of_calls();
+        let Some(ready) = self.settle(is_followed, session, &mut out.to_server) else {
             return Ok(Step::Hold);
         };
-        if ready.reset != ResetBit::Connection && self.begin_really(session, &mut out.to_server) {
-            if ready.reset != ResetBit::None {
-                return Err(session.fail("a reset that keeps a transaction that is not there"));
-            }
+        if ready.reset == ResetBit::None
+            && (self.begin_really(session, &mut out.to_server)
+                || self.prepare_ahead(request, session, &mut out.to_server))
+        {
             return Ok(Step::Hold);
         }
         let carried = request.descriptor.map_or(0, |descriptor| descriptor.value);
         let descriptor = match self.transaction.outgoing(carried, session) {
+            Outgoing::Stale if self.has_asked_for_reset() => request.descriptor.map(|descriptor| (descriptor.at, 0)),
             Outgoing::Stale => return Ok(self.answer_stale(request, carried, out)),
             Outgoing::AsItIs => None,
             Outgoing::Instead(real) => request.descriptor.map(|descriptor| (descriptor.at, real)),
         };
         self.lost_in_adoption = 0;
-        Ok(self.send(request, ready, descriptor, session, out))
+        self.unpreparable = None;
+        self.send(request, ready, descriptor, session, out)
     }
 
     /// Sends the first packet of a request, or all of it.
@@ -174,7 +175,7 @@ impl Conversation {
         descriptor: Option<(usize, u64)>,
         session: &mut Session,
         out: &mut Outbox,
-    ) -> Step {
+    ) -> Result<Step, Fault> {
         let mut pending = Box::new(self.expectation(request));
         pending.acknowledgement = ready.acknowledgement;
         self.adoption = Adoption::Settled;
@@ -182,13 +183,26 @@ impl Conversation {
         let is_whole = request.header.status.ends_message();
         session.begin(if is_whole { Exchange::Theirs } else { Exchange::Sending });
         session.expect_reset(ready.reset);
-        let length = request.packet.len() as u64;
-        let without_next = self.may_begin_virtually_behind(session).then(|| request.without_next());
-        if let Some(Some((mut payload, next))) = without_next {
+        if ready.reset != ResetBit::None {
+            // The reset comes before the request.
+            session.handles.clear();
+        }
+        if !is_whole {
+            self.incoming = Incoming::Passing;
+        }
+        let without_next = match self.may_begin_virtually_behind(session) {
+            true => request.without_next(),
+            false => None,
+        };
+        let status = own::status(ready.reset);
+        if let Some((mut payload, next)) = without_next {
             pending.next = Some(next);
             self.pending = Some(pending);
-            patch(&mut payload, descriptor);
-            let status = own::status(ready.reset);
+            if let Some((at, value)) = descriptor
+                && let Some(place) = payload.get_mut(at..at + 8)
+            {
+                place.copy_from_slice(&value.to_le_bytes());
+            }
             frame(
                 request.header.kind,
                 status,
@@ -196,39 +210,71 @@ impl Conversation {
                 session.packet_size,
                 &mut out.to_server,
             );
-            return Step::Skip(length);
+            return Ok(Step::Skip(request.packet.len() as u64));
+        }
+        let header = request.header;
+        let both = Status::RESET_CONNECTION.with(Status::RESET_CONNECTION_SKIP_TRANSACTION);
+        let wanted = Header {
+            status: header.status.without(both).with(status),
+            ..header
+        };
+        if let Asks::Procedures(_) = request.asks {
+            pending.stream = Some(Box::new(Stream::new(self.version)));
         }
         self.pending = Some(pending);
-        let status = request
-            .header
-            .status
-            .without(Status::RESET_CONNECTION)
-            .without(Status::RESET_CONNECTION_SKIP_TRANSACTION)
-            .with(own::status(ready.reset));
-        let fits = fits(request.header, session);
-        if !is_whole {
-            self.incoming = Incoming::Passing(if fits { Passing::AsTheyCome } else { Passing::CutAnew });
-        }
-        if fits && status == request.header.status && descriptor.is_none() {
-            return Step::Forward(length);
-        }
-        let mut payload = BytesMut::from(&request.packet[HEADER..]);
-        patch(&mut payload, descriptor);
-        if fits {
-            let header = Header {
-                status,
-                ..request.header
-            };
-            out.to_server.put_slice(&header.to_bytes());
-            out.to_server.put_slice(&payload);
-        } else {
-            self.to_server.begin(request.header.kind, status);
-            self.to_server.push(&payload, &mut out.to_server);
-            if is_whole {
-                self.to_server.end(&mut out.to_server);
+        let headers = &request.packet[HEADER..request.packet.len() - request.body.len()];
+        self.pass(
+            header,
+            wanted,
+            request.packet,
+            session,
+            out,
+            |output| match descriptor {
+                Some((at, value)) => output.patch(headers, at, Patch::eight(value)),
+                None => output.keep(headers),
+            },
+        )
+    }
+
+    /// Passes a packet on; `front` says what becomes of the headers in it.
+    fn pass(
+        &mut self,
+        header: Header,
+        wanted: Header,
+        packet: &[u8],
+        session: &mut Session,
+        out: &mut Outbox,
+        front: impl FnOnce(&mut Output<'_>),
+    ) -> Result<Step, Fault> {
+        let Some(mut pending) = self.pending.take() else {
+            return Err(session.fail("a request is lost"));
+        };
+        let mut reframer = std::mem::replace(&mut self.to_server, Reframer::new(session.packet_size));
+        let (mut line, mut stream) = (pending.sending, pending.stream.take());
+        let receiver = Receiver::Server {
+            packet_size: session.packet_size,
+        };
+        let mut output = Output::new(header, packet, wanted, &mut reframer, &mut line, &mut out.to_server);
+        front(&mut output);
+        let body = &packet[HEADER + output.taken()..];
+        let is_last = header.status.ends_message();
+        let passed = match &mut stream {
+            Some(stream) => self.rewrite(stream, body, &mut pending, &mut output, session, is_last),
+            None => {
+                output.keep(body);
+                Ok(())
             }
-        }
-        Step::Skip(length)
+        };
+        let fate = passed.map(|()| output.finish(receiver));
+        pending.sending = line;
+        pending.stream = stream;
+        self.to_server = reframer;
+        self.pending = Some(pending);
+        let length = packet.len() as u64;
+        Ok(match fate? {
+            Fate::Forward => Step::Forward(length),
+            Fate::Replaced => Step::Skip(length),
+        })
     }
 
     /// What the response will mean, as far as the front of the request tells.
@@ -262,11 +308,8 @@ impl Conversation {
                     }
                 }
             }
-            Asks::Procedure => {
-                pending.transaction = MayChange::Yes;
-                pending.findings.calls = Calls::Procedures;
-            }
-            Asks::Bulk => {}
+            // Found out while they are passed on.
+            Asks::Procedures(_) | Asks::Bulk => {}
         }
         pending
     }
@@ -279,52 +322,55 @@ impl Conversation {
     /// A further packet of a request whose first one was sent.
     fn pass_on(
         &mut self,
-        how: Passing,
         header: Header,
         packet: &[u8],
         session: &mut Session,
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
         let is_last = header.status.ends_message();
-        if let Some(pending) = &mut self.pending {
-            if let Some(classifier) = &mut pending.classifier {
-                classifier.push(&packet[HEADER..]);
-            }
-            if header.status.ignores_message() {
-                // Some servers carry it out nevertheless (TDS 14).
-                pending.outcome = Outcome::Error;
-            }
+        if header.status.ignores_message() {
+            return self.ignore(packet, session, out);
+        }
+        if let Some(pending) = &mut self.pending
+            && let Some(classifier) = &mut pending.classifier
+        {
+            classifier.push(&packet[HEADER..]);
             if is_last && let Some(classifier) = pending.classifier.take() {
                 pending.classified(classifier.finish());
             }
         }
+        let step = self.pass(header, header, packet, session, out, |_| {})?;
         if is_last {
             session.exchange = Exchange::Theirs;
             self.incoming = Incoming::Between;
         }
-        if how == Passing::AsTheyCome && fits(header, session) {
-            return Ok(Step::Forward(packet.len() as u64));
+        Ok(step)
+    }
+
+    /// The client breaks its message off (TDS 8 case G).
+    fn ignore(&mut self, packet: &[u8], session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
+        self.incoming = Incoming::Between;
+        let length = packet.len() as u64;
+        let Some(pending) = &mut self.pending else {
+            return Err(session.fail("a request is lost"));
+        };
+        if let Some(classifier) = pending.classifier.take() {
+            pending.classified(classifier.finish());
         }
-        if how == Passing::AsTheyCome {
-            self.to_server.begin(header.kind, Status::default());
-            if !is_last {
-                self.incoming = Incoming::Passing(Passing::CutAnew);
-            }
+        pending.stream = None;
+        // Some servers carry it out nevertheless (TDS 14).
+        pending.outcome = Outcome::Error;
+        session.exchange = Exchange::Theirs;
+        if pending.sending.cutting == Cutting::No {
+            return Ok(Step::Forward(length));
         }
-        if header.status.ignores_message() {
-            if !self.to_server.abort(&mut out.to_server) && how == Passing::CutAnew {
-                // Nothing of it has left.
-                session.exchange = Exchange::None;
-                self.pending = None;
-                self.answer().done(Done::ignored(), out);
-            }
-            return Ok(Step::Skip(packet.len() as u64));
+        if !self.to_server.abort(&mut out.to_server) {
+            // Nothing of it has left.
+            session.exchange = Exchange::None;
+            self.pending = None;
+            self.answer().done(Done::ignored(), out);
         }
-        self.to_server.push(&packet[HEADER..], &mut out.to_server);
-        if is_last {
-            self.to_server.end(&mut out.to_server);
-        }
-        Ok(Step::Skip(packet.len() as u64))
+        Ok(Step::Skip(length))
     }
 
     /// The request whose first packet is at the front has been answered.
@@ -363,21 +409,5 @@ impl Conversation {
             .error(&refusals::Words::new(refusals::number::PROTOCOL, 16, what));
         answer.failed(Ending::Statement(command::NONE), out);
         self.drop_packet(request)
-    }
-}
-
-/// Whether a packet can go to this server as it is: every one but the last is filled exactly (TDS 1.2).
-fn fits(header: Header, session: &Session) -> bool {
-    match header.status.ends_message() {
-        true => header.length <= session.packet_size,
-        false => header.length == session.packet_size,
-    }
-}
-
-fn patch(payload: &mut BytesMut, descriptor: Option<(usize, u64)>) {
-    if let Some((at, value)) = descriptor
-        && let Some(place) = payload.get_mut(at..at + 8)
-    {
-        place.copy_from_slice(&value.to_le_bytes());
     }
 }

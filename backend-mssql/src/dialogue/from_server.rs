@@ -11,7 +11,7 @@ use weir_core::{
 
 use super::{
     Conversation,
-    output::{Fate, Output},
+    output::{Fate, Output, Patch, Receiver},
     pending::{Acknowledgement, Answered, Pending, Told},
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
         pins::Tie,
     },
     wire::{
-        done::{Done, DoneStatus},
+        done::{Done, DoneKind, DoneStatus},
         env_change::{self, EnvChange, TransactionChange},
         packet::{HEADER, Header, ResetBit},
         reframe::Reframer,
@@ -43,17 +43,17 @@ impl Conversation {
             Err(needed) => return Ok(Step::Need(needed)),
         };
         let length = usize::from(header.length);
-        let payload = &bytes[HEADER..length];
+        let packet = &bytes[..length];
         match session.exchange {
             Exchange::Own(own) => {
-                session.read_own(payload)?;
+                session.read_own(&packet[HEADER..])?;
                 if header.status.ends_message() && session.message_ended()? {
                     self.own_done(own, session, out)?;
                 }
                 Ok(Step::Skip(length as u64))
             }
             Exchange::Theirs => {
-                let fate = self.relay(header, payload, session, &mut out.to_client)?;
+                let fate = self.relay(header, packet, session, &mut out.to_client)?;
                 if header.status.ends_message() && session.message_ended()? {
                     self.response_over(session, out)?;
                 }
@@ -71,7 +71,7 @@ impl Conversation {
     fn relay(
         &mut self,
         header: Header,
-        payload: &[u8],
+        packet: &[u8],
         session: &mut Session,
         out: &mut BytesMut,
     ) -> Result<Fate, Fault> {
@@ -80,14 +80,18 @@ impl Conversation {
         };
         let mut reframer = std::mem::replace(&mut self.to_client, Reframer::new(self.packet_size));
         let mut line = pending.line;
-        let mut output = Output::new(payload, &mut reframer, &mut line, out);
-        let walked = self.walk(payload, &mut walker, &mut pending, &mut output, session);
+        let receiver = Receiver::Client {
+            packet_size: self.packet_size,
+            full: session.packet_size,
+        };
+        let mut output = Output::new(header, packet, header, &mut reframer, &mut line, out);
+        let walked = self.walk(&packet[HEADER..], &mut walker, &mut pending, &mut output, session);
         let is_told = output.has_said();
         let fate = walked.map(|()| {
             if walker.held() > 0 {
                 output.cut();
             }
-            output.finish(header, self.packet_size, session.packet_size)
+            output.finish(receiver)
         });
         pending.told = match (is_told, header.status.ends_message()) {
             (true, false) => Told::Half,
@@ -137,7 +141,7 @@ impl Conversation {
     }
 
     /// What the client is told of a token.
-    fn tell(&mut self, token: Token<'_>, pending: &mut Pending, output: &mut Output<'_>, session: &Session) {
+    fn tell(&mut self, token: Token<'_>, pending: &mut Pending, output: &mut Output<'_>, session: &mut Session) {
         match token.content {
             Content::EnvChange(EnvChange::Transaction { change, descriptor, at }) => {
                 self.tell_transaction(token.bytes, change, descriptor, at, pending, output)
@@ -156,6 +160,7 @@ impl Conversation {
                 pending.outcome = Outcome::Error;
                 output.keep(token.bytes);
             }
+            Content::ReturnValue(value) => self.tell_value(token.bytes, &value, pending, output, session),
             Content::Done(done) => self.tell_done(done, token.bytes, pending, output, session),
             _ => output.keep(token.bytes),
         }
@@ -176,11 +181,7 @@ impl Conversation {
         }
         let known = std::mem::take(&mut self.transaction.descriptor);
         match at {
-            Some(at) if known != 0 && known != descriptor => {
-                output.insert(&bytes[..at]);
-                output.keep(&known.to_le_bytes());
-                output.keep(bytes.get(at + 8..).unwrap_or_default());
-            }
+            Some(at) if known != 0 && known != descriptor => output.patch(bytes, at, Patch::eight(known)),
             _ => output.keep(bytes),
         }
         if let Some(next) = pending.next.take() {
@@ -205,6 +206,9 @@ impl Conversation {
         if done.status.has(DoneStatus::ATTENTION) {
             pending.outcome = Outcome::Error;
             return self.tell_attention(done, bytes, pending, output);
+        }
+        if done.kind == DoneKind::Procedure {
+            pending.call_answered();
         }
         if done.is_final() {
             pending.answered = Answered::Yes;
@@ -301,7 +305,8 @@ impl Conversation {
                 }
                 self.come_to_rest(session);
             }
-            Own::Prepare | Own::Release => {}
+            Own::Prepare => self.prepared_ahead(session),
+            Own::Release => {}
             Own::Reset => return Err(session.fail("a reset while a client holds the connection")),
         }
         if self.is_gone() {

@@ -17,7 +17,7 @@ impl Conversation {
         if let Condition::Broken(why) = session.condition {
             return Leave::Discard(why);
         }
-        if mid_message || matches!(self.incoming, Incoming::Passing(_)) {
+        if mid_message || matches!(self.incoming, Incoming::Passing) {
             return Leave::Discard("its client left in the middle of a message");
         }
         if self.is_old() {

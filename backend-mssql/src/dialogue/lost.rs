@@ -55,7 +55,7 @@ impl Conversation {
         if pending.is_some() {
             self.answer_error(&words, out);
             // What is still to come of it goes nowhere.
-            if matches!(self.incoming, Incoming::Passing(_)) {
+            if self.incoming == Incoming::Passing {
                 self.incoming = Incoming::Dropping;
             }
             self.request_over();

@@ -19,6 +19,7 @@ mod leave;
 mod lost;
 mod output;
 mod pending;
+mod procedures;
 mod request;
 mod transactions;
 
@@ -44,7 +45,7 @@ use crate::{
     refusals::{self, Words},
     session::{
         Session, SourceState, Tracker,
-        handles::ClientHandles,
+        handles::{ClientHandles, Context, Statement},
         likeness, own,
         settings::{Isolation, Settings},
     },
@@ -71,6 +72,10 @@ pub struct Conversation {
     /// What it has set.
     now: Likeness,
     handles: ClientHandles,
+    /// A statement that is being prepared ahead of a request.
+    preparing: Option<(Arc<Statement>, Box<Context>)>,
+    /// A statement that could not be.
+    unpreparable: Option<u64>,
     transaction: ClientTransaction,
     incoming: Incoming,
     adoption: Adoption,
@@ -129,6 +134,8 @@ impl Conversation {
             now: login.clone(),
             login,
             handles: ClientHandles::default(),
+            preparing: None,
+            unpreparable: None,
             transaction: ClientTransaction::default(),
             incoming: Incoming::Between,
             adoption: Adoption::Settled,

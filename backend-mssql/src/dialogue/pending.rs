@@ -1,6 +1,10 @@
 //! A request that is with the server: what its response will mean, and how much of that its client has seen.
 
-use super::{output::Line, request::Beginning};
+use super::{
+    output::Line,
+    procedures::{ExpectedCalls, Stream},
+    request::Beginning,
+};
 use crate::session::{
     classify::{Bare, Classifier, Findings, MayChange},
     follow::Outcome,
@@ -24,8 +28,14 @@ pub(super) struct Pending {
     pub(super) outcome: Outcome,
     pub(super) told: Told,
     pub(super) answered: Answered,
+    /// Where the message to the server stands.
+    pub(super) sending: Line,
     /// Where the message to the client stands.
     pub(super) line: Line,
+    /// Calls of procedures whose answers are to come.
+    pub(super) expected: ExpectedCalls,
+    /// Calls that are still being sent.
+    pub(super) stream: Option<Box<Stream>>,
     /// Attentions that the gateway sent on its own: their acknowledgements are not for the client.
     pub(super) own_attentions: u32,
 }
@@ -79,7 +89,10 @@ impl Pending {
             outcome: Outcome::Success,
             told: Told::Nothing,
             answered: Answered::NotYet,
+            sending: Line::default(),
             line: Line::default(),
+            expected: ExpectedCalls::new(),
+            stream: None,
             own_attentions: 0,
         }
     }

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use weir_core::refusal::Fault;
 
-use super::answers::Ending;
+use super::{answers::Ending, procedures::Front};
 use crate::{
     session::classify::{Bare, Findings, classify},
     wire::{
@@ -37,7 +37,7 @@ pub(super) enum Asks<'a> {
     /// A batch of which more is to come.
     LongBatch,
     Transaction(TransactionRequest<'a>),
-    Procedure,
+    Procedures(Front),
     Bulk,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Request<'a> {
         let asks = match header.kind {
             PacketKind::SqlBatch if is_whole => Asks::Batch(Box::new(classify(body))),
             PacketKind::SqlBatch => Asks::LongBatch,
-            PacketKind::Rpc => Asks::Procedure,
+            PacketKind::Rpc => Asks::Procedures(Front::read(body, version)?),
             PacketKind::TransactionManager if is_whole => {
                 Asks::Transaction(TransactionRequest::read(body).map_err(cut)?)
             }
@@ -106,10 +106,18 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Whether it is, or may be, more than one procedure call.
+    pub(super) fn is_batch_of_calls(&self) -> bool {
+        match &self.asks {
+            Asks::Procedures(front) => front.is_many() || !self.header.status.ends_message(),
+            _ => false,
+        }
+    }
+
     /// What ends an answer to it.
     pub(super) fn ending(&self) -> Ending {
         match &self.asks {
-            Asks::Procedure => Ending::Procedure,
+            Asks::Procedures(_) => Ending::Procedure,
             Asks::Transaction(TransactionRequest::Begin(_)) => Ending::Statement(command::BEGIN),
             Asks::Transaction(TransactionRequest::Commit { .. }) => Ending::Statement(command::COMMIT),
             Asks::Transaction(TransactionRequest::Rollback { .. }) => Ending::Statement(command::ROLLBACK),

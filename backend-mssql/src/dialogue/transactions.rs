@@ -66,6 +66,10 @@ impl ClientTransaction {
         matches!(self.state, State::None)
     }
 
+    pub(super) fn is_virtual(&self) -> bool {
+        matches!(self.state, State::Virtual(_))
+    }
+
     pub(super) fn is_real(&self) -> bool {
         matches!(self.state, State::Real)
     }
@@ -201,11 +205,16 @@ impl Conversation {
 
     /// The first request after that: a rollback gets what it wants, anything else learns what has happened.
     pub(super) fn answer_abandoned(&mut self, request: &Request<'_>, out: &mut Outbox) -> Option<Step> {
-        let State::Abandoned(words) = std::mem::take(&mut self.transaction.state) else {
+        if !matches!(self.transaction.state, State::Abandoned(_)) {
+            return None;
+        }
+        let ClientTransaction {
+            state: State::Abandoned(words),
+            descriptor: ended,
+        } = std::mem::take(&mut self.transaction)
+        else {
             return None;
         };
-        let ended = self.transaction.descriptor;
-        self.transaction.clear();
         match request.control() {
             Some(Control::Rollback(next)) => {
                 if let Some(next) = next {

@@ -111,6 +111,27 @@ impl Classifier {
         self.lexer.push(text, &mut |token| reader.see(token));
     }
 
+    /// Instead of a text: a procedure is called by its name.
+    pub(crate) fn call(&mut self, name: &str) {
+        let own = name.rsplit('.').next().unwrap_or(name);
+        let own = own.trim_matches(['[', ']', '"']).to_ascii_uppercase();
+        self.reader.see(Token::Word("EXEC"));
+        self.reader.see(Token::Word(&own));
+    }
+
+    /// One of its arguments; `None` for a value that is no text, or too long.
+    pub(crate) fn argument(&mut self, name: &str, text: Option<&str>) {
+        if !name.is_empty() {
+            self.reader.see(Token::Variable(&name.to_ascii_uppercase()));
+            self.reader.see(Token::Symbol(b'='));
+        }
+        self.reader.see(match text {
+            Some(text) => Token::String(text, Whole::Yes),
+            None => Token::Number("0"),
+        });
+        self.reader.see(Token::Symbol(b','));
+    }
+
     /// What the whole text may do.
     pub(crate) fn finish(mut self) -> Findings {
         let reader = &mut self.reader;
@@ -152,9 +173,17 @@ impl Findings {
         self
     }
 
-    /// Nothing that anybody has to remember.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.changes.is_empty() && self.ends.is_empty() && self.traces == Traces::None && self.calls == Calls::None
+    /// What another text of the same request may do as well.
+    pub(crate) fn join(&mut self, other: &Findings) {
+        self.changes.extend(other.changes.iter().cloned());
+        self.begins.join(&other.begins);
+        self.ends.join(&other.ends);
+        if other.calls == Calls::Procedures {
+            self.calls = Calls::Procedures;
+        }
+        if other.traces == Traces::Left {
+            self.traces = Traces::Left;
+        }
     }
 }
 
@@ -256,7 +285,7 @@ enum Set {
 enum Level {
     Transaction,
     Isolation,
-    Level,
+    Which,
     Read,
     Repeatable,
 }
@@ -565,11 +594,11 @@ impl Reader {
     fn isolation(&mut self, level: Level, word: &str) -> Set {
         let reached = match (level, word) {
             (Level::Transaction, "ISOLATION") => return Set::Isolation(Level::Isolation),
-            (Level::Isolation, "LEVEL") => return Set::Isolation(Level::Level),
-            (Level::Level, "READ") => return Set::Isolation(Level::Read),
-            (Level::Level, "REPEATABLE") => return Set::Isolation(Level::Repeatable),
-            (Level::Level, "SNAPSHOT") => Isolation::Snapshot,
-            (Level::Level, "SERIALIZABLE") => Isolation::Serializable,
+            (Level::Isolation, "LEVEL") => return Set::Isolation(Level::Which),
+            (Level::Which, "READ") => return Set::Isolation(Level::Read),
+            (Level::Which, "REPEATABLE") => return Set::Isolation(Level::Repeatable),
+            (Level::Which, "SNAPSHOT") => Isolation::Snapshot,
+            (Level::Which, "SERIALIZABLE") => Isolation::Serializable,
             (Level::Read, "COMMITTED") => Isolation::ReadCommitted,
             (Level::Read, "UNCOMMITTED") => Isolation::ReadUncommitted,
             (Level::Repeatable, "READ") => Isolation::RepeatableRead,
@@ -610,19 +639,26 @@ impl Reader {
 impl Reader {
     /// The third argument of sp_getapplock, or the one of that name, is the owner: the transaction if it is not given.
     fn lock(&mut self, token: Token<'_>) {
+        const OWNER: u8 = 2;
+        // Behind a named argument all are named.
+        const ANOTHER: u8 = 9;
         let Lock::Argument(index) = self.lock else { return };
+        let is_owner = index == OWNER;
+        let is_the_sessions = match token {
+            Token::String(owner, _) => is_owner && !owner.eq_ignore_ascii_case("transaction"),
+            Token::Variable("@LOCKOWNER" | "@RESOURCE" | "@LOCKMODE" | "@LOCKTIMEOUT" | "@DBPRINCIPAL") => false,
+            Token::Variable(_) | Token::Number(_) => is_owner,
+            _ => false,
+        };
+        if is_the_sessions {
+            self.begin(Tie::ApplicationLock, 1);
+        }
         self.lock = match token {
+            _ if is_the_sessions => Lock::Nowhere,
             Token::Symbol(b';') => Lock::Nowhere,
-            Token::Symbol(b',') => Lock::Argument(index.saturating_add(1)),
-            Token::Variable("@LOCKOWNER") => Lock::Argument(2),
-            Token::String(owner, _) if owner.eq_ignore_ascii_case("session") => {
-                self.begin(Tie::ApplicationLock, 1);
-                Lock::Nowhere
-            }
-            Token::Variable(_) if index == 2 => {
-                self.begin(Tie::ApplicationLock, 1);
-                Lock::Nowhere
-            }
+            Token::Symbol(b',') if index < ANOTHER => Lock::Argument(index + 1),
+            Token::Variable("@LOCKOWNER") => Lock::Argument(OWNER),
+            Token::Variable("@RESOURCE" | "@LOCKMODE" | "@LOCKTIMEOUT" | "@DBPRINCIPAL") => Lock::Argument(ANOTHER),
             _ => Lock::Argument(index),
         };
     }
@@ -926,6 +962,8 @@ mod tests {
             "DECLARE @c CURSOR",
             "DECLARE c CURSOR FOR SELECT 1; OPEN c; CLOSE c; DEALLOCATE c",
             "EXEC sp_getapplock 'r', 'Exclusive'",
+            "EXEC @r = sp_getapplock @Resource = 'x', @LockMode = 'Exclusive', @LockTimeout = 1000",
+            "EXEC sp_getapplock 'session', 'Exclusive', 'Transaction', 10",
             "EXEC sp_getapplock @Resource = @r, @LockMode = 'Exclusive', @LockOwner = 'Transaction'",
             "DBCC TRACEON(3604, -1)",
             "SELECT '#t', '@@x' -- #t",
@@ -999,6 +1037,29 @@ mod tests {
         for (text, bare) in cases {
             assert_eq!(of(text).bare, bare, "{text}");
         }
+    }
+
+    #[test]
+    fn calls_by_name_are_read_like_text() {
+        let call = |name: &str, arguments: &[(&str, Option<&str>)]| {
+            let mut classifier = Classifier::new();
+            classifier.call(name);
+            for (name, text) in arguments {
+                classifier.argument(name, *text);
+            }
+            classifier.finish()
+        };
+        let lock = call(
+            "[sys].[sp_getapplock]",
+            &[("@Resource", Some("r")), ("@LockOwner", Some("Session"))],
+        );
+        assert_eq!(lock.begins.reason(), Some(PinReason::ApplicationLock));
+        let lock = call("sp_getapplock", &[("", Some("r")), ("", Some("Shared")), ("", None)]);
+        assert_eq!(lock.begins.reason(), Some(PinReason::ApplicationLock));
+        let lock = call("sp_getapplock", &[("", Some("r")), ("", Some("Shared"))]);
+        assert_eq!((lock.begins.reason(), lock.calls), (None, Calls::Procedures));
+        let context = call("sys.sp_set_session_context", &[("@key", Some("k")), ("@value", None)]);
+        assert_eq!(context.begins.reason(), Some(PinReason::SessionContext));
     }
 
     #[test]

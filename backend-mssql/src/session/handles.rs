@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use super::classify::Findings;
 use crate::limits;
 
 /// What was prepared, shared by all clients that prepared the same.
@@ -22,6 +23,22 @@ pub(crate) struct Statement {
     pub(crate) kind: StatementKind,
     /// The parameters of the request that prepared it, as they stood there: declarations and text, or a procedure's name.
     pub(crate) parameters: Box<[u8]>,
+    /// What carrying it out may do.
+    pub(crate) findings: Findings,
+}
+
+/// What a client's handle stands for.
+#[derive(Clone, Debug)]
+pub(crate) enum Prepared {
+    Anywhere(Arc<Statement>),
+    /// Too long to keep: on the server connection that prepared it.
+    Here(Owner),
+}
+
+/// A server's own handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) handle: i32,
 }
 
 /// Which request prepares it.
@@ -42,7 +59,7 @@ pub(crate) struct Interned {
 }
 
 impl Interned {
-    pub(crate) fn intern(&mut self, kind: StatementKind, parameters: &[u8]) -> Arc<Statement> {
+    pub(crate) fn intern(&mut self, kind: StatementKind, parameters: &[u8], findings: &Findings) -> Arc<Statement> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let key = (kind, Box::from(parameters));
         if let Some(known) = self.by_content.get(&key).and_then(std::sync::Weak::upgrade) {
@@ -56,6 +73,7 @@ impl Interned {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             kind,
             parameters: parameters.into(),
+            findings: findings.clone(),
         });
         self.by_content.insert(key, Arc::downgrade(&statement));
         statement
@@ -73,20 +91,20 @@ pub(crate) struct Context {
 /// What a client has prepared.
 #[derive(Debug, Default)]
 pub(crate) struct ClientHandles {
-    statements: HashMap<i32, Arc<Statement>>,
+    statements: HashMap<i32, Prepared>,
     last: i32,
 }
 
 impl ClientHandles {
     /// A new number for a statement; `None` when the client has too many.
-    pub(crate) fn insert(&mut self, statement: Arc<Statement>) -> Option<i32> {
+    pub(crate) fn insert(&mut self, prepared: Prepared) -> Option<i32> {
         if self.is_full() {
             return None;
         }
         loop {
             self.last = self.last.checked_add(1).unwrap_or(1);
             if !self.statements.contains_key(&self.last) {
-                self.statements.insert(self.last, statement);
+                self.statements.insert(self.last, prepared);
                 return Some(self.last);
             }
         }
@@ -96,11 +114,11 @@ impl ClientHandles {
         self.statements.len() >= limits::MAX_CLIENT_STATEMENTS
     }
 
-    pub(crate) fn find(&self, handle: i32) -> Option<&Arc<Statement>> {
+    pub(crate) fn find(&self, handle: i32) -> Option<&Prepared> {
         self.statements.get(&handle)
     }
 
-    pub(crate) fn remove(&mut self, handle: i32) -> Option<Arc<Statement>> {
+    pub(crate) fn remove(&mut self, handle: i32) -> Option<Prepared> {
         self.statements.remove(&handle)
     }
 
@@ -167,9 +185,15 @@ impl ServerHandles {
         }
     }
 
-    /// The server does not have it any more.
-    pub(crate) fn forget(&mut self, statement: &Statement, context: &Context) {
-        self.known.remove(&(statement.id, context.clone()));
+    /// The handle of a statement that is going to be released: it is known no more.
+    pub(crate) fn take(&mut self, statement: &Statement, context: &Context) -> Option<i32> {
+        let known = self.known.remove(&(statement.id, context.clone()))?;
+        Some(known.handle)
+    }
+
+    /// A handle that was never shared is needed no more.
+    pub(crate) fn release(&mut self, handle: i32) {
+        self.unused.push(handle);
     }
 
     /// Takes the handles that are to be released, once it is worth a request.
@@ -201,13 +225,23 @@ mod tests {
     #[test]
     fn equal_statements_are_one_while_somebody_has_them() {
         let mut interned = Interned::default();
-        let one = interned.intern(StatementKind::Text, b"select 1");
+        let one = interned.intern(StatementKind::Text, b"select 1", &Findings::default());
         let id = one.id;
-        assert_eq!(interned.intern(StatementKind::Text, b"select 1").id, id);
-        assert_ne!(interned.intern(StatementKind::Procedure, b"select 1").id, id);
+        assert_eq!(
+            interned
+                .intern(StatementKind::Text, b"select 1", &Findings::default())
+                .id,
+            id
+        );
+        assert_ne!(
+            interned
+                .intern(StatementKind::Procedure, b"select 1", &Findings::default())
+                .id,
+            id
+        );
         drop(one);
         for number in 0..1_000_u32 {
-            interned.intern(StatementKind::Text, &number.to_le_bytes());
+            interned.intern(StatementKind::Text, &number.to_le_bytes(), &Findings::default());
         }
         assert!(interned.by_content.len() <= 129, "{}", interned.by_content.len());
     }
@@ -215,7 +249,7 @@ mod tests {
     #[test]
     fn a_statement_is_another_one_in_another_database() {
         let mut interned = Interned::default();
-        let statement = interned.intern(StatementKind::Text, b"select 1");
+        let statement = interned.intern(StatementKind::Text, b"select 1", &Findings::default());
         let mut handles = ServerHandles::new(10);
         handles.insert(&statement, &context("a"), 7);
         assert_eq!(handles.find(&statement, &context("a")), Some(7));
@@ -227,7 +261,7 @@ mod tests {
         let mut interned = Interned::default();
         let mut handles = ServerHandles::new(10);
         let statements: Vec<_> = (0..100_u8)
-            .map(|number| interned.intern(StatementKind::Text, &[number]))
+            .map(|number| interned.intern(StatementKind::Text, &[number], &Findings::default()))
             .collect();
         for (number, statement) in (0..).zip(&statements) {
             handles.insert(statement, &context("a"), number);
@@ -241,7 +275,7 @@ mod tests {
     #[test]
     fn a_client_has_a_bound() {
         let mut interned = Interned::default();
-        let statement = interned.intern(StatementKind::Text, b"x");
+        let statement = Prepared::Anywhere(interned.intern(StatementKind::Text, b"x", &Findings::default()));
         let mut handles = ClientHandles::default();
         for _ in 0..limits::MAX_CLIENT_STATEMENTS {
             assert!(handles.insert(statement.clone()).is_some());

@@ -31,7 +31,7 @@ use weir_core::{
 
 use self::{
     attention::Attentions,
-    handles::{Context, ServerHandles},
+    handles::ServerHandles,
     own::{Own, OwnAnswer},
     pins::{Pins, Tie},
     session_state::SessionStates,
@@ -43,7 +43,6 @@ pub use self::{
     source_state::SourceState,
 };
 use crate::wire::{
-    TdsVersion,
     packet::{HEADER, Header, PacketKind},
     walker::{Layout, Walker},
 };
@@ -51,7 +50,6 @@ use crate::wire::{
 /// A server connection, as the protocol sees it.
 #[derive(Debug)]
 pub struct Session {
-    pub(crate) version: TdsVersion,
     pub(crate) spid: u16,
     /// Bytes of a packet, header included.
     pub(crate) packet_size: u16,
@@ -82,7 +80,6 @@ pub struct Session {
     pub(crate) holder: Option<u64>,
     pub(crate) condition: Condition,
     pub(crate) own: OwnAnswer,
-    pub(crate) shared: Arc<SourceState>,
     completed: u64,
     work: Work,
 }
@@ -135,7 +132,6 @@ impl Session {
         // What the database itself starts with.
         let isolation = Isolation::default();
         Session {
-            version: init.tds_version,
             spid: init.spid,
             packet_size: init.packet_size,
             login: Login {
@@ -162,7 +158,6 @@ impl Session {
             holder: None,
             condition: Condition::Sound,
             own: OwnAnswer::default(),
-            shared: init.shared,
             completed: 0,
             work: Work::default(),
         }
@@ -242,15 +237,6 @@ impl Session {
         self.left = Pins::default();
         self.traces = Traces::None;
         self.transaction.told(Told::Reset);
-    }
-
-    /// What a statement is compiled under here.
-    pub(crate) fn context(&self) -> Context {
-        Context {
-            database: self.database.clone().unwrap_or_else(|| self.login.database.clone()),
-            ansi_nulls: self.settings.value(Key::AnsiNulls).map(Box::from),
-            quoted_identifier: self.settings.value(Key::QuotedIdentifier).map(Box::from),
-        }
     }
 
     /// Nobody relies any more on what lives here: it has to go.

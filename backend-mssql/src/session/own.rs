@@ -76,7 +76,10 @@ enum Keeping {
 impl Session {
     /// Sends a batch of the gateway's own.
     pub(crate) fn ask(&mut self, own: Own, text: &str, reset: ResetBit, out: &mut BytesMut) {
-        let mut payload = self.headers();
+        let mut payload = match reset {
+            ResetBit::Connection => headers(0),
+            _ => self.headers(),
+        };
         payload.put_slice(&utf16::encode(text));
         self.send_own(own, PacketKind::SqlBatch, reset, &payload, out);
     }
@@ -104,9 +107,7 @@ impl Session {
 
     /// The headers of a request in the transaction that is open here (TDS 5.1).
     pub(crate) fn headers(&self) -> BytesMut {
-        let mut payload = BytesMut::with_capacity(128);
-        all_headers::write(self.transaction.descriptor(), &mut payload);
-        payload
+        headers(self.transaction.descriptor())
     }
 
     /// The request that is being sent asks for a reset, or not.
@@ -255,6 +256,13 @@ fn integer_of_row(tail: &[u8]) -> Option<i32> {
         [.., 0xd1, 4] | [.., 0xd1] => Some(i32::from_le_bytes(*value)),
         _ => None,
     }
+}
+
+/// The headers of a request in this transaction; 0: in none, as behind a reset.
+fn headers(descriptor: u64) -> BytesMut {
+    let mut payload = BytesMut::with_capacity(128);
+    all_headers::write(descriptor, &mut payload);
+    payload
 }
 
 /// The status bits that ask for a reset.

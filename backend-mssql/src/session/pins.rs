@@ -25,6 +25,8 @@ pub(crate) enum Tie {
     Context,
     /// Between `INSERT BULK` and its data.
     Bulk,
+    /// A prepared statement that is too long to keep.
+    Statement,
     /// What the text does cannot be told.
     Unsure,
     /// The server says so (SESSIONSTATE).
@@ -33,7 +35,7 @@ pub(crate) enum Tie {
     Irreversible,
 }
 
-const KINDS: usize = 11;
+const KINDS: usize = 12;
 
 /// In the order in which they are told to people, the most telling first.
 const REASONS: [(Tie, PinReason); KINDS] = [
@@ -44,6 +46,7 @@ const REASONS: [(Tie, PinReason); KINDS] = [
     (Tie::Impersonation, PinReason::Impersonation),
     (Tie::Option, PinReason::SessionOption),
     (Tie::Object, PinReason::SessionObject),
+    (Tie::Statement, PinReason::LargeStatement),
     (Tie::Context, PinReason::SessionContext),
     (Tie::Irreversible, PinReason::Irreversible),
     (Tie::Unsure, PinReason::Unprovable),

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::handles::{Interned, Statement, StatementKind};
+use super::{
+    classify::Findings,
+    handles::{Interned, Statement, StatementKind},
+};
 
 /// Shared by everything of one endpoint of a source.
 #[derive(Debug, Default)]
@@ -22,7 +25,7 @@ impl SourceState {
     }
 
     /// The statement with these parameters, shared with everybody who has prepared the same.
-    pub(crate) fn intern(&self, kind: StatementKind, parameters: &[u8]) -> Arc<Statement> {
-        self.statements.lock().intern(kind, parameters)
+    pub(crate) fn intern(&self, kind: StatementKind, parameters: &[u8], findings: &Findings) -> Arc<Statement> {
+        self.statements.lock().intern(kind, parameters, findings)
     }
 }

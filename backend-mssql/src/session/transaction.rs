@@ -67,6 +67,8 @@ impl Transaction {
         match (self.tracker, told) {
             (Tracker::EnvChange, Told::Began(_)) => self.state = State::Open,
             (Tracker::EnvChange, Told::Ended | Told::Reset) => self.state = State::None,
+            // Nothing can begin by a reset.
+            (Tracker::Probe, Told::Reset) if self.state == State::None => {}
             (Tracker::Probe, _) => self.doubt(),
         }
     }

@@ -258,6 +258,8 @@ impl ErrorMessage {
 mod tests {
     use std::time::Duration;
 
+    use weir_core::refusal::Retry;
+
     use super::*;
 
     #[test]
@@ -290,7 +292,7 @@ mod tests {
             message: "no".into(),
             detail: None,
             hint: Some("h".into()),
-            transient: false,
+            retry: Retry::Useless,
         };
         let told = describe(&Refusal::Open {
             source: "s".into(),

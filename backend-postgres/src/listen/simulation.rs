@@ -305,6 +305,7 @@ impl World {
                     read_only: false,
                     replication: false,
                     shared: shared.clone(),
+                    asker: shared.asker("somebody", weir_core::settings::SequenceFunctions::Learn),
                     client_id: registration.id(),
                     bell: registration.bell(),
                 }),

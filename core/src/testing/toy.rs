@@ -1,6 +1,7 @@
 //! The smallest backend: requests are `length(4) text`, answers `status(1) length(4) text`, status `i` (idle) or `t` (in
 //! a transaction). A request that begins with `set` touches the session, `pre` waits for one of the gateway's own on each
-//! new server connection, `one` for whatever is outstanding, `els` asks for another connection than a used one, `bye` says good-bye.
+//! new server connection, `one` for whatever is outstanding, `els` asks for another connection than a used one, `bye` says
+//! good-bye. `undo` right behind a request that has not been sent takes it back.
 //! A bell is answered with `ding`.
 
 use std::sync::Arc;
@@ -128,6 +129,10 @@ impl Dialogue for Talk {
             return Ok(Step::Finish);
         }
         let Some(session) = session else {
+            if self.withdraws(bytes) {
+                out.to_client.put_slice(&answer(b'i', b"undone"));
+                return Ok(Step::Skip(u64::from(length) + UNDO.len() as u64 + 4));
+            }
             return Ok(Step::Lease(Access::ReadWrite));
         };
         if text.starts_with(b"pre") && !session.prepared {
@@ -164,6 +169,14 @@ impl Dialogue for Talk {
             return Ok(Step::Skip(length));
         }
         Ok(Step::Forward(length))
+    }
+
+    fn withdraws(&self, bytes: &[u8]) -> bool {
+        let length = bytes
+            .first_chunk()
+            .map_or(0, |length| u32::from_be_bytes(*length) as usize);
+        let behind = bytes.get(length.max(4)..).unwrap_or_default();
+        behind.get(4..).is_some_and(|text| text.starts_with(UNDO))
     }
 
     fn has_request_under_way(&self, session: &Session) -> bool {
@@ -209,6 +222,9 @@ impl Dialogue for Talk {
         Leave::Drain { cancel: true }
     }
 }
+
+/// Takes the request in front of it back.
+const UNDO: &[u8] = b"undo";
 
 /// A request in bytes.
 pub fn request(text: &str) -> Vec<u8> {
