@@ -110,7 +110,8 @@ impl Conversation {
             return self.ask_for_lease(head, bytes);
         };
         let name = effective_name(parse.name);
-        let is_new = !name.is_empty() && self.statements.find(name).is_none();
+        let is_taken = self.statements.find(name).is_some() || self.sql_statements.get(name).is_some();
+        let is_new = !name.is_empty() && !is_taken;
         let has_room = self.statements.check_room(parse.body.len() + name.len()).is_ok();
         match self.shared.accepted_statement(self.fingerprint, parse.body) {
             Some(statement) if is_new && has_room => {
@@ -130,7 +131,10 @@ impl Conversation {
         match Named::read(message) {
             Some(Named::Statement(b"")) => self.unnamed = None,
             Some(Named::Statement(name)) => {
-                self.statements.remove(effective_name(name));
+                let name = effective_name(name);
+                if self.statements.remove(name).is_none() && !self.sql_statements.is_empty() {
+                    self.sql_statements = self.sql_statements.without(name);
+                }
             }
             Some(Named::Portal) => {}
             None => return self.ask_for_lease(head, bytes),
@@ -224,7 +228,9 @@ impl Conversation {
         }
         // What the client brought along has to be there again before anything else runs.
         let lacks_settings = session.overlay_kept == OverlayKept::Maybe && self.follows() && !self.brought.is_empty();
-        let one_at_a_time = lacks_settings || self.pool_mode == PoolMode::Statement || session.pending.has_barrier();
+        let may_have_to_go = self.may_lack_own_temporary_schema(session);
+        let one_at_a_time =
+            lacks_settings || may_have_to_go || self.pool_mode == PoolMode::Statement || session.pending.has_barrier();
         if one_at_a_time && !session.pending.is_empty() {
             return Some(Step::Hold);
         }
@@ -290,7 +296,7 @@ impl Conversation {
             classify::classify(query::text(head.body(message)))
         };
         session.suspect(
-            &class,
+            self.suspicious(&class),
             head.message(bytes).map(|message| query::text(head.body(message))),
         );
         entry.weight = self.touch(&class, session);

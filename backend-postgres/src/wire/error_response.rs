@@ -91,6 +91,11 @@ impl<'a> ErrorFields<'a> {
         self.sqlstate() == b"0A000" && self.routine == Some(b"RevalidateCachedQuery")
     }
 
+    /// Whether `currval` or `lastval` was asked for where nothing was drawn from a sequence.
+    pub fn says_nothing_was_drawn(&self) -> bool {
+        self.sqlstate() == b"55000" && matches!(self.routine, Some(b"currval_oid" | b"lastval"))
+    }
+
     /// As an error to be told later.
     pub fn to_error(self) -> ErrorMessage {
         let rejection = self.to_rejection();

@@ -21,6 +21,8 @@ mod listen;
 mod memory;
 mod mssql_login;
 mod mssql_stand_in;
+mod mssql_stand_in_dialect;
+mod mssql_stand_in_protocol;
 mod oracle;
 mod orm;
 mod pgbench;
