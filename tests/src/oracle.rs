@@ -60,6 +60,8 @@ pub struct Verdict {
     pub failed: u64,
     /// Tokens whose COMMIT was acknowledged.
     pub acknowledged: Vec<String>,
+    /// Tokens written in transactions that nobody asked to commit.
+    pub abandoned: Vec<String>,
     /// The first few of everything that is not right, in words.
     pub examples: Vec<String>,
 }
@@ -75,7 +77,8 @@ impl std::fmt::Debug for Verdict {
 }
 
 impl Verdict {
-    fn add(&mut self, other: Verdict) {
+    /// Takes another client's verdict in.
+    pub(crate) fn add(&mut self, other: Verdict) {
         self.right += other.right;
         self.wrong += other.wrong;
         self.hung += other.hung;
@@ -84,8 +87,27 @@ impl Verdict {
         self.disturbed += other.disturbed;
         self.failed += other.failed;
         self.acknowledged.extend(other.acknowledged);
+        self.abandoned.extend(other.abandoned);
         self.examples.extend(other.examples);
         self.examples.truncate(10);
+    }
+
+    /// Counts what is wrong with one answer.
+    pub(crate) fn note(&mut self, client: u32, wrong: Wrong, tolerated: &[&str]) {
+        let (count, text) = match wrong {
+            Wrong::Token(text) => (&mut self.wrong, format!("WRONG {text}")),
+            Wrong::Hang => (&mut self.hung, "HANG".to_owned()),
+            Wrong::Garbled(text) => (&mut self.garbled, format!("GARBLED {text}")),
+            Wrong::Failed { code, .. } if tolerated.iter().any(|tolerated| code.starts_with(tolerated)) => {
+                self.disturbed += 1;
+                return;
+            }
+            Wrong::Failed { text, .. } => (&mut self.failed, format!("FAILED {text}")),
+        };
+        *count += 1;
+        if self.examples.len() < 3 {
+            self.examples.push(format!("client {client}: {text}"));
+        }
     }
 
     /// Fails the test unless every answer was right.
@@ -112,7 +134,7 @@ impl Verdict {
 }
 
 /// What is wrong with one answer.
-enum Wrong {
+pub(crate) enum Wrong {
     Token(String),
     Hang,
     Garbled(String),
@@ -196,36 +218,13 @@ impl Client {
             };
             match outcome {
                 Ok(kept) => connection = kept,
-                Err(wrong) => self.note(wrong),
+                Err(wrong) => self.verdict.note(self.number, wrong, self.oracle.tolerated),
             }
         }
         if let Some(open) = connection {
             open.leave().await;
         }
         self.verdict
-    }
-
-    fn note(&mut self, wrong: Wrong) {
-        let (count, text) = match wrong {
-            Wrong::Token(text) => (&mut self.verdict.wrong, format!("WRONG {text}")),
-            Wrong::Hang => (&mut self.verdict.hung, "HANG".to_owned()),
-            Wrong::Garbled(text) => (&mut self.verdict.garbled, format!("GARBLED {text}")),
-            Wrong::Failed { code, .. }
-                if self
-                    .oracle
-                    .tolerated
-                    .iter()
-                    .any(|tolerated| code.starts_with(tolerated)) =>
-            {
-                self.verdict.disturbed += 1;
-                return;
-            }
-            Wrong::Failed { text, .. } => (&mut self.verdict.failed, format!("FAILED {text}")),
-        };
-        *count += 1;
-        if self.verdict.examples.len() < 3 {
-            self.verdict.examples.push(format!("client {}: {text}", self.number));
-        }
     }
 
     async fn log_in(&mut self) -> Result<Option<RawClient>, Wrong> {

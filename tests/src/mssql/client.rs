@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr};
 
 use rusqlite::types::Value;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::{
     engine::convert,
@@ -138,6 +141,19 @@ impl RawClient {
             }
         }
         Ok(lines)
+    }
+
+    /// Reads what has come, at most a few bytes, and does not understand it: for a client that leaves in the middle.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn read_some(&mut self) -> io::Result<usize> {
+        self.stream.read(&mut [0; 100]).await
+    }
+
+    /// Ends the connection with a reset, not in order.
+    pub fn abort(self) {
+        let _ = self.stream.set_zero_linger();
     }
 
     /// A SQL batch and its answer.

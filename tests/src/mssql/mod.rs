@@ -19,6 +19,7 @@ mod engine;
 mod failure;
 mod faults;
 mod observe;
+pub mod oracle;
 mod shared;
 mod tsql;
 mod wire;
