@@ -621,6 +621,22 @@ fn a_handle_that_is_given_back_to_be_replaced_is_not_released_at_the_server() {
 }
 
 #[test]
+fn handles_may_be_released_in_text() {
+    let mut gateway = Gateway::to(Kind::SqlServer, 1);
+    let client = gateway.client();
+    for _ in 0..2 {
+        gateway.send(client, &Calls::new().prepare("VALUE").done());
+        gateway.receive(client);
+    }
+    let before = gateway.connections[0].server.log.len();
+    let answer = gateway.ask(client, &batch("EXEC sp_unprepare 1;EXEC sp_unprepare 2;"));
+    assert_eq!(answer, "Status(0) Done(more) Status(0) Done()");
+    assert_eq!(gateway.connections[0].server.log.len(), before, "the numbers are the gateway's");
+    let gone = gateway.ask(client, &Calls::new().execute(2, 1).done());
+    assert!(gone.starts_with("Error(8179"), "{gone}");
+}
+
+#[test]
 fn a_reset_takes_handles_along() {
     let mut gateway = Gateway::to(Kind::SqlServer, 1);
     let (one, two) = (gateway.client(), gateway.client());
