@@ -1,11 +1,12 @@
-//! SQL Server sources. This version reads and validates their metadata and can check that they are reachable; it does
-//! not serve them to clients yet.
+//! The SQL Server family: TDS 7.2 to 8.0 on both sides.
 //!
-//! Invariant: nothing here is on a data path. The TDS protocol of the data path will be code of our own, because the
-//! driver used here neither hands its TLS session over nor sends the reset bit.
+//! [`login`] opens server connections and greets clients, [`dialogue`] and [`session`] judge what flows between them,
+//! [`wire`] holds the messages that are looked into. Knows nothing of YAML, pools or relays but their types.
 
 #![forbid(unsafe_code)]
 
+mod backend;
+mod compose;
 pub mod dialogue;
 pub mod limits;
 pub mod login;
@@ -15,7 +16,10 @@ pub mod session;
 pub mod settings;
 pub mod wire;
 
+pub use backend::{Mssql, PassThrough};
+pub use compose::{parts, source};
+pub use login::{
+    greet::{FrontendSettings, FrontendTls, ListenerMaterial, MssqlFrontend},
+    passwords::Passwords,
+};
 pub use probe::{Probe, probe};
-
-/// What the operator and the clients of a SQL Server source are told.
-pub const NOT_SERVED: &str = "this version validates SQL Server sources and `weir check --connect` reaches them, but `weir serve` does not serve them yet";

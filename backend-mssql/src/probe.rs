@@ -13,7 +13,7 @@ use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 use weir_config::model::{ApplicationIntent, Encrypt, MssqlAuthentication, MssqlConnection, MssqlEndpoint, SslMode};
 use weir_core::{
     clock,
-    refusal::{OpenError, Rejection},
+    refusal::{OpenError, Rejection, Retry},
 };
 
 use crate::limits::{MAX_REDIRECTIONS, MAX_REPORTED};
@@ -275,7 +275,7 @@ fn open_error(error: tiberius::error::Error, place: &str) -> OpenError {
             message: clipped(token.message()),
             detail: None,
             hint: None,
-            transient: false,
+            retry: Retry::Useless,
         }),
         Error::Tls(reason) => OpenError::Untrusted(format!("{place}: {reason}")),
         Error::Io { message, .. } => OpenError::Unreachable(format!("{place}: {message}")),

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use weir_core::refusal::{OpenError, Refusal, Rejection};
+use weir_core::refusal::{OpenError, Refusal, Rejection, Retry};
 
 use crate::wire::{TdsVersion, message::OwnMessage};
 
@@ -189,33 +189,19 @@ pub fn login_failed(user: &str) -> Words {
     Words::new(number::LOGIN_FAILED, 14, format!("Login failed for user '{user}'."))
 }
 
-/// Whether a server that refuses a login with this number may well take it a moment later: it is starting, moving or full.
-pub fn is_transient(number: i32) -> bool {
-    matches!(
-        number,
-        // Azure's documented transient errors; 18401: a script upgrade is going on; 17142: paused; 17197: too slow to let in;
-        // 904, 922, 927, 976, 978, 983: the database is recovering, restoring, or its replica is changing its role.
-        904 | 922
-            | 927
-            | 976
-            | 978
-            | 983
-            | 4221
-            | 10928
-            | 10929
-            | 17142
-            | 17197
-            | 17809
-            | 18401
-            | 40197
-            | 40501
-            | 40613
-            | 42108
-            | 42109
-            | 49918
-            | 49919
-            | 49920
-    )
+/// What repeating a login would be good for that a server refused with this number.
+pub fn retry(number: i32) -> Retry {
+    match number {
+        // Limits of sessions and workers, and the server's "user connections".
+        10928 | 10929 | 10936 | 17809 => Retry::WhenLessFull,
+        // The database is recovering, restoring, or its replica is changing its role.
+        904 | 922 | 927 | 976 | 978 | 983 => Retry::Later,
+        // The server is paused, too busy to let anybody in in time, or upgrading itself.
+        17142 | 17197 | 18401 => Retry::Later,
+        // Azure's transient errors.
+        4221 | 40197 | 40501 | 40613 | 42108 | 42109 | 49918..=49920 => Retry::Later,
+        _ => Retry::Useless,
+    }
 }
 
 fn pool_timeout(why: &Refusal) -> Words {
@@ -323,7 +309,7 @@ mod tests {
             message: "their words".into(),
             detail: None,
             hint: None,
-            transient: false,
+            retry: Retry::Useless,
         }
     }
 

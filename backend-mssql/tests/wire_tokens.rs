@@ -11,6 +11,7 @@ use weir_mssql::wire::{
     packet::Header,
     read::Stop,
     return_value::{self, Value},
+    rpc::{self, Enclave, ParameterValue, Procedure, RpcPiece, RpcReader, WellKnown},
     transaction_request::{self, Begin, TransactionRequest},
     utf16::Utf16,
     walker::{Content, Layout, Piece, Walker},
@@ -222,7 +223,15 @@ fn done_below_7_2_is_shorter() {
 #[test]
 fn what_is_no_token_is_refused() {
     let mut walker = Walker::new(Layout::default());
-    assert!(walker.next(&mut &[0x42][..]).is_err());
+    let bytes = hex("FD 00 00 C1 00 00*8 42");
+    let mut input = &bytes[..];
+    assert!(matches!(walker.next(&mut input), Ok(Some(Piece::Token(_)))));
+    assert!(walker.is_complete());
+    assert!(walker.next(&mut input).is_err());
+    assert!(!walker.is_complete(), "what is broken is not complete");
+    assert!(walker.next(&mut &bytes[..]).is_err(), "and stays broken");
+    walker.begin();
+    assert!(walker.next(&mut &bytes[..]).is_ok());
     let mut walker = Walker::new(Layout::default());
     assert!(walker.next(&mut &[0xd1, 1][..]).is_err(), "a row without metadata");
 }
@@ -256,5 +265,157 @@ fn handles_come_and_go_as_return_values() {
             panic!()
         };
         assert_eq!(token.content, Content::ReturnStatus(-6));
+    }
+}
+
+/// TDS 4.3a: the status of a row that a cursor fetched, without a column for it; in each of two result sets.
+#[test]
+fn a_status_behind_fetched_rows_needs_no_description() {
+    let column = "81 01 00 00 00 00 00 09 00 26 04 00";
+    let fetched = format!("{column} D1 04 07 00*3 01 00*3 D1 04 08 00*3 02 00*3 FF 11 00 C1 00 00*8");
+    let bytes = hex(&format!("{fetched} {fetched} 79 00*4 FE 00 00 E0 00 00*8"));
+    for slice in 1..bytes.len() {
+        let mut walker = Walker::new(Layout::default());
+        walker.expect_cursor_rows();
+        for mut input in bytes.chunks(slice) {
+            while walker.next(&mut input).unwrap().is_some() {}
+        }
+        assert!(walker.is_complete(), "{slice}");
+    }
+    // Only where it is expected, and only behind a row.
+    let mut walker = Walker::new(Layout::default());
+    let mut input = &bytes[..];
+    assert!((0..9).any(|_| walker.next(&mut input).is_err()));
+    let mut walker = Walker::new(Layout::default());
+    walker.expect_cursor_rows();
+    assert!(walker.next(&mut &hex("01 00*3")[..]).is_err());
+}
+
+/// The example of the protocol's documentation: a table of one column and one row (TDS 7.1).
+#[test]
+fn a_table_valued_parameter_streams_by() {
+    let bytes = hex(
+        "03 00 66 00 6F 00 6F 00 00 00 00 00 F3 00 03 64 00 62 00 6F 00 07 74 00 76 00 70 00 74 00 79 00 70 00 65 00 \
+         01 00 00 00 00 00 00 00 26 01 00 00 01 01 02 00",
+    );
+    let mut reader = RpcReader::new(TdsVersion::V7_3A, Enclave::No, 100);
+    let mut input = &bytes[..];
+    let Some(RpcPiece::Call(call)) = reader.next(&mut input).unwrap() else {
+        panic!()
+    };
+    assert_eq!(call.procedure, Procedure::Named(Utf16(b"f\0o\0o\0")));
+    let Some(RpcPiece::Parameter(parameter)) = reader.next(&mut input).unwrap() else {
+        panic!()
+    };
+    assert_eq!((parameter.type_id, parameter.value), (0xf3, ParameterValue::Follows));
+    let Some(RpcPiece::Pass(table)) = reader.next(&mut input).unwrap() else {
+        panic!()
+    };
+    assert_eq!(table.len(), bytes.len() - 13);
+    assert!(reader.is_complete());
+}
+
+#[test]
+fn procedures_are_known_by_number_and_by_name() {
+    let name = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for (text, known) in [
+        ("sp_execute", Some(WellKnown::Execute)),
+        ("SP_PrepExec", Some(WellKnown::PrepExec)),
+        ("sys.sp_executesql", Some(WellKnown::ExecuteSql)),
+        ("[sys].[sp_unprepare]", Some(WellKnown::Unprepare)),
+        ("\"sp_cursoropen\"", Some(WellKnown::CursorOpen)),
+        ("master.dbo.sp_prepare", Some(WellKnown::Prepare)),
+        ("master..sp_reset_connection", Some(WellKnown::ResetConnection)),
+        ("other.sys.sp_execute", None),
+        ("server.master.sys.sp_execute", None),
+        ("mine.sp_execute", None),
+        ("sp_executes", None),
+        ("[sp_execute", None),
+        ("[sp]]_execute]", None),
+        ("a.b.c.d.e", None),
+        ("", None),
+    ] {
+        let found = match Procedure::from_name(Utf16(&name(text))) {
+            Procedure::WellKnown(known) => Some(known),
+            _ => None,
+        };
+        assert_eq!(found, known, "{text}");
+    }
+    assert_eq!(Procedure::from_number(13), Procedure::WellKnown(WellKnown::PrepExec));
+    assert_eq!(Procedure::from_number(16), Procedure::Unknown(16));
+    assert_eq!(Procedure::from_number(0xfff0), Procedure::Unknown(0xfff0));
+}
+
+/// TDS 7.2: `sp_execute` becomes `sp_prepexec` with its values as they came.
+#[test]
+fn an_execute_can_be_turned_into_a_prepare_and_execute() {
+    let collation = [9, 4, 0xd0, 0, 0x34];
+    let none = Utf16(&[]);
+    let text = "select @p"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect::<Vec<u8>>();
+    let values = hex("00 00 E7 40 1F 09 04 D0 00 34 04 00 61 00 62 00 00 00 26 08 08 01 02 03 04 05 06 07 08");
+    let request = written(|out| {
+        rpc::write::call(WellKnown::Execute, out);
+        rpc::write::integer(none, 0, Some(7), out);
+        out.extend_from_slice(&values);
+    });
+    let rewritten = written(|out| {
+        let mut reader = RpcReader::new(TdsVersion::V7_4, Enclave::No, 1000);
+        let mut input = &request[..];
+        while let Some(piece) = reader.next(&mut input).unwrap() {
+            match piece {
+                RpcPiece::Call(_) => rpc::write::call(WellKnown::PrepExec, out),
+                RpcPiece::Parameter(parameter) if parameter.ordinal == 0 => {
+                    assert!(matches!(parameter.value, ParameterValue::Integer { value: 7, .. }));
+                    rpc::write::integer(parameter.name, rpc::status::OUTPUT, None, out);
+                    rpc::write::text(none, Some(none), collation, out);
+                    rpc::write::text(none, Some(Utf16(&text)), collation, out);
+                }
+                other => out.extend_from_slice(other.bytes()),
+            }
+        }
+    });
+    assert!(rewritten.ends_with(&values));
+    let mut reader = RpcReader::new(TdsVersion::V7_4, Enclave::No, 1000);
+    let mut input = &rewritten[..];
+    let mut found = Vec::new();
+    while let Some(piece) = reader.next(&mut input).unwrap() {
+        if let RpcPiece::Parameter(parameter) = piece {
+            found.push(format!("{:?}", parameter.value));
+        }
+    }
+    assert!(reader.is_complete());
+    assert_eq!(found[..3], ["Null", "Text(\"\")", "Text(\"select @p\")"]);
+    assert_eq!(found.len(), 5);
+}
+
+/// One longer than 8,000 bytes goes in chunks, NULL is told from empty.
+#[test]
+fn texts_of_any_length_survive_the_wire() {
+    for text in [None, Some(0), Some(1), Some(4000), Some(4001), Some(100_000)] {
+        let units = text.map(|length| b"x\0".repeat(length));
+        let request = written(|out| {
+            rpc::write::call(WellKnown::ExecuteSql, out);
+            rpc::write::text(Utf16(b"@\0s\0"), units.as_deref().map(Utf16), [0; 5], out);
+        });
+        for slice in [1, 1000, request.len()] {
+            let mut reader = RpcReader::new(TdsVersion::V7_4, Enclave::No, 1_000_000);
+            let mut found = None;
+            for mut input in request.chunks(slice) {
+                while let Some(piece) = reader.next(&mut input).unwrap() {
+                    if let RpcPiece::Parameter(parameter) = piece {
+                        found = Some(match parameter.value {
+                            ParameterValue::Null => None,
+                            ParameterValue::Text(text) => Some(text.0.to_vec()),
+                            other => panic!("{other:?}"),
+                        });
+                        assert_eq!(parameter.name, Utf16(b"@\0s\0"));
+                    }
+                }
+            }
+            assert_eq!(found, Some(units.clone()), "{text:?} {slice}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
-use weir_config::{PostgresConnection, SessionStatePolicy};
+use weir_config::{PostgresConnection, SequenceFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
     net::Stream,
@@ -29,6 +29,7 @@ pub struct Postgres {
     welcome: ArcSwapOption<Parameters>,
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
+    sequence_functions: SequenceFunctions,
     /// Hears notifications for all clients; started with the first connection.
     listener: OnceLock<Listener>,
     pin_notice: bool,
@@ -43,6 +44,7 @@ impl Postgres {
         application_name: Option<String>,
         shared: Arc<SourceState>,
         session_state: SessionStatePolicy,
+        sequence_functions: SequenceFunctions,
     ) -> Self {
         Postgres {
             opener: Arc::new(Opener::new(connection, parameters)),
@@ -50,6 +52,7 @@ impl Postgres {
             welcome: ArcSwapOption::empty(),
             shared,
             session_state,
+            sequence_functions,
             listener: OnceLock::new(),
             pin_notice: false,
         }
@@ -81,6 +84,11 @@ impl Postgres {
     /// Whether session state follows clients from one server connection to the next.
     pub fn session_state(&self) -> SessionStatePolicy {
         self.session_state
+    }
+
+    /// What becomes of `currval` and `lastval`.
+    pub fn sequence_functions(&self) -> SequenceFunctions {
+        self.sequence_functions
     }
 
     /// Whether clients are told when they begin or cease to keep their server connection.

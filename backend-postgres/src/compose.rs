@@ -47,6 +47,7 @@ pub fn parts(
             declared.application_name.clone(),
             source_state(declared),
             session_state(declared),
+            declared.sequence_functions,
         )
         .with_pin_notice(declared.pin_notice);
         // Each at most once: two replicas may be declared alike.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_postgres::Client;
 use weir_core::refusal::{OpenError, Rejection};
 
-use crate::{login::server::Opener, wire::error_response::is_transient};
+use crate::{login::server::Opener, wire::error_response::retry};
 
 /// A small pool of typed connections, opened when first used.
 pub struct ControlPool {
@@ -113,7 +113,7 @@ pub fn open_error(error: &tokio_postgres::Error) -> OpenError {
             message: said.message().to_owned(),
             detail: said.detail().map(str::to_owned),
             hint: said.hint().map(str::to_owned),
-            transient: is_transient(said.code().code()),
+            retry: retry(said.code().code()),
         }),
         None => OpenError::Unreachable(error.to_string()),
     }

@@ -77,6 +77,9 @@ pub const MAX_IDLE_BYTES: usize = 16 * 1024;
 /// Server connections lost while they were being prepared for one request, before its client is told.
 pub const MAX_LOST_IN_ADOPTION: u8 = 3;
 
+/// Users of one source of whom it is remembered whether they ask for `currval` and `lastval`; those beyond share it.
+pub const MAX_ASKING_USERS: usize = 10_000;
+
 /// Bytes of SQL that are put into parentheses or statements deep; only keeps a counter from overflowing.
 pub const MAX_NESTING: u32 = 100_000;
 

@@ -36,6 +36,7 @@ impl Pair {
             read_only: false,
             replication: false,
             shared: Arc::clone(&shared),
+            asker: shared.asker("somebody", weir_config::SequenceFunctions::Learn),
             client_id: 1,
             bell: weir_core::front::Bell::default(),
         });

@@ -18,8 +18,8 @@ use tokio::{
 use weir_config::{
     AddressSource, Admission, AuthQuery, Caching, ChannelBinding, Definition, Host, HostName, ListenerTls,
     ListenerTlsMode, LoadBalanceHosts, Metadata, PasswordSource, PostgresConnection, PostgresEndpoint, PostgresSource,
-    SecretSource, SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation, TargetSessionAttrs, User,
-    UserSources,
+    SecretSource, SequenceFunctions, SessionStatePolicy, Source, SourceKind, SslMode, SslNegotiation,
+    TargetSessionAttrs, User, UserSources,
 };
 use weir_core::{
     front::{Bound, Clients, Endpoint, Listener, ListenerLimits, ListenerSettings},
@@ -157,6 +157,7 @@ fn source(name: &str, wanted: &Wanted) -> Source {
         timeouts: Timeouts::default(),
         replica_routing: ReplicaRouting::None,
         session_state: SessionStatePolicy::Follow,
+        sequence_functions: SequenceFunctions::Learn,
         shared_listener: true,
         pin_notice: false,
         max_client_connections: wanted.source_limit,

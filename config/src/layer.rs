@@ -7,6 +7,7 @@
 //! * `transaction_timeout` (s): a whole transaction is cancelled and rolled back after this; `null` or 0 = no limit;
 //! * `max_client_connections`: clients of this source at a time;
 //! * `session_state: follow | reset`;
+//! * `sequence_functions: learn | pin | forget`;
 //! * `shared_listener: true | false`;
 //! * `pin_notice: true | false`;
 //! * `ssl_configuration`, `health_check`: replace Hasura's;
@@ -24,7 +25,7 @@ use crate::{
     context::Context,
     fields::Fields,
     health_check,
-    model::{AddressSource, AuthQuery, Caching, HealthCheck, SessionStatePolicy, TlsSettings},
+    model::{AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionStatePolicy, TlsSettings},
     pool::{self, PoolLayer},
     problem::Place,
     scalars::{self, Located},
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 17] = [
+pub(crate) const KEYS: [&str; 18] = [
     "pool_settings",
     "query_timeout",
     "idle_in_transaction_timeout",
@@ -41,6 +42,7 @@ pub(crate) const KEYS: [&str; 17] = [
     "client_idle_timeout",
     "read_replica_routing",
     "session_state",
+    "sequence_functions",
     "shared_listener",
     "pin_notice",
     "caching",
@@ -63,6 +65,7 @@ pub(crate) struct Layer {
     pub(crate) client_idle_timeout: Option<Located<Option<Duration>>>,
     pub(crate) read_replica_routing: Option<Located<ReplicaRouting>>,
     pub(crate) session_state: Option<Located<SessionStatePolicy>>,
+    pub(crate) sequence_functions: Option<Located<SequenceFunctions>>,
     pub(crate) shared_listener: Option<Located<bool>>,
     pub(crate) pin_notice: Option<Located<bool>>,
     pub(crate) caching: Option<Located<Caching>>,
@@ -109,6 +112,9 @@ impl Layer {
             }),
             session_state: located(fields, "session_state", |node| {
                 scalars::word(cx, "session_state", node, words::SESSION_STATES)
+            }),
+            sequence_functions: located(fields, "sequence_functions", |node| {
+                scalars::word(cx, "sequence_functions", node, words::SEQUENCE_FUNCTIONS)
             }),
             shared_listener: located(fields, "shared_listener", |node| {
                 scalars::boolean(cx, "shared_listener", node)

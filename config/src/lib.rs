@@ -61,6 +61,7 @@
 //!     client_idle_timeout: 3600
 //!     read_replica_routing: none    # read-only-transactions, read-only-statements
 //!     session_state: follow         # reset
+//!     sequence_functions: learn     # pin, forget
 //!     pin_notice: false             # tell clients that they keep their server connection, and why
 //!     server_reset: auto            # always, never
 //!     application_name: orders

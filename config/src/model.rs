@@ -17,8 +17,8 @@ pub use secret_source::*;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-pub use weir_core::settings::SessionStatePolicy;
 use weir_core::settings::{Origins, ReplicaRouting, Timeouts};
+pub use weir_core::settings::{SequenceFunctions, SessionStatePolicy};
 
 use crate::problem::Problem;
 
@@ -85,6 +85,8 @@ pub struct Source {
     pub replica_routing: ReplicaRouting,
     /// What happens to session state in transaction mode.
     pub session_state: SessionStatePolicy,
+    /// What becomes of `currval` and `lastval` in transaction mode.
+    pub sequence_functions: SequenceFunctions,
     /// Whether one connection listens for all clients.
     pub shared_listener: bool,
     /// Whether clients are told when they begin or cease to keep their server connection.

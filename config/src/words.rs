@@ -5,7 +5,7 @@ use std::fmt;
 use weir_core::settings::{PoolMode, ReplicaRouting, ServerReset};
 
 use crate::{
-    model::{IsolationLevel, ListenerKind, MssqlIsolationLevel, SessionStatePolicy, SslMode},
+    model::{IsolationLevel, ListenerKind, MssqlIsolationLevel, SequenceFunctions, SessionStatePolicy, SslMode},
     quote::shorten,
     suggest,
 };
@@ -127,6 +127,13 @@ pub(crate) const ROUTINGS: Words<ReplicaRouting> = &[
 pub(crate) const SESSION_STATES: Words<SessionStatePolicy> = &[
     ("follow", SessionStatePolicy::Follow),
     ("reset", SessionStatePolicy::Reset),
+];
+
+/// `sequence_functions`
+pub(crate) const SEQUENCE_FUNCTIONS: Words<SequenceFunctions> = &[
+    ("learn", SequenceFunctions::Learn),
+    ("pin", SequenceFunctions::Pin),
+    ("forget", SequenceFunctions::Forget),
 ];
 
 /// `kind` of a listener

@@ -149,6 +149,8 @@ pub enum PinReason {
     Irreversible,
     /// A setting that the login may not set itself: a function with more privileges has set it.
     PrivilegedSetting,
+    /// What `currval` and `lastval` say.
+    Sequence,
     /// What the session is like could not be found out.
     Unprovable,
     /// A cursor of the session.
@@ -173,7 +175,7 @@ pub enum PinReason {
 
 impl PinReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [PinReason; 20] = [
+    pub const ALL: [PinReason; 21] = [
         PinReason::SessionMode,
         PinReason::Replication,
         PinReason::LargeStatement,
@@ -184,6 +186,7 @@ impl PinReason {
         PinReason::SqlPrepared,
         PinReason::Irreversible,
         PinReason::PrivilegedSetting,
+        PinReason::Sequence,
         PinReason::Unprovable,
         PinReason::Cursor,
         PinReason::ApplicationLock,
@@ -209,16 +212,17 @@ impl PinReason {
             PinReason::SqlPrepared => 7,
             PinReason::Irreversible => 8,
             PinReason::PrivilegedSetting => 9,
-            PinReason::Unprovable => 10,
-            PinReason::Cursor => 11,
-            PinReason::ApplicationLock => 12,
-            PinReason::Impersonation => 13,
-            PinReason::SessionOption => 14,
-            PinReason::SessionObject => 15,
-            PinReason::SessionContext => 16,
-            PinReason::BulkLoad => 17,
-            PinReason::ServerState => 18,
-            PinReason::OldProtocol => 19,
+            PinReason::Sequence => 10,
+            PinReason::Unprovable => 11,
+            PinReason::Cursor => 12,
+            PinReason::ApplicationLock => 13,
+            PinReason::Impersonation => 14,
+            PinReason::SessionOption => 15,
+            PinReason::SessionObject => 16,
+            PinReason::SessionContext => 17,
+            PinReason::BulkLoad => 18,
+            PinReason::ServerState => 19,
+            PinReason::OldProtocol => 20,
         }
     }
 
@@ -235,6 +239,7 @@ impl PinReason {
             PinReason::SqlPrepared => "SQL PREPARE",
             PinReason::Irreversible => "LOAD, setseed or the like",
             PinReason::PrivilegedSetting => "setting that takes a superuser",
+            PinReason::Sequence => "currval and lastval of a sequence",
             PinReason::Unprovable => "session state that could not be proved harmless",
             PinReason::Cursor => "cursor of the session",
             PinReason::ApplicationLock => "session application lock",

@@ -16,9 +16,20 @@ pub struct Rejection {
     pub detail: Option<String>,
     /// Its hint, if any.
     pub hint: Option<String>,
-    /// Whether the database says no only for the moment (starting, full), so that another attempt may well succeed. The
-    /// backend knows its codes.
-    pub transient: bool,
+    /// What another attempt would be good for. The backend knows its database's codes.
+    pub retry: Retry,
+}
+
+/// What becomes of a refusal by waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retry {
+    /// Nothing: a wrong password, a missing database.
+    #[default]
+    Useless,
+    /// Another attempt a moment later may well succeed: the database is starting or moving.
+    Later,
+    /// The database takes no more connections at the moment.
+    WhenLessFull,
 }
 
 /// Why a server connection could not be opened.
@@ -41,7 +52,7 @@ impl OpenError {
     /// A wrong password or a missing database will not get better by asking again.
     pub fn is_transient(&self) -> bool {
         match self {
-            OpenError::Rejected(rejection) => rejection.transient,
+            OpenError::Rejected(rejection) => rejection.retry != Retry::Useless,
             OpenError::Unreachable(_) | OpenError::TimedOut(_) => true,
             OpenError::Untrusted(_) | OpenError::Misconfigured(_) => false,
         }

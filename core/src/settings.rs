@@ -39,6 +39,18 @@ pub enum SessionStatePolicy {
     Reset,
 }
 
+/// What `currval` and `lastval` are worth in transaction mode: they are about one session, and can be given to no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SequenceFunctions {
+    /// Who draws from a sequence keeps the connection once its user has been seen to ask.
+    #[default]
+    Learn,
+    /// Who draws from a sequence keeps the connection.
+    Pin,
+    /// Nobody keeps a connection for it: asking is an error on another one.
+    Forget,
+}
+
 /// Which statements may go to read replicas without the client asking for it by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReplicaRouting {

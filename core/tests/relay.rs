@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::io::AsyncReadExt;
 use weir_core::{
     pool::Pool,
-    refusal::Rejection,
+    refusal::{Rejection, Retry},
     registry::SourceParts,
     settings::{PoolSettings, Timeouts},
     testing::{gateway::Gateway, toy::Toy},
@@ -349,7 +349,7 @@ async fn the_databases_own_words_reach_every_waiter() {
         message: "wrong password".to_owned(),
         detail: None,
         hint: None,
-        transient: false,
+        retry: Retry::Useless,
     };
     gateway.database.refuse_logins(Some(rejection));
     let mut clients: Vec<_> = (0..20).map(|_| gateway.connect()).collect();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use weir_config::SessionStatePolicy;
+use weir_config::{SequenceFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{
         Dialogue, Leave, Onward, Outbox, Reset, ResetDepth, SessionReset, SessionState, Step, TransactionDetection,
@@ -82,6 +82,7 @@ fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
         read_only: settings & 16 != 0,
         replication: settings & 32 != 0,
         shared: shared.clone(),
+        asker: shared.asker("somebody", SequenceFunctions::Learn),
         client_id: 7,
         bell: Bell::default(),
     })

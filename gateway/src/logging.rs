@@ -1,7 +1,8 @@
 //! Where log lines go and which of them: standard error, filtered by one rule.
 //!
 //! First match wins: `--log-level`, `RUST_LOG`, `HASURA_GRAPHQL_LOG_LEVEL`, `info`. A bare level speaks of Weir's own
-//! crates; libraries stay at `warn`, because nobody who asks for `debug` wants to read the TLS library's.
+//! crates; libraries stay at `warn`, because nobody who asks for `debug` wants to read the TLS library's. That one stays at
+//! `error`: it warns of what peers send, and whoever connects could fill the log.
 
 use std::{env, io::IsTerminal as _};
 
@@ -56,7 +57,7 @@ fn directives(text: &str) -> String {
     let level = text.to_ascii_lowercase();
     let others = match level.as_str() {
         "error" | "off" => level.as_str(),
-        "warn" | "info" | "debug" | "trace" => "warn",
+        "warn" | "info" | "debug" | "trace" => "warn,rustls=error",
         _ => return text.to_owned(),
     };
     OWN.iter()
@@ -71,7 +72,7 @@ mod tests {
     fn a_bare_level_is_about_weir_and_not_about_libraries() {
         assert_eq!(
             directives("DEBUG"),
-            "warn,weir=debug,weir_core=debug,weir_config=debug,weir_postgres=debug,weir_mssql=debug"
+            "warn,rustls=error,weir=debug,weir_core=debug,weir_config=debug,weir_postgres=debug,weir_mssql=debug"
         );
         assert_eq!(directives("weir_core=trace,info"), "weir_core=trace,info");
     }

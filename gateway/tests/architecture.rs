@@ -72,7 +72,7 @@ const MUST_NOT_DEPEND_ON: [(&str, &[&str]); 5] = [
 ];
 
 /// Folders and files (without `.rs`) of pure code: a slice in, a verdict out.
-const PURE: [&str; 11] = [
+const PURE: [&str; 15] = [
     "core/src/pool/engine",
     "backend-postgres/src/wire",
     "backend-postgres/src/session",
@@ -84,6 +84,10 @@ const PURE: [&str; 11] = [
     "backend-mssql/src/wire",
     "backend-mssql/src/session",
     "backend-mssql/src/dialogue",
+    "backend-mssql/src/login/handshake",
+    "backend-mssql/src/login/reply",
+    "backend-mssql/src/login/request",
+    "backend-mssql/src/refusals",
 ];
 
 /// First segments of `use` paths that pure code may have: nothing here can wait, look at a clock or reach a socket.

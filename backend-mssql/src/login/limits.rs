@@ -8,7 +8,7 @@ pub const CLIENT_LOGIN7: usize = 32 * 1024;
 
 /// Bytes that a client may send before it is logged in, in all its messages together: PRELOGIN, LOGIN7, and the packets
 /// around them. TLS has a bound of its own.
-pub const GREETING: usize = CLIENT_LOGIN7 + 8 * 1024;
+pub const GREETING: u32 = CLIENT_LOGIN7 as u32 + 8 * 1024;
 
 /// Bytes that a peer may send inside PRELOGIN packets for one TLS handshake: a certificate chain fits several times.
 pub const TLS_HANDSHAKE: usize = 64 * 1024;
@@ -20,7 +20,8 @@ pub const GREETING_READ: usize = 4096;
 /// longest part, with some KiB.
 pub const SERVER_LOGIN_MESSAGE: usize = 512 * 1024;
 
-/// Notices of a server's login that are kept to be told to clients. SQL Server sends two.
+/// Errors of a server's login, and changes of transactions in the answer to a batch of our own, that are kept. Two would
+/// do.
 pub const NOTICES: usize = 8;
 
 /// Places that a server may send us on to, one after the other. Azure SQL and read-only routing send once.

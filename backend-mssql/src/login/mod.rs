@@ -1,8 +1,9 @@
-//! Both logins: the gateway's own at a server ([`server`]) and a client's at the gateway.
+//! Both logins: the gateway's own at a server ([`server`]) and a client's at the gateway ([`greet`]).
 //!
 //! What understands bytes is pure ([`handshake`], [`request`], [`reply`]); the async shells around it read, write and
 //! keep time.
 
+pub mod greet;
 pub mod handshake;
 pub mod limits;
 pub mod passwords;

@@ -39,14 +39,16 @@ pub struct Welcome {
     pub server_name: String,
     /// Extensions that it acknowledged.
     pub features: Features,
-    /// Its words about database and language, in its own language, and whatever else it had to say.
-    pub notices: Vec<Notice>,
+    /// Its words about the database, in its own language.
+    pub database_notice: Option<Notice>,
+    /// Its words about the language.
+    pub language_notice: Option<Notice>,
 }
 
 /// An INFO token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// 5701: the database; 5703: the language.
+    /// 5701 for the database and 5703 for the language, but not from every server.
     pub number: i32,
     /// As sent.
     pub state: u8,
@@ -60,6 +62,7 @@ pub struct Notice {
 
 /// The number of the notice about the database.
 const DATABASE_NOTICE: i32 = 5701;
+
 /// The number of the notice about the language.
 const LANGUAGE_NOTICE: i32 = 5703;
 
@@ -244,13 +247,27 @@ struct Reading {
     packet_size: Option<u16>,
     features: Features,
     initial_state: Option<Vec<u8>>,
-    notices: Vec<Notice>,
+    /// What the token before this one was about.
+    before: About,
+    database_notice: Option<Notice>,
+    language_notice: Option<Notice>,
     errors: Vec<ServerError>,
     elsewhere: Option<(String, u16)>,
 }
 
+/// What a notice is about: it stands behind the ENVCHANGE whose meaning it tells (TDS 3.3). Its number says it too, but not
+/// from every server.
+#[derive(Clone, Copy, Default)]
+enum About {
+    Database,
+    Language,
+    #[default]
+    SomethingElse,
+}
+
 impl Reading {
     fn take(&mut self, token: Token<'_>, asked: &Asked) -> Result<(), &'static str> {
+        let before = std::mem::take(&mut self.before);
         match token {
             Token::EnvChange(change) => self.change(change)?,
             Token::Error(error) if self.errors.len() < limits::NOTICES => self.errors.push(error),
@@ -258,15 +275,18 @@ impl Reading {
                 if self.server_name.is_empty() {
                     self.server_name = info.server.to_lossy();
                 }
-                if self.notices.len() < limits::NOTICES {
-                    self.notices.push(Notice {
-                        number: info.number,
-                        state: info.state,
-                        class: info.class,
-                        text: info.text.to_lossy(),
-                        line: info.line,
-                    });
-                }
+                let place = match before {
+                    About::Database => &mut self.database_notice,
+                    About::Language => &mut self.language_notice,
+                    About::SomethingElse => return Ok(()),
+                };
+                *place = Some(Notice {
+                    number: info.number,
+                    state: info.state,
+                    class: info.class,
+                    text: info.text.to_lossy(),
+                    line: info.line,
+                });
             }
             Token::LoginAck(ack) => {
                 let version = TdsVersion::from_code(ack.tds_version).ok_or("a TDS version that does not exist")?;
@@ -280,8 +300,14 @@ impl Reading {
 
     fn change(&mut self, change: EnvChange<'_>) -> Result<(), &'static str> {
         match change {
-            EnvChange::Database { new, .. } => self.database = new.to_lossy(),
-            EnvChange::Language { new, .. } => self.language = new.to_lossy(),
+            EnvChange::Database { new, .. } => {
+                self.database = new.to_lossy();
+                self.before = About::Database;
+            }
+            EnvChange::Language { new, .. } => {
+                self.language = new.to_lossy();
+                self.before = About::Language;
+            }
             EnvChange::Collation { new, .. } => {
                 // Absent for a server without one.
                 self.collation = new.try_into().unwrap_or_default();
@@ -339,7 +365,8 @@ impl Reading {
                 collation: self.collation,
                 server_name: self.server_name,
                 features: self.features,
-                notices: self.notices,
+                database_notice: self.database_notice,
+                language_notice: self.language_notice,
             },
             tds_version,
             packet_size: self.packet_size.unwrap_or(asked.packet_size),
@@ -355,6 +382,9 @@ pub struct Told<'a> {
     pub tds_version: TdsVersion,
     /// What ENVCHANGE 4 says.
     pub packet_size: u16,
+    /// The database by the name that the client used, which is the gateway's; empty: the server's own. Drivers compare: one
+    /// that finds itself elsewhere says USE.
+    pub database: &'a str,
     /// The language that the client asked for; empty: the server's.
     pub language: &'a str,
     /// Which notices it wants.
@@ -367,12 +397,20 @@ impl Welcome {
     /// Writes the answer to a client's login, in SQL Server's order (TDS 3.3).
     pub fn write(&self, told: &Told<'_>, out: &mut BytesMut) {
         let version = told.tds_version;
-        env_change::write_database(&self.database, "master", out);
-        self.write_notice(DATABASE_NOTICE, told.notices.database, version, out);
+        if told.database.is_empty() || told.database.eq_ignore_ascii_case(&self.database) {
+            env_change::write_database(&self.database, "master", out);
+            self.write_notice(self.database_notice.as_ref(), told.notices.database, version, out);
+        } else {
+            env_change::write_database(told.database, "master", out);
+            if told.notices.database {
+                let text = format!("Changed database context to '{}'.", told.database);
+                self.own_words(DATABASE_NOTICE, &text).write_info(version, out);
+            }
+        }
         env_change::write_collation(self.collation, out);
         if told.language.is_empty() || told.language.eq_ignore_ascii_case(&self.language) {
             env_change::write_language(&self.language, "", out);
-            self.write_notice(LANGUAGE_NOTICE, told.notices.language, version, out);
+            self.write_notice(self.language_notice.as_ref(), told.notices.language, version, out);
         } else {
             env_change::write_language(told.language, &self.language, out);
             if told.notices.language {
@@ -388,13 +426,10 @@ impl Welcome {
         Done::statement(DoneStatus::default(), 0).write(version, out);
     }
 
-    fn write_notice(&self, number: i32, wanted: bool, version: TdsVersion, out: &mut BytesMut) {
-        if !wanted {
-            return;
-        }
-        if let Some(notice) = self.notices.iter().find(|notice| notice.number == number) {
+    fn write_notice(&self, notice: Option<&Notice>, wanted: bool, version: TdsVersion, out: &mut BytesMut) {
+        if let Some(notice) = notice.filter(|_| wanted) {
             OwnMessage {
-                number,
+                number: notice.number,
                 state: notice.state,
                 class: notice.class,
                 text: &notice.text,

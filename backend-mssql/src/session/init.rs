@@ -59,10 +59,10 @@ pub struct ConversationInit {
     pub packet_size: u16,
     /// The SPID that it was told, for packets that no server connection has sent.
     pub spid: u16,
-    /// The database by which it asked for its source: a name of the gateway's, which `USE` may repeat. Empty when it
-    /// named none.
+    /// The database by which it asked for its source: a name of the gateway's, which it was told that it is in, and which
+    /// `USE` may repeat. Empty when it named none.
     pub asked_database: String,
-    /// The database that it was told it is in: the real one.
+    /// The database that it really is in.
     pub database: String,
     /// The language that it was told.
     pub language: String,

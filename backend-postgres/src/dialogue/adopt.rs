@@ -12,6 +12,7 @@ use weir_core::{
 use super::{
     Adoption, Conversation, Request,
     failed_block::{Abandoned, FailedBlock},
+    follow::ANOTHERS_TEMPORARY_SCHEMA,
     refusals,
 };
 use crate::{
@@ -41,6 +42,10 @@ impl Conversation {
         if session.is_replication() {
             return;
         }
+        if self.lacks_own_temporary_schema(session) {
+            session.fail(ANOTHERS_TEMPORARY_SCHEMA);
+            return;
+        }
         self.reset_what_is_due(session, &mut out.to_server);
         self.drop_foreign_statements(session, &mut out.to_server);
         self.apply_overlay(session, &mut out.to_server);
@@ -53,6 +58,9 @@ impl Conversation {
     pub(super) fn give_back(&mut self, session: &mut Session) {
         debug_assert!(session.pending.is_empty(), "released with answers outstanding (S1.12)");
         session.holder = Some(self.serial);
+        if session.touched.any(Touches::DRAWS) {
+            self.draws_on(session);
+        }
         session.forget_suspects();
         self.adoption = Adoption::Settled;
         if !self.told.is_same(&session.parameters) && self.told == session.parameters {
@@ -60,12 +68,16 @@ impl Conversation {
         }
     }
 
-    /// What the last holders changed is put back; only what `currval` says stays for the client that made it say so.
+    /// What the last holders changed is put back; only what `currval` says, and custom settings that nobody knows by
+    /// name, stay for the client that made it so.
     fn reset_what_is_due(&mut self, session: &mut Session, out: &mut BytesMut) {
-        let due = match session.holder == Some(self.serial) {
-            true => session.due.without(Touches::SEQUENCES | Touches::CUSTOM),
-            false => session.due,
-        };
+        let mut due = session.due;
+        if session.holder == Some(self.serial) {
+            due = due.without(Touches::CUSTOM);
+        }
+        if session.drawer == Some(self.as_drawer()) {
+            due = due.without(Touches::LAST_VALUES);
+        }
         if !due.is_empty() {
             session.put_back(due, out);
         }

@@ -24,8 +24,9 @@ use crate::{
         CopyState, Followed, Group, Listens, Overlay, OverlayKept, Session,
         classify::{Class, Shape},
         custom::{self, CustomSettings},
+        last_values::Names,
         pending::{Disposition, Purpose, Weight},
-        settle::{self, Found, Settling, Unsettled},
+        settle::{self, Found, Settling, TemporarySchema, Unsettled},
         sql_statements::SqlStatements,
         touched::Touches,
     },
@@ -40,6 +41,13 @@ impl Conversation {
 
     /// Takes note of what carrying out a text of this class may leave behind, and how much it weighs.
     pub(super) fn touch(&mut self, class: &Class, session: &mut Session) -> Weight {
+        if class.names == Names::LastValues {
+            match class.shape {
+                Shape::Code => self.asker.defines_what_asks(),
+                _ if session.touched.any(Touches::DRAWS) => {}
+                _ => self.asker.asks(),
+            }
+        }
         session.touch(class);
         if let Shape::Execute(name) = &class.shape {
             session.touched |= self.touches_of_execute(effective_name(name), session);
@@ -82,15 +90,21 @@ impl Conversation {
         if !self.follows() || self.is_gone() || session.status != TransactionStatus::Idle || session.is_replication() {
             return;
         }
-        let Some(about) = what_to_ask(session, &self.sql_statements) else {
-            session.touched = session.touched.without(Touches::HINTS);
-            self.put_back_what_was_brought(session, out);
-            return self.share_channels(session, out);
-        };
+        let is_anything_to_ask = what_to_ask(session, &self.sql_statements).is_some();
         if session.settling.is_some() || !is_at_rest(session) {
-            session.followed = Followed::NotYet;
+            if is_anything_to_ask {
+                session.followed = Followed::NotYet;
+            }
             return;
         }
+        let draws = self.settle_draws(session);
+        if !is_anything_to_ask && draws.is_empty() {
+            session.touched = session.touched.without(Touches::HINTS);
+            self.pin(session);
+            self.put_back_what_was_brought(session, out);
+            return self.share_channels(session, out);
+        }
+        let about = what_to_ask(session, &self.sql_statements).unwrap_or_default() | draws;
         self.ask_to_settle(about, 0, session, out);
     }
 
@@ -100,9 +114,9 @@ impl Conversation {
         session.living |= kept.among(Touches::IRREVERSIBLE);
         session.touched = kept.without(Touches::IRREVERSIBLE);
         if about.any(Touches::UNKNOWN) {
-            session.touched |= Touches::SEQUENCES | Touches::CUSTOM;
+            session.touched |= Touches::CUSTOM;
         }
-        if !about.any(Touches::FOLLOWED) {
+        if !about.any(Touches::FOLLOWED | Touches::SEQUENCES) {
             return self.pin(session);
         }
         let known = self.shared.custom_settings();
@@ -149,8 +163,12 @@ impl Conversation {
             Err(why) => {
                 names.iter().for_each(|name| self.custom_settings.note(name.as_bytes()));
                 session.touched |= about;
-                if why == Unsettled::Cancelled && is_at_rest(session) && !self.is_gone() {
+                let may_ask = is_at_rest(session) && !self.is_gone();
+                if why == Unsettled::Cancelled && may_ask {
                     return self.ask_to_settle(about, failures + 1, session, out);
+                }
+                if why == Unsettled::Refused && about.any(Touches::SEQUENCES) && may_ask {
+                    return self.settle_without_proof_of_draws(about, failures, session, out);
                 }
                 session.living |= Touches::UNKNOWN;
             }
@@ -159,11 +177,32 @@ impl Conversation {
             session.untie();
         }
         self.pin(session);
+        if session.pin.is_none() && is_at_rest(session) && self.lacks_own_temporary_schema(session) {
+            session.fail(ANOTHERS_TEMPORARY_SCHEMA);
+            return;
+        }
         self.put_back_what_was_brought(session, out);
         self.share_channels(session, out);
     }
 
+    /// There may be no PL/pgSQL to ask about draws with: the rest is asked alone, and the worst taken for true.
+    fn settle_without_proof_of_draws(
+        &mut self,
+        about: Touches,
+        failures: u8,
+        session: &mut Session,
+        out: &mut BytesMut,
+    ) {
+        self.asker.cannot_be_proved();
+        session.living |= Touches::SEQUENCES;
+        session.touched = session.touched.without(Touches::SEQUENCES);
+        self.ask_to_settle(about.without(Touches::SEQUENCES), failures, session, out);
+    }
+
     fn settle_for(&mut self, about: Touches, names: CustomSettings, mut found: Found, session: &mut Session) {
+        if found.temporary_schema == TemporarySchema::Exists {
+            session.temporary_schema.get_or_insert(self.serial);
+        }
         if found
             .settings
             .iter()
@@ -231,6 +270,26 @@ impl Conversation {
         };
     }
 
+    /// Whether what comes next should wait for the answer, because it may turn out to belong on another connection.
+    pub(super) fn may_lack_own_temporary_schema(&self, session: &Session) -> bool {
+        let is_asked =
+            |settling: &Settling| settling.about.any(Touches::TEMPORARY) && settling.about.any(Touches::SETTINGS);
+        self.is_temporary_schema_anothers(session) && session.settling.as_deref().is_some_and(is_asked)
+    }
+
+    fn is_temporary_schema_anothers(&self, session: &Session) -> bool {
+        session.temporary_schema.is_some_and(|owner| owner != self.serial)
+    }
+
+    /// Whether the client counts on a schema of temporary objects of its own, and the one here was made for somebody else.
+    /// Objects that it creates go there, and PostgreSQL makes the schema for whoever names it first in `search_path`: a
+    /// session on which it exists, empty, since long ago, behaves differently (PREPARE TRANSACTION).
+    pub(super) fn lacks_own_temporary_schema(&self, session: &Session) -> bool {
+        self.is_temporary_schema_anothers(session)
+            && self.follows()
+            && self.overlay.get("search_path").is_some_and(creates_temporary_objects)
+    }
+
     /// A client that has put its settings back gets what it brought along again, on top.
     fn put_back_what_was_brought(&mut self, session: &mut Session, out: &mut BytesMut) {
         let is_settled = session.settling.is_none() && !session.living.any(Touches::UNKNOWN);
@@ -243,6 +302,15 @@ impl Conversation {
 /// Whether this says that the session's user is not the one who logged in.
 fn is_another_user(name: &str, value: &str, session: &Session) -> bool {
     name == "session_authorization" && Some(value) != session.login_role.as_deref()
+}
+
+/// Why a connection is of no use to a client whose temporary objects it would take for another's.
+pub(super) const ANOTHERS_TEMPORARY_SCHEMA: &str = "its schema of temporary objects was made for another client";
+
+/// Whether the schema of temporary objects comes first in this `search_path`.
+fn creates_temporary_objects(search_path: &str) -> bool {
+    let first = search_path.split(',').next().unwrap_or_default();
+    first.trim().trim_matches('"').eq_ignore_ascii_case("pg_temp")
 }
 
 /// What has to be asked about, if anything.

@@ -224,7 +224,9 @@ impl Conversation {
         }
         // What the client brought along has to be there again before anything else runs.
         let lacks_settings = session.overlay_kept == OverlayKept::Maybe && self.follows() && !self.brought.is_empty();
-        let one_at_a_time = lacks_settings || self.pool_mode == PoolMode::Statement || session.pending.has_barrier();
+        let may_have_to_go = self.may_lack_own_temporary_schema(session);
+        let one_at_a_time =
+            lacks_settings || may_have_to_go || self.pool_mode == PoolMode::Statement || session.pending.has_barrier();
         if one_at_a_time && !session.pending.is_empty() {
             return Some(Step::Hold);
         }
@@ -290,7 +292,7 @@ impl Conversation {
             classify::classify(query::text(head.body(message)))
         };
         session.suspect(
-            &class,
+            self.suspicious(&class),
             head.message(bytes).map(|message| query::text(head.body(message))),
         );
         entry.weight = self.touch(&class, session);

@@ -169,7 +169,10 @@ impl Conversation {
                 self.statements.clear();
                 self.unnamed = None;
             }
-            Tag::Reset | Tag::Other => {}
+            Tag::DiscardSequences | Tag::Reset | Tag::Other => {}
+        }
+        if matches!(tag, Tag::DiscardAll | Tag::DiscardSequences) {
+            self.discards_sequences(session);
         }
         if matches!(tag, Tag::DiscardAll | Tag::Reset) {
             // The client's own start-up settings went with it.
@@ -338,6 +341,9 @@ impl Conversation {
         }
         session.answering = Answering::AfterError;
         session.copy = CopyState::None;
+        if fields.says_nothing_was_drawn() {
+            self.asker.asks();
+        }
         let was_cancelled = fields.sqlstate() == b"57014";
         let overrun = self.overrun.take_if(|_| was_cancelled);
         let words = overrun

@@ -12,6 +12,7 @@ use crate::{
     session::{
         Answering, Condition, Followed, Group, Session,
         pending::{Disposition, Entry, Expects, Purpose, Weight},
+        touched::Touches,
     },
     wire::{
         error_response::{ErrorMessage, Severity},
@@ -48,7 +49,8 @@ impl Conversation {
         }
         let asked = !theirs.is_empty() || session.group != Group::Closed;
         let in_transaction = session.status != TransactionStatus::Idle && self.abandoned.is_no();
-        let was_tied = !session.living.is_empty() || session.followed == Followed::NotYet;
+        // Of what `currval` would have said PostgreSQL itself says that it is not defined.
+        let was_tied = !session.living.without(Touches::SEQUENCES).is_empty() || session.followed == Followed::NotYet;
         if session.is_replication() || in_transaction || was_tied {
             // Most drivers forget a transaction, and what lives on a session, only with its connection (S9.2).
             let fatal = ErrorMessage {

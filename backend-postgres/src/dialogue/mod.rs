@@ -4,7 +4,8 @@
 //! and errors), S3 (release), S5 (COPY), S8 (the client disappears) and S9 (the server disappears). Files: `from_client`
 //! and `from_server` judge the two streams, `prepare` has the rules for statements, `heal` sends a group again whose plan
 //! was stale, `failed_block` speaks for a transaction that was rolled back under its client, `adopt` what happens when a
-//! server connection comes, `follow` what its session state comes to, `listening` how it hears notifications,
+//! server connection comes, `follow` what its session state comes to (`last_values`: of `currval` and `lastval`),
+//! `listening` how it hears notifications,
 //! `sql_statements` what it has prepared with SQL, `lost` and `leave` what happens when one of the two
 //! goes, `routing` which server may serve.
 //!
@@ -17,6 +18,7 @@ mod follow;
 mod from_client;
 mod from_server;
 mod heal;
+mod last_values;
 mod leave;
 mod listening;
 mod lost;
@@ -48,6 +50,7 @@ use crate::{
     session::{
         Overlay, Parameters, Session, SourceState,
         custom::CustomSettings,
+        last_values::Asker,
         pending::{ClientChange, Disposition, Entry, ServerChange, Weight},
         sql_statements::SqlStatements,
         statement::Statement,
@@ -74,6 +77,8 @@ pub struct ConversationInit {
     pub replication: bool,
     /// What its source shares.
     pub shared: Arc<SourceState>,
+    /// Whether its user relies on `currval` and `lastval`.
+    pub asker: Asker,
     /// Its place in the directory of clients.
     pub client_id: u32,
     /// Rung when something has come for it that no server connection brings.
@@ -103,6 +108,9 @@ pub struct Conversation {
     /// Of the settings that a plan depends on (S1.1).
     fingerprint: u64,
     shared: Arc<SourceState>,
+    asker: Asker,
+    /// Server connections on which it has drawn from a sequence, one after the other.
+    draws: u32,
     statements: ClientStatements,
     unnamed: Option<Arc<Statement>>,
     descriptions: Descriptions,
@@ -224,6 +232,8 @@ impl Conversation {
             overlay,
             custom_settings: CustomSettings::default(),
             shared: init.shared,
+            asker: init.asker,
+            draws: 0,
             statements: ClientStatements::default(),
             unnamed: None,
             descriptions: Descriptions::NeverAsked,

@@ -43,6 +43,10 @@ fn way_out(reason: PinReason) -> &'static str {
             "It goes back to the pool after DEALLOCATE; statements prepared by the protocol keep no connection."
         }
         PinReason::LargeStatement => "It goes back to the pool when the prepared statement is closed.",
+        PinReason::Sequence => {
+            "It goes back to the pool after DISCARD SEQUENCES; INSERT ... RETURNING needs neither, and a source may say \
+             sequence_functions: forget."
+        }
         PinReason::PrivilegedSetting => "It goes back to the pool when the setting is reset.",
         _ => "It goes back to the pool when the session ends.",
     }

@@ -328,7 +328,7 @@ impl Conversation {
         if !self.ensure_prepared(&statement, &name, session, out) {
             return Located::Uncertain;
         }
-        session.suspect(statement.class(), statement.text());
+        session.suspect(self.suspicious(statement.class()), statement.text());
         self.bound = self.touch(statement.class(), session);
         entry.subject = Subject::Statement(name, Some(statement.id()));
         Located::Named(ServerName::Of(statement))
@@ -347,7 +347,7 @@ impl Conversation {
             write::close_statement(out, b"");
             return Located::Unnamed;
         };
-        session.suspect(unnamed.class(), unnamed.text());
+        session.suspect(self.suspicious(unnamed.class()), unnamed.text());
         self.bound = self.touch(unnamed.class(), session);
         if session.unnamed != Some(unnamed.id())
             && let Some(body) = unnamed.body()

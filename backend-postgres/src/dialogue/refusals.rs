@@ -248,6 +248,8 @@ impl ErrorMessage {
 mod tests {
     use std::time::Duration;
 
+    use weir_core::refusal::Retry;
+
     use super::*;
 
     #[test]
@@ -280,7 +282,7 @@ mod tests {
             message: "no".into(),
             detail: None,
             hint: Some("h".into()),
-            transient: false,
+            retry: Retry::Useless,
         };
         let told = describe(&Refusal::Open {
             source: "s".into(),

@@ -2,12 +2,14 @@
 //!
 //! Errs on one side only: what cannot be proved harmless counts as [`Touches::UNKNOWN`], which costs a reset and never an
 //! answer. What it cannot see at all: functions that run because of triggers, views, operators or column defaults, and
-//! functions that overload a built-in name; a setting that one of them changes is noticed when the server reports it.
+//! functions that overload a built-in name; a setting that one of them changes is noticed when the server reports it, and
+//! whatever writes counts as drawing from a sequence, because its triggers may.
 //! Pure, one pass, no allocation but for the rare [`Shape::Deallocate`].
 
 use super::{
     custom::CustomSettings,
     functions::{Effect, effect},
+    last_values::Names,
     lexer::{Lexer, Token},
     touched::Touches,
 };
@@ -22,6 +24,8 @@ pub struct Class {
     pub shape: Shape,
     /// The custom settings that it names, if it may set any.
     pub custom_settings: CustomSettings,
+    /// Whether it asks for what was drawn from a sequence before.
+    pub names: Names,
     /// Whether something may follow in the same transaction.
     pub opens: Opens,
 }
@@ -68,6 +72,7 @@ pub fn too_long_to_read() -> Class {
         touches: Touches::UNKNOWN,
         shape: Shape::Other,
         custom_settings: CustomSettings::default(),
+        names: Names::Nothing,
         opens: Opens::Block,
     }
 }
@@ -80,11 +85,7 @@ pub fn classify(text: &[u8]) -> Class {
         class.touches = Touches::SQL_PREPARED;
     }
     if class.touches.any(Touches::SETTINGS | Touches::UNKNOWN) || is_code {
-        let custom_settings = CustomSettings::of(text);
-        return Class {
-            custom_settings,
-            ..class
-        };
+        class.custom_settings = CustomSettings::of(text);
     }
     class
 }
@@ -124,6 +125,9 @@ struct Reader<'a> {
     /// The name just read, which may turn out to be a function's.
     name: Option<Name<'a>>,
     depth: u32,
+    names: Names,
+    /// By the statements before the one under way.
+    touched_before: Touches,
     /// `set_config` calls that are open: only the innermost is looked at, others count as session-wide.
     set_config: Option<SetConfig>,
 }
@@ -267,6 +271,9 @@ impl<'a> Reader<'a> {
         if part.starts_with(b"pg_temp") {
             self.touches |= Touches::TEMPORARY;
         }
+        if !self.touched_before.any(Touches::DRAWS) && Names::of_name(part.bytes()) == Names::LastValues {
+            self.names = Names::LastValues;
+        }
         if part.is(b"pg_prepared_statements") || part.is(b"pg_prepared_statement") {
             self.touches |= Touches::STATEMENTS;
         }
@@ -307,15 +314,28 @@ impl<'a> Reader<'a> {
         self.decisive_word(part, keyword);
         match keyword {
             b"insert" | b"merge" | b"default" => self.writes(Touches::SEQUENCES),
-            b"update" | b"delete" | b"into" | b"share" => self.writes(Touches::NONE),
+            // Their triggers may draw from one.
+            b"delete" => self.writes(Touches::SEQUENCES),
+            b"update" if !self.last.is(b"for") && !self.last.is(b"key") => self.writes(Touches::SEQUENCES),
+            b"update" | b"into" | b"share" => self.writes(Touches::NONE),
+            b"c" if self.last.is(b"language") => self.loads_library(),
             b"execute" if self.statement.verb != Verb::Execute => self.writes(Touches::UNKNOWN),
             b"temp" | b"temporary" if BEFORE_TEMPORARY.iter().any(|word| self.last.is(word)) => {
                 self.writes(Touches::TEMPORARY);
             }
+            // REFRESH MATERIALIZED VIEW makes a temporary table of its own then.
+            b"concurrently" if self.last.is(b"view") => self.writes(Touches::TEMPORARY),
             b"hold" if self.last.is(b"with") => self.touches |= Touches::CURSORS,
             b"on" if self.last.is(b"distinct") => self.statement.aliases = Aliases::Doubtful,
             b"operator" => self.statement.aliases = Aliases::Doubtful,
             _ => {}
+        }
+    }
+
+    /// Creating a function in C loads its library, as LOAD does.
+    fn loads_library(&mut self) {
+        if self.statement.verb == Verb::Create {
+            self.touches |= Touches::IRREVERSIBLE;
         }
     }
 
@@ -328,7 +348,7 @@ impl<'a> Reader<'a> {
         self.statements = self.statements.saturating_add(1);
         let (verb, touches) = match word {
             b"select" | b"with" | b"values" | b"table" => (Verb::Query, Touches::NONE),
-            b"insert" | b"merge" => (Verb::Other, Touches::SEQUENCES),
+            b"insert" | b"merge" | b"update" | b"delete" | b"truncate" => (Verb::Other, Touches::SEQUENCES),
             b"copy" => (Verb::Copy, Touches::SEQUENCES),
             b"begin" | b"start" => (Verb::Begin, Touches::NONE),
             b"commit" | b"end" => (Verb::Commit, Touches::NONE),
@@ -479,12 +499,19 @@ impl<'a> Reader<'a> {
         {
             call.harmless_name = !ends_with_timeout(value);
         }
+        if self.statement.verb == Verb::Set && Part::Quoted(value).starts_with(b"pg_temp") {
+            self.touches |= Touches::TEMPORARY;
+        }
+        if self.last.is(b"language") && value.eq_ignore_ascii_case(b"c") {
+            self.loads_library();
+        }
         if self.statement.verb == Verb::None {
             self.begin_statement(b"");
         }
     }
 
     fn end_statement(&mut self) {
+        self.touched_before = self.touches;
         let statement = std::mem::take(&mut self.statement);
         match statement.verb {
             Verb::None => {}
@@ -525,6 +552,7 @@ impl<'a> Reader<'a> {
             touches: self.touches,
             shape: self.shape,
             custom_settings: CustomSettings::default(),
+            names: self.names,
             opens: self.opens,
         }
     }
@@ -597,10 +625,10 @@ fn ends_with_timeout(name: &[u8]) -> bool {
 /// Statements that leave nothing behind by themselves; whatever they call is seen as they are read on.
 #[rustfmt::skip]
 const HARMLESS_VERBS: &[&[u8]] = &[
-    b"abort", b"alter", b"analyse", b"analyze", b"checkpoint", b"cluster", b"comment", b"declare", b"delete",
+    b"abort", b"alter", b"analyse", b"analyze", b"checkpoint", b"cluster", b"comment", b"declare",
     b"fetch", b"grant", b"import", b"lock", b"move", b"notify", b"reassign",
-    b"refresh", b"reindex", b"release", b"revoke", b"rollback", b"savepoint", b"security", b"show", b"truncate",
-    b"update", b"vacuum",
+    b"refresh", b"reindex", b"release", b"revoke", b"rollback", b"savepoint", b"security", b"show",
+    b"vacuum",
 ];
 
 /// Words behind which `name (` is a table, a type, an alias or a definition, but no call.
@@ -691,8 +719,9 @@ mod tests {
             "SELECT * FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS t(a, b, n)",
             "SELECT * FROM t TABLESAMPLE bernoulli (10) REPEATABLE (5) FETCH FIRST (3) ROWS ONLY",
             "SELECT 'set_config(''a'', ''b'', false)', $$; LISTEN x; $$, \"my_function\" FROM t -- DO it",
-            "UPDATE t SET a = a + 1 WHERE b = ANY ($1) RETURNING a",
-            "DELETE FROM t USING u WHERE t.a = u.a",
+            "SELECT a FROM t FOR UPDATE",
+            "SELECT a FROM t FOR NO KEY UPDATE SKIP LOCKED",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "BEGIN",
             "START TRANSACTION ISOLATION LEVEL SERIALIZABLE",
             "COMMIT",
@@ -716,7 +745,6 @@ mod tests {
             "DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1",
             "FETCH 10 FROM c",
             "LOCK TABLE t IN SHARE MODE",
-            "TRUNCATE t",
             "VACUUM (ANALYZE) t",
             "CREATE TABLE t (a int, b varchar(3))",
             "CREATE TABLE IF NOT EXISTS s.t (a int PRIMARY KEY, FOREIGN KEY (a) REFERENCES u (b))",
@@ -781,8 +809,10 @@ mod tests {
             ("create local temporary table t (a int)", Touches::TEMPORARY),
             ("CREATE OR REPLACE TEMP VIEW v AS SELECT 1", Touches::TEMPORARY),
             ("SELECT 1 INTO TEMP t", Touches::TEMPORARY),
+            ("REFRESH MATERIALIZED VIEW CONCURRENTLY v", Touches::TEMPORARY),
             ("CREATE TABLE pg_temp.t (a int)", Touches::TEMPORARY),
             ("SET search_path = pg_temp", Touches::TEMPORARY | Touches::SETTINGS),
+            ("SET search_path = 'pg_temp'", Touches::TEMPORARY | Touches::SETTINGS),
             ("SELECT nextval('s')", Touches::SEQUENCES),
             (
                 "INSERT INTO t (a, b) VALUES (1, 2) ON CONFLICT (a) DO NOTHING",
@@ -793,6 +823,26 @@ mod tests {
                 Touches::SEQUENCES,
             ),
             ("UPDATE t SET a = DEFAULT", Touches::SEQUENCES),
+            // Their triggers may draw.
+            (
+                "UPDATE t SET a = a + 1 WHERE b = ANY ($1) RETURNING a",
+                Touches::SEQUENCES,
+            ),
+            ("DELETE FROM t USING u WHERE t.a = u.a", Touches::SEQUENCES),
+            (
+                "WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x",
+                Touches::SEQUENCES,
+            ),
+            ("TRUNCATE t", Touches::SEQUENCES),
+            ("SELECT setval('s', 1)", Touches::SEQUENCE_SET),
+            (
+                "CREATE FUNCTION f() RETURNS int AS 'l', 'f' LANGUAGE C",
+                Touches::IRREVERSIBLE,
+            ),
+            (
+                "create function f() returns int language 'c' as 'l'",
+                Touches::IRREVERSIBLE,
+            ),
             ("COPY t (a, b) FROM STDIN", Touches::SEQUENCES),
             ("PREPARE x AS SELECT 1", Touches::SQL_PREPARED),
             ("PREPARE x (int) AS SELECT $1", Touches::SQL_PREPARED),
@@ -809,6 +859,31 @@ mod tests {
                 seen == expected || seen == (expected | Touches::UNKNOWN),
                 "{text}: {seen:?}"
             );
+        }
+    }
+
+    #[test]
+    fn who_asks_for_last_values_is_seen() {
+        for text in [
+            "SELECT currval('s')",
+            "select pg_catalog.\"lastval\"()",
+            "INSERT INTO t VALUES (1, LastVal())",
+            "CREATE TABLE t (a int DEFAULT currval('s'))",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql RETURN CURRVAL('s')",
+            "INSERT INTO t VALUES (currval('s')); INSERT INTO t DEFAULT VALUES",
+        ] {
+            assert_eq!(classify(text.as_bytes()).names, Names::LastValues, "{text}");
+        }
+        for text in [
+            "SELECT nextval('s')",
+            "SELECT 'lastval'",
+            "SELECT 1 -- currval",
+            "SELECT lastvalue",
+            "INSERT INTO t DEFAULT VALUES; SELECT lastval()",
+            "SELECT f(); SELECT lastval()",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ INSERT INTO t VALUES (1); SELECT lastval() $$",
+        ] {
+            assert_eq!(classify(text.as_bytes()).names, Names::Nothing, "{text}");
         }
     }
 

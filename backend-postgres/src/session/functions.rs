@@ -28,7 +28,8 @@ pub(super) fn effect(name: &[u8]) -> Effect {
     let is_in = |table: &[&str]| table.binary_search(&name).is_ok();
     match name {
         "set_config" => Effect::SetConfig,
-        "nextval" | "setval" => Effect::Touches(Touches::SEQUENCES),
+        "nextval" => Effect::Touches(Touches::SEQUENCES),
+        "setval" => Effect::Touches(Touches::SEQUENCE_SET),
         "pg_advisory_unlock" | "pg_advisory_unlock_all" | "pg_advisory_unlock_shared" => {
             Effect::Touches(Touches::UNDOES)
         }
@@ -69,6 +70,8 @@ pub(super) const IRREVERSIBLE: &[&str] = &[
     "pg_replication_origin_session_reset",
     "pg_replication_origin_session_setup",
     "pg_start_backup",
+    // Of the very server process that has the counters.
+    "pg_stat_force_next_flush",
     "pg_stop_backup",
     "setseed",
 ];

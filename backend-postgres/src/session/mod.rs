@@ -8,6 +8,7 @@ pub mod classify;
 pub mod custom;
 mod functions;
 pub(crate) mod kept;
+pub mod last_values;
 mod lexer;
 pub mod overlay;
 pub mod parameters;
@@ -32,6 +33,7 @@ use weir_core::{
 use self::{
     classify::Class,
     kept::KeptGroup,
+    last_values::Drawer,
     pending::{Disposition, Entry, Expects, Pending, ServerChange},
     prepared::PreparedStatements,
     settle::Settling,
@@ -101,6 +103,10 @@ pub struct Session {
     pub(crate) due: Touches,
     /// Who held it last.
     pub(crate) holder: Option<u64>,
+    /// Whose draws `currval` and `lastval` tell of here.
+    pub(crate) drawer: Option<Drawer>,
+    /// Whether the schema of temporary objects exists here, and for whom it was made.
+    pub(crate) temporary_schema: Option<u64>,
     pub(crate) pin: Option<PinReason>,
     /// What its present client did that may be the reason.
     suspects: Suspects,
@@ -256,6 +262,8 @@ impl Session {
             touched: Touches::NONE,
             due: Touches::NONE,
             holder: None,
+            drawer: None,
+            temporary_schema: None,
             pin: None,
             suspects: Suspects::default(),
             work: Work::default(),
@@ -352,13 +360,13 @@ impl Session {
     }
 
     /// The client has sent this, which may become the reason why it keeps the connection.
-    pub(crate) fn suspect(&mut self, class: &Class, text: Option<&[u8]>) {
+    pub(crate) fn suspect(&mut self, touches: Touches, text: Option<&[u8]>) {
         // Where a backslash escapes, what is a constant cannot be told with certainty.
         let text = match self.strings {
             Strings::Standard => text,
             Strings::WithEscapes => None,
         };
-        self.suspects.note(class.touches, text);
+        self.suspects.note(touches, text);
     }
 
     /// The statement because of which its client keeps it, as far as is known.
@@ -434,6 +442,8 @@ impl Session {
             (Touches::SQL_PREPARED, PinReason::SqlPrepared),
             (Touches::IRREVERSIBLE, PinReason::Irreversible),
             (Touches::SETTINGS, PinReason::PrivilegedSetting),
+            (Touches::UNKNOWN, PinReason::Unprovable),
+            (Touches::SEQUENCES, PinReason::Sequence),
         ];
         let found = reasons.iter().find(|(living, _)| self.living.any(*living));
         Some(found.map_or(PinReason::Unprovable, |(_, reason)| *reason))

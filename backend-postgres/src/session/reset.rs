@@ -49,7 +49,16 @@ impl SessionReset for Session {
                     Reset::Deferred
                 };
             }
-            ResetDepth::WhatChanged => touched | self.due,
+            ResetDepth::WhatChanged => {
+                let all = touched | self.due;
+                // What `currval` says may stay for the client that made it say so.
+                let later = match all.any(Touches::UNKNOWN) {
+                    true => Touches::NONE,
+                    false => Touches::LAST_VALUES,
+                };
+                self.due = all.among(later);
+                all.without(later)
+            }
             ResetDepth::Everything => Touches::ALL,
         };
         self.put_back(urgent, out);
@@ -88,6 +97,10 @@ impl Session {
             self.overlay = Overlay::default();
             self.overlay_kept = OverlayKept::Surely;
             self.due = self.due.without(SETTINGS);
+        }
+        if touched.any(Touches::DRAWS) {
+            self.due = self.due.without(Touches::LAST_VALUES);
+            self.drawer = None;
         }
     }
 
@@ -143,7 +156,7 @@ fn script(touched: Touches) -> String {
         (Touches::LOCKS, "SELECT pg_catalog.pg_advisory_unlock_all(); "),
         (Touches::SQL_PREPARED, DEALLOCATE_SQL_PREPARED),
         (Touches::TEMPORARY, "DISCARD TEMP; "),
-        (Touches::SEQUENCES, "DISCARD SEQUENCES; "),
+        (Touches::LAST_VALUES, "DISCARD SEQUENCES; "),
     ];
     let steps = steps.iter().filter(|(when, _)| touched.any(*when | Touches::UNKNOWN));
     steps.map(|(_, step)| *step).collect()
@@ -189,8 +202,9 @@ mod tests {
     fn locks_do_not_wait() {
         let (mut session, reset, sent) = reset_of(Touches::LOCKS | Touches::SEQUENCES, ResetDepth::WhatChanged);
         assert_eq!(reset, Reset::Await);
-        assert!(sent.contains("pg_catalog.pg_advisory_unlock_all()") && sent.contains("DISCARD SEQUENCES"));
-        assert!(!sent.contains("RESET ALL"));
+        assert!(sent.contains("pg_catalog.pg_advisory_unlock_all()"));
+        assert!(!sent.contains("RESET ALL") && !sent.contains("DISCARD SEQUENCES"));
+        assert_eq!(session.due, Touches::SEQUENCES, "its client may come back for currval");
         assert_eq!(session.state(), SessionState::Busy);
         let mut answer = BytesMut::from(&b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I"[..]);
         assert_eq!(session.continue_reset(&mut answer), Ok(Reset::Done));

@@ -38,10 +38,20 @@ pub(crate) struct Found {
     pub(crate) settings: Vec<(String, String)>,
     /// What lives on the session.
     pub(crate) living: Touches,
+    /// Whether the schema of temporary objects exists, if anything in it was asked about.
+    pub(crate) temporary_schema: TemporarySchema,
     /// The channels that it listens to; one more than [`limits::MAX_CLIENT_CHANNELS`] means that there are more.
     pub(crate) channels: Vec<Channel>,
     /// Names and texts of the statements prepared with SQL; no text where there are too many.
     pub(crate) statements: Vec<(String, Option<String>)>,
+}
+
+/// Whether a session has a schema for temporary objects. It is made when it is needed first, and stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TemporarySchema {
+    #[default]
+    Unseen,
+    Exists,
 }
 
 /// Whether the answer can be believed.
@@ -58,6 +68,8 @@ enum Verdict {
 pub(crate) enum Unsettled {
     /// A cancel request, or a time limit, struck the question: it may be asked again.
     Cancelled,
+    /// The server refuses to be asked this.
+    Refused,
     /// Asking again would not help.
     Unprovable,
 }
@@ -115,7 +127,8 @@ impl Settling {
         match self.verdict {
             Verdict::Sound => Ok(self.found),
             Verdict::Cancelled if self.failures + 1 < limits::MAX_SETTLE_ATTEMPTS => Err(Unsettled::Cancelled),
-            Verdict::Cancelled | Verdict::Unreadable | Verdict::Failed => Err(Unsettled::Unprovable),
+            Verdict::Failed => Err(Unsettled::Refused),
+            Verdict::Cancelled | Verdict::Unreadable => Err(Unsettled::Unprovable),
         }
     }
 
@@ -146,6 +159,11 @@ impl Settling {
                 Touches::NONE
             }
             b"privileged" => Touches::SETTINGS,
+            b"drawn" => Touches::SEQUENCES,
+            b"schema" => {
+                self.found.temporary_schema = TemporarySchema::Exists;
+                Touches::NONE
+            }
             _ => return None,
         };
         self.found.living |= living;
@@ -223,7 +241,9 @@ const PROOFS: [(Touches, &str); 5] = [
         Touches::TEMPORARY,
         "SELECT 'temporary', NULL, NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_depend d \
         WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
-        AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
+        AND d.refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()) \
+        UNION ALL SELECT 'schema', NULL, NULL \
+        WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid",
     ),
     (
         Touches::SQL_PREPARED,
@@ -236,15 +256,36 @@ const PROOFS: [(Touches, &str); 5] = [
     ),
 ];
 
+/// Whether anything was drawn from a sequence on the session, which only `lastval` tells, and that by an error: so it is
+/// asked where an error can be caught. It stands ahead of the rest, in the same transaction, which also ends its setting.
+/// A sequence that somebody else has locked is not waited for; one that may not be read was drawn from all the same.
+const LAST_VALUE: &str = "DO $weir$ BEGIN PERFORM pg_catalog.set_config('lock_timeout', '10ms', true); \
+    PERFORM pg_catalog.lastval(); PERFORM pg_catalog.set_config('weir.drawn', 'yes', true); \
+    EXCEPTION WHEN object_not_in_prerequisite_state THEN NULL; \
+    WHEN others THEN PERFORM pg_catalog.set_config('weir.drawn', 'yes', true); END $weir$; ";
+
+/// What was found.
+const DRAWN: &str = "SELECT 'drawn', NULL, NULL \
+    WHERE pg_catalog.current_setting('weir.drawn', true) OPERATOR(pg_catalog.=) 'yes'";
+
 /// Whether this question is about settings.
 pub(crate) fn asks_for_settings(about: Touches) -> bool {
     about.any(Touches::SETTINGS | Touches::TIMEOUTS | Touches::UNKNOWN)
 }
 
+const UNION: &str = " UNION ALL ";
+
 /// The question. `names` are those of custom settings, each of which [`is_custom_name`].
 pub(crate) fn question<'a>(about: Touches, names: impl Iterator<Item = &'a str>) -> String {
     let mut text = String::new();
+    if about.any(Touches::SEQUENCES) {
+        text.push_str(LAST_VALUE);
+        text.push_str(DRAWN);
+    }
     if asks_for_settings(about) {
+        if !text.is_empty() {
+            text.push_str(UNION);
+        }
         text.push_str(SETTINGS);
         for name in names.filter(|name| is_custom_name(name)) {
             // Writing to a String never fails.
@@ -254,7 +295,7 @@ pub(crate) fn question<'a>(about: Touches, names: impl Iterator<Item = &'a str>)
     }
     for (_, proof) in PROOFS.iter().filter(|(when, _)| about.any(*when | Touches::UNKNOWN)) {
         if !text.is_empty() {
-            text.push_str(" UNION ALL ");
+            text.push_str(UNION);
         }
         text.push_str(proof);
     }

@@ -47,6 +47,7 @@ impl Suspects {
 /// After these a client may have to keep its connection. A setting ties nobody, unless a function has made it.
 const SUSPICIOUS: Touches = Touches::FOLLOWED
     .with(Touches::IRREVERSIBLE)
+    .with(Touches::LAST_VALUES)
     .without(Touches::ALL_SETTINGS);
 
 fn causes(reason: PinReason) -> Touches {
@@ -57,6 +58,7 @@ fn causes(reason: PinReason) -> Touches {
         PinReason::AdvisoryLock => Touches::LOCKS,
         PinReason::SqlPrepared => Touches::SQL_PREPARED,
         PinReason::Irreversible => Touches::IRREVERSIBLE,
+        PinReason::Sequence => Touches::LAST_VALUES,
         PinReason::PrivilegedSetting | PinReason::Unprovable => Touches::UNKNOWN,
         _ => Touches::NONE,
     }

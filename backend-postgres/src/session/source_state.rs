@@ -12,8 +12,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use weir_core::settings::SequenceFunctions;
 
-use super::{classify::classify, overlay::Setting, parameters::Parameters, statement::Statement};
+use super::{
+    classify::classify,
+    last_values::{Asker, Askers},
+    overlay::Setting,
+    parameters::Parameters,
+    statement::Statement,
+};
 use crate::{limits, listen::Hub, wire};
 
 /// Shared by everything of one source (or one endpoint of it).
@@ -25,6 +32,7 @@ pub struct SourceState {
     parameters: Mutex<Parameters>,
     /// Names of custom settings that its clients have used: a function may set them for others.
     custom_settings: Mutex<Vec<Arc<str>>>,
+    askers: Askers,
     /// Hears notifications for its clients. `None`: each listens for itself.
     hub: Option<Arc<Hub>>,
 }
@@ -123,6 +131,11 @@ impl SourceState {
     /// Names of custom settings that clients have used so far.
     pub(crate) fn custom_settings(&self) -> Vec<Arc<str>> {
         self.custom_settings.lock().clone()
+    }
+
+    /// Whether a user's clients rely on `currval` and `lastval`, as far as it is known by then.
+    pub fn asker(&self, user: &str, policy: SequenceFunctions) -> Asker {
+        self.askers.find(user, policy)
     }
 
     fn hash(&self, setting: &Setting) -> u64 {

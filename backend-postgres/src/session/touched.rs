@@ -42,6 +42,13 @@ impl Touches {
     /// What statements prepared with SQL are there may be another one behind it.
     pub const MAY_PREPARE: Touches = Touches(Self::SQL_PREPARED.0 | Self::UNKNOWN.0 | Self::STATEMENTS.0);
 
+    /// What `currval` says after `setval`, of which `lastval` proves nothing.
+    pub const SEQUENCE_SET: Touches = Touches(1 << 13);
+
+    /// What `currval` and `lastval` say, by whatever means.
+    pub const LAST_VALUES: Touches = Touches(Self::SEQUENCES.0 | Self::SEQUENCE_SET.0);
+    /// The same, and what may do so unseen.
+    pub const DRAWS: Touches = Touches(Self::LAST_VALUES.0 | Self::UNKNOWN.0);
     /// What is put back by resetting all settings.
     pub const ALL_SETTINGS: Touches = Touches(Self::SETTINGS.0 | Self::TIMEOUTS.0 | Self::CUSTOM.0);
     /// What follows its client: replayed on other server connections, or proved to be there or gone.

@@ -7,6 +7,8 @@ pub enum Tag {
     DeallocateAll,
     /// `DISCARD ALL`: the same, and all other session state.
     DiscardAll,
+    /// `DISCARD SEQUENCES`: nothing was ever drawn from one.
+    DiscardSequences,
     /// `RESET` of one setting, or of all.
     Reset,
     /// Anything else.
@@ -19,6 +21,7 @@ impl Tag {
         match body {
             b"DEALLOCATE ALL\0" => Tag::DeallocateAll,
             b"DISCARD ALL\0" => Tag::DiscardAll,
+            b"DISCARD SEQUENCES\0" => Tag::DiscardSequences,
             b"RESET\0" => Tag::Reset,
             _ => Tag::Other,
         }

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use weir_core::refusal::Rejection;
+use weir_core::refusal::{Rejection, Retry};
 
 use super::split_string;
 
@@ -91,6 +91,11 @@ impl<'a> ErrorFields<'a> {
         self.sqlstate() == b"0A000" && self.routine == Some(b"RevalidateCachedQuery")
     }
 
+    /// Whether `currval` or `lastval` was asked for where nothing was drawn from a sequence.
+    pub fn says_nothing_was_drawn(&self) -> bool {
+        self.sqlstate() == b"55000" && matches!(self.routine, Some(b"currval_oid" | b"lastval"))
+    }
+
     /// As an error to be told later.
     pub fn to_error(self) -> ErrorMessage {
         let rejection = self.to_rejection();
@@ -108,7 +113,7 @@ impl<'a> ErrorFields<'a> {
         let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
         let code = text(self.sqlstate());
         Rejection {
-            transient: is_transient(&code),
+            retry: retry(&code),
             code,
             message: self.message.map_or_else(|| "no message".to_owned(), text),
             detail: self.detail.map(text),
@@ -117,10 +122,15 @@ impl<'a> ErrorFields<'a> {
     }
 }
 
-/// Whether a login that was refused with this SQLSTATE may succeed a moment later: 53300 too_many_connections, 57P03
-/// cannot_connect_now, 08xxx connection exceptions.
-pub fn is_transient(sqlstate: &str) -> bool {
-    sqlstate == "53300" || sqlstate.starts_with("57P") || sqlstate.starts_with("08")
+/// What repeating a login would be good for that was refused with this SQLSTATE.
+pub fn retry(sqlstate: &str) -> Retry {
+    match sqlstate {
+        // too_many_connections
+        "53300" => Retry::WhenLessFull,
+        // 57P03 cannot_connect_now, 08xxx connection exceptions.
+        code if code.starts_with("57P") || code.starts_with("08") => Retry::Later,
+        _ => Retry::Useless,
+    }
 }
 
 /// The fields of a message body in order: code and value.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use std::sync::Arc;
-use weir_config::SessionStatePolicy;
+use weir_config::{SequenceFunctions, SessionStatePolicy};
 use weir_core::settings::{PoolMode, ReplicaRouting};
 use weir_core::{
     backend::{
@@ -85,6 +85,7 @@ pub fn init(shared: &Arc<SourceState>) -> ConversationInit {
         read_only: false,
         replication: false,
         shared: shared.clone(),
+        asker: shared.asker("somebody", SequenceFunctions::Learn),
         client_id: 1,
         bell: weir_core::front::Bell::default(),
     }
@@ -268,7 +269,15 @@ impl<S: Server> Gateway<S> {
                 client.received.extend_from_slice(&out.to_client);
                 Step::Finish
             }
-            Err(Fault::Server(what)) => panic!("{what}"),
+            Err(Fault::Server(what)) => {
+                let lease = client.lease.expect(what);
+                assert!(matches!(
+                    self.connections[lease].session.state(),
+                    SessionState::Broken(_)
+                ));
+                self.lose(lease);
+                self.judge_client(index)
+            }
         }
     }
 

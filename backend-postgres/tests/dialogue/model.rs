@@ -3,7 +3,10 @@
 //! Knows a handful of statements by their exact text (see [`Statement::read`]). What it does was checked against
 //! PostgreSQL 15 with the same random conversations that the tests here use.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use bytes::{BufMut, BytesMut};
 use weir_postgres::wire::{Head, ready_for_query::TransactionStatus, write};
@@ -31,6 +34,12 @@ pub struct Model {
     /// As they were when the transaction began.
     settings_before: HashMap<String, String>,
     locks: usize,
+    /// What `lastval` says.
+    last_value: Option<u32>,
+    /// Whether its schema of temporary objects was ever needed.
+    pub has_temporary_schema: bool,
+    /// There is no PL/pgSQL.
+    pub refuses_blocks: bool,
     /// Savepoints that are open.
     savepoints: usize,
     /// Texts that cannot be prepared with SQL any more.
@@ -88,6 +97,12 @@ enum Statement {
     SetConfig,
     Lock,
     UnlockAll,
+    Draw,
+    SetSequence,
+    LastValue,
+    DiscardSequences,
+    Temporary,
+    Block,
     /// The gateway's question about the session.
     Settle(String),
     ResetAll,
@@ -111,7 +126,7 @@ impl Statement {
     fn read(text: &str) -> Outcome<Statement> {
         let text = text.trim();
         let utility = |tag| Ok(Statement::Utility(tag));
-        let is_question = ["set", "locks", "cursors", "listen", "temporary", "prepared"]
+        let is_question = ["set", "locks", "cursors", "listen", "temporary", "prepared", "drawn"]
             .iter()
             .any(|kind| text.starts_with(&format!("SELECT '{kind}', ")));
         if is_question {
@@ -129,6 +144,13 @@ impl Statement {
             "SELECT pg_catalog.set_config($1, $2, false) IS NULL" => return Ok(Statement::SetConfig),
             "SELECT pg_advisory_lock(1)" => return Ok(Statement::Lock),
             "SELECT pg_catalog.pg_advisory_unlock_all()" => return Ok(Statement::UnlockAll),
+            "SELECT nextval('s')" | "INSERT INTO s" => return Ok(Statement::Draw),
+            "INSERT INTO t" => return Ok(Statement::Select("inserted".to_owned())),
+            "SELECT setval('s', 7)" => return Ok(Statement::SetSequence),
+            "SELECT lastval()" | "SELECT f()" => return Ok(Statement::LastValue),
+            "CREATE FUNCTION f() AS 'SELECT lastval()'" => return utility("CREATE FUNCTION"),
+            "CREATE TABLE u (a int DEFAULT lastval())" => return utility("CREATE TABLE"),
+            "CREATE TEMP TABLE t () ON COMMIT DROP" => return Ok(Statement::Temporary),
             "RESET ALL" => return Ok(Statement::ResetAll),
             "DEALLOCATE ALL" => return Ok(Statement::DeallocateAll),
             "DISCARD ALL" => return Ok(Statement::DiscardAll),
@@ -136,9 +158,9 @@ impl Statement {
             "RESET ROLE" => return utility("RESET"),
             "CLOSE ALL" => return utility("CLOSE CURSOR ALL"),
             "UNLISTEN *" => return utility("UNLISTEN"),
-            "DO" => return utility("DO"),
+            "DO" => return Ok(Statement::Block),
             "DISCARD TEMP" => return utility("DISCARD TEMP"),
-            "DISCARD SEQUENCES" => return utility("DISCARD SEQUENCES"),
+            "DISCARD SEQUENCES" => return Ok(Statement::DiscardSequences),
             _ => {}
         }
         if let Some(token) = text.strip_prefix("SELECT '").and_then(|rest| rest.strip_suffix('\'')) {
@@ -187,6 +209,9 @@ impl Statement {
                 | Statement::ExecuteSql(_)
                 | Statement::Lock
                 | Statement::UnlockAll
+                | Statement::Draw
+                | Statement::SetSequence
+                | Statement::LastValue
                 | Statement::Settle(_)
         )
     }
@@ -609,6 +634,33 @@ impl Model {
                 self.locks = 0;
                 self.row("", suspends)
             }
+            Statement::Draw => {
+                let value = NEXT_VALUE.fetch_add(1, Ordering::Relaxed);
+                self.last_value = Some(value);
+                self.row(&value.to_string(), suspends)
+            }
+            // Of which lastval knows nothing.
+            Statement::SetSequence => self.row("7", suspends),
+            Statement::LastValue => match self.last_value {
+                Some(value) => self.row(&value.to_string(), suspends),
+                None => {
+                    let message = "lastval is not yet defined in this session\0Rlastval";
+                    return Err(Failure("55000", message.to_owned()));
+                }
+            },
+            Statement::DiscardSequences => {
+                self.last_value = None;
+                Some("DISCARD SEQUENCES")
+            }
+            Statement::Temporary => {
+                self.has_temporary_schema = true;
+                Some("CREATE TABLE")
+            }
+            Statement::Block if self.refuses_blocks => {
+                let message = "language \"plpgsql\" does not exist";
+                return Err(Failure("42704", message.to_owned()));
+            }
+            Statement::Block => Some("DO"),
             Statement::Settle(question) => {
                 self.answer_question(question);
                 Some("SELECT 0")
@@ -625,6 +677,7 @@ impl Model {
                 self.statements.clear();
                 self.reset_all()?;
                 self.locks = 0;
+                self.last_value = None;
                 Some("DISCARD ALL")
             }
             Statement::Deallocate(name) => {
@@ -722,7 +775,7 @@ impl Model {
     /// A custom setting is in no catalog: only who asks for it by name hears of it.
     fn answer_question(&mut self, question: &str) {
         let mut rows: Vec<[Option<String>; 3]> = Vec::new();
-        if question.starts_with("SELECT 'set'") {
+        if question.contains("SELECT 'set'") {
             let asked = |name: &str| !name.contains('.') || question.contains(&format!("('{name}')"));
             for (name, value) in self.settings.iter().filter(|(name, _)| asked(name)) {
                 let digits = value.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -737,6 +790,12 @@ impl Model {
         }
         if question.contains("SELECT 'locks'") && self.locks > 0 {
             rows.push([Some("locks".to_owned()), None, None]);
+        }
+        if question.contains("SELECT 'schema'") && self.has_temporary_schema {
+            rows.push([Some("schema".to_owned()), None, None]);
+        }
+        if question.contains("SELECT 'drawn'") && self.last_value.is_some() {
+            rows.push([Some("drawn".to_owned()), None, None]);
         }
         for row in rows {
             let mut body = 3_u16.to_be_bytes().to_vec();
@@ -783,6 +842,9 @@ impl Model {
         }
     }
 }
+
+/// Of the one sequence that all connections share.
+static NEXT_VALUE: AtomicU32 = AtomicU32::new(1);
 
 const NULL: &str = "\u{0}NULL";
 

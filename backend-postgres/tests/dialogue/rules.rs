@@ -1,6 +1,6 @@
 //! Rule by rule, by the specification's numbers; and bugs that other poolers had, by their issue.
 
-use weir_config::SessionStatePolicy;
+use weir_config::{SequenceFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Access, Dialogue, Onward, Outbox, PinReason, SessionState, Step, TransactionDetection},
     refusal::{Limit, Refusal},
@@ -866,6 +866,220 @@ mod s7_settings {
     }
 }
 
+/// `currval` and `lastval`.
+mod s7_last_values {
+    use super::*;
+
+    const PIN: SessionState = SessionState::Pinned(PinReason::Sequence);
+    const UNDEFINED: &str = "T E55000 ZI";
+
+    fn state(gateway: &Gateway<Model>, connection: usize) -> SessionState {
+        gateway.connections[connection].session.state()
+    }
+
+    /// A client of a user who is known to ask.
+    fn asking(gateway: &mut Gateway<Model>) -> usize {
+        let client = gateway.client();
+        assert_eq!(gateway.ask(client, &query("SELECT lastval()")), UNDEFINED);
+        client
+    }
+
+    #[test]
+    fn who_asks_gets_its_own_and_keeps_the_connection_for_it() {
+        let mut gateway = gateway(1);
+        let (client, other) = (asking(&mut gateway), gateway.client());
+        assert_eq!(state(&gateway, 0), SessionState::Idle, "nothing was drawn yet");
+        let drawn = gateway.ask(client, &query("INSERT INTO s"));
+        assert_eq!(state(&gateway, 0), PIN);
+        assert_eq!(gateway.ask(other, &query("INSERT INTO s")), "", "has to wait");
+        for _ in 0..3 {
+            assert_eq!(gateway.ask(client, &query("SELECT lastval()")), drawn);
+        }
+        assert!(gateway.leave(client));
+        assert_ne!(gateway.ask(other, b""), drawn);
+    }
+
+    #[test]
+    fn who_never_asks_never_keeps_a_connection() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        for _ in 0..3 {
+            for text in ["INSERT INTO s", "SELECT setval('s', 7)"] {
+                gateway.ask(client, &query(text));
+                assert_eq!(state(&gateway, 0), SessionState::Idle);
+                assert_ne!(gateway.ask(other, &query("SELECT nextval('s')")), "");
+            }
+        }
+        let ran = &gateway.connections[0].server.ran;
+        assert!(!ran.iter().any(|text| text.contains("lastval")), "{ran:?}");
+    }
+
+    #[test]
+    fn what_draws_nothing_ties_nobody() {
+        let mut gateway = gateway(1);
+        let client = asking(&mut gateway);
+        gateway.ask(client, &query("INSERT INTO t"));
+        assert_eq!(state(&gateway, 0), SessionState::Idle);
+        let ran = gateway.connections[0].server.ran.last().unwrap();
+        assert!(
+            ran.starts_with("DO $weir$ BEGIN PERFORM") && ran.contains("SELECT 'drawn'"),
+            "{ran}"
+        );
+        // Of setval the server knows nothing.
+        gateway.ask(client, &query("SELECT setval('s', 7)"));
+        assert_eq!(state(&gateway, 0), PIN);
+    }
+
+    #[test]
+    fn discarding_unties() {
+        for discard in ["DISCARD SEQUENCES", "DISCARD ALL"] {
+            let mut gateway = gateway(1);
+            let client = asking(&mut gateway);
+            gateway.ask(client, &query("INSERT INTO s"));
+            assert_eq!(state(&gateway, 0), PIN);
+            gateway.ask(client, &query(discard));
+            assert_eq!(state(&gateway, 0), SessionState::Idle);
+            assert_eq!(gateway.ask(client, &query("SELECT lastval()")), UNDEFINED);
+            gateway.ask(client, &[query(discard), query("INSERT INTO s")].concat());
+            assert_eq!(state(&gateway, 0), PIN, "drawn behind {discard}");
+        }
+    }
+
+    #[test]
+    fn nobody_gets_anybody_elses() {
+        let mut gateway = gateway(1);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(client, &query("INSERT INTO s"));
+        assert_eq!(gateway.ask(other, &query("SELECT lastval()")), UNDEFINED);
+        assert_eq!(
+            gateway.ask(client, &query("SELECT lastval()")),
+            UNDEFINED,
+            "discarded for the other one"
+        );
+    }
+
+    #[test]
+    fn at_first_sight_it_works_where_nobody_came_between() {
+        let mut gateway = gateway(2);
+        let client = gateway.client();
+        let drawn = gateway.ask(client, &query("INSERT INTO s"));
+        assert_eq!(gateway.ask(client, &query("SELECT lastval()")), drawn);
+    }
+
+    /// An outdated answer would be worse than none.
+    #[test]
+    fn older_draws_of_ones_own_on_another_connection_are_not_told() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(client, &query("INSERT INTO s"));
+        hold(&mut gateway, other);
+        gateway.ask(client, &query("INSERT INTO s"));
+        let_go(&mut gateway, other);
+        let answers: Vec<_> = (0..2)
+            .map(|_| gateway.ask(client, &query("SELECT lastval()")))
+            .collect();
+        assert_eq!(answers, [UNDEFINED, UNDEFINED]);
+    }
+
+    #[test]
+    fn what_was_discarded_elsewhere_is_not_told() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        gateway.ask(client, &query("INSERT INTO s"));
+        hold(&mut gateway, other);
+        gateway.ask(client, &query("DISCARD SEQUENCES"));
+        let_go(&mut gateway, other);
+        assert_eq!(gateway.ask(client, &query("SELECT lastval()")), UNDEFINED);
+    }
+
+    #[test]
+    fn what_one_user_does_is_nothing_to_another() {
+        let mut gateway = gateway(1);
+        let shared = gateway.shared.clone();
+        let somebody = asking(&mut gateway);
+        let another = gateway.client_with(|init| init.asker = shared.asker("another", SequenceFunctions::Learn));
+        gateway.ask(another, &query("INSERT INTO s"));
+        assert_eq!(state(&gateway, 0), SessionState::Idle);
+        gateway.ask(somebody, &query("CREATE FUNCTION f() AS 'SELECT lastval()'"));
+        gateway.ask(another, &query("INSERT INTO s"));
+        assert_eq!(state(&gateway, 0), SessionState::Idle, "it may well draw itself");
+        // But what is defined is for everybody.
+        gateway.ask(somebody, &query("CREATE TABLE u (a int DEFAULT lastval())"));
+        gateway.ask(another, &query("INSERT INTO s"));
+        assert_eq!(state(&gateway, 0), PIN);
+    }
+
+    #[test]
+    fn who_asks_in_the_transaction_that_drew_needs_nothing() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        for _ in 0..2 {
+            hold(&mut gateway, client);
+            let drawn = gateway.ask(client, &query("INSERT INTO s"));
+            assert_eq!(gateway.ask(client, &query("SELECT lastval()")), drawn);
+            gateway.ask(client, &query("COMMIT"));
+            gateway.ask(client, &query("INSERT INTO s; SELECT lastval()"));
+            assert_eq!(state(&gateway, 0), SessionState::Idle);
+        }
+        gateway.ask(client, &query("INSERT INTO s"));
+        gateway.ask(client, &query("SELECT lastval()"));
+        assert_eq!(
+            state(&gateway, 0),
+            SessionState::Idle,
+            "nothing was drawn since it is known"
+        );
+        gateway.ask(client, &query("INSERT INTO s"));
+        assert_eq!(state(&gateway, 0), PIN);
+    }
+
+    #[test]
+    fn an_error_teaches_too() {
+        let mut gateway = gateway(1);
+        let client = gateway.client();
+        assert_eq!(gateway.ask(client, &one_shot("SELECT f()")), "1 2 E55000 ZI");
+        gateway.ask(client, &query("INSERT INTO s"));
+        assert_eq!(state(&gateway, 0), PIN);
+    }
+
+    #[test]
+    fn the_setting_decides() {
+        for (policy, expected) in [
+            (SequenceFunctions::Pin, PIN),
+            (SequenceFunctions::Forget, SessionState::Idle),
+        ] {
+            let mut gateway = gateway(1);
+            let shared = gateway.shared.clone();
+            let client = gateway.client_with(|init| init.asker = shared.asker("x", policy));
+            gateway.ask(client, &query("SELECT lastval()"));
+            gateway.ask(client, &query("INSERT INTO s"));
+            assert_eq!(state(&gateway, 0), expected, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn without_plpgsql_the_worst_is_taken_for_true() {
+        let mut gateway = gateway(1);
+        gateway.connections[0].server.refuses_blocks = true;
+        let client = asking(&mut gateway);
+        gateway.ask(client, &query("INSERT INTO t"));
+        assert_eq!(state(&gateway, 0), PIN);
+        let ran = gateway.connections[0].server.ran.len();
+        gateway.ask(client, &query("INSERT INTO t"));
+        assert_eq!(gateway.connections[0].server.ran.len(), ran + 1, "asked in vain once");
+    }
+
+    #[test]
+    fn losing_what_was_drawn_is_no_reason_to_go() {
+        let mut gateway = gateway(2);
+        let client = asking(&mut gateway);
+        gateway.ask(client, &query("INSERT INTO s"));
+        let lost = (0..2).find(|index| state(&gateway, *index) == PIN).unwrap();
+        gateway.lose(lost);
+        assert!(!gateway.clients[client].finished);
+        assert_eq!(gateway.ask(client, &query("SELECT lastval()")), UNDEFINED);
+    }
+}
+
 /// `session_state: follow`.
 mod s7_following {
     use super::*;
@@ -998,6 +1212,35 @@ mod s7_following {
         gateway.lose(0);
         assert!(gateway.clients[client].finished);
         assert_eq!(told(&gateway.receive(client)), "E08006");
+    }
+
+    #[test]
+    fn who_counts_on_a_temporary_schema_of_its_own_does_not_get_anothers() {
+        let mut gateway = gateway(2);
+        let (client, other) = (gateway.client(), gateway.client());
+        for _ in 0..2 {
+            gateway.ask(other, &query("CREATE TEMP TABLE t () ON COMMIT DROP"));
+        }
+        assert_eq!(state(&gateway), SessionState::Idle);
+        // Of two connections one has it, the client's next one or the one that it has at the moment.
+        let set = query(&format!("{:114}", "SET search_path = 'pg_temp'"));
+        // In pieces, so that the second request comes while the server is being asked about the first.
+        gateway.chunk = set.len() / 2;
+        assert_eq!(
+            gateway.ask(client, &[set, query("BEGIN")].concat()),
+            "C[SET] ZI C[BEGIN] ZT"
+        );
+        gateway.chunk = usize::MAX;
+        let lease = gateway.clients[client].lease.unwrap();
+        assert!(!gateway.connections[lease].server.has_temporary_schema);
+        // Its own is no obstacle.
+        gateway.ask(client, &query("CREATE TEMP TABLE t () ON COMMIT DROP"));
+        gateway.ask(client, &query("COMMIT"));
+        assert_eq!(
+            gateway.ask(client, &query("SHOW search_path")),
+            "T D[pg_temp] C[SHOW] ZI"
+        );
+        assert!(gateway.connections[lease].server.has_temporary_schema);
     }
 
     #[test]

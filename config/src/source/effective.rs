@@ -112,6 +112,9 @@ pub(super) fn assemble(cx: &mut Context<'_>, layers: &Layers<'_>, body: Body) ->
         session_state: effective
             .pick("session_state", |layer| &layer.session_state)
             .unwrap_or_default(),
+        sequence_functions: effective
+            .pick("sequence_functions", |layer| &layer.sequence_functions)
+            .unwrap_or_default(),
         shared_listener: effective
             .pick("shared_listener", |layer| &layer.shared_listener)
             .unwrap_or(true),

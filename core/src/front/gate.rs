@@ -16,8 +16,8 @@ use crate::{
 pub struct LoginGate {
     deadline: Instant,
     patience: Duration,
-    bytes: usize,
-    bytes_left: usize,
+    bytes: u32,
+    bytes_left: u32,
     refusal: Option<Refusal>,
 }
 
@@ -36,14 +36,14 @@ impl LoginGate {
         LoginGate {
             deadline: clock::now() + patience,
             patience,
-            bytes: limits::LOGIN_BYTES,
-            bytes_left: limits::LOGIN_BYTES,
+            bytes: limits::LOGIN_BYTES as u32,
+            bytes_left: limits::LOGIN_BYTES as u32,
             refusal: None,
         }
     }
 
     /// A gate for a protocol whose login takes more bytes, or less, than most. Before the first are counted.
-    pub fn allowing(mut self, bytes: usize) -> Self {
+    pub fn allowing(mut self, bytes: u32) -> Self {
         (self.bytes, self.bytes_left) = (bytes, bytes);
         self
     }
@@ -81,10 +81,10 @@ impl LoginGate {
     /// # Errors
     /// [`GateClosed::TooMuch`] beyond [`limits::LOGIN_BYTES`], or what [`LoginGate::allowing`] said.
     pub fn count(&mut self, bytes: usize) -> Result<(), GateClosed> {
-        self.bytes_left = self
-            .bytes_left
-            .checked_sub(bytes)
-            .ok_or(GateClosed::TooMuch(self.bytes))?;
+        let left = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| self.bytes_left.checked_sub(bytes));
+        self.bytes_left = left.ok_or(GateClosed::TooMuch(self.bytes as usize))?;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, TransactionDetection},
-    refusal::{OpenError, Refusal},
+    refusal::{OpenError, Refusal, Retry},
 };
 
 pub(super) struct State<B: Backend> {
@@ -186,7 +186,7 @@ impl<B: Backend> State<B> {
         self.counters.open_errors += 1;
         self.journal.open_failed(&error, now, &mut after.lines);
         let failure = match &error {
-            OpenError::Rejected(rejection) if rejection.code == "53300" => Failure::Full,
+            OpenError::Rejected(rejection) if rejection.retry == Retry::WhenLessFull => Failure::Full,
             error if error.is_transient() => Failure::Transient,
             _ => Failure::Refused,
         };

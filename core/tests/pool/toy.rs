@@ -21,7 +21,7 @@ use weir_core::{
         TransactionDetection,
     },
     pool::Pool,
-    refusal::{Fault, OpenError, Refusal, Rejection},
+    refusal::{Fault, OpenError, Refusal, Rejection, Retry},
     settings::PoolSettings,
 };
 
@@ -246,7 +246,11 @@ pub(crate) fn rejected(code: &str) -> OpenError {
         message: "no".to_owned(),
         detail: None,
         hint: None,
-        transient: matches!(code, "53300" | "57P03"),
+        retry: match code {
+            "53300" => Retry::WhenLessFull,
+            "57P03" => Retry::Later,
+            _ => Retry::Useless,
+        },
     })
 }
 

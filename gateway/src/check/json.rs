@@ -76,7 +76,7 @@ fn source(source: &Source) -> Value {
     json!({
         "name": source.name,
         "kind": source.kind.as_str(),
-        "state": if source.kind == SourceKind::Mssql { "not served" } else { "ok" },
+        "state": "ok",
         "database_names": source.database_names,
         "max_connections": setting(pool, "max_connections", pool.max_connections.into()),
         "overflow_connections": setting(pool, "overflow_connections", pool.overflow_connections.into()),

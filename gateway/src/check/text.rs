@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use weir_config::{
     Loaded, Severity,
-    model::{Definition, Listener, ListenerTlsMode, Source, SourceKind},
+    model::{Definition, Listener, ListenerKind, ListenerTlsMode, Source, SourceKind},
 };
 use weir_core::settings::{PoolMode, PoolSettings};
 
@@ -66,13 +66,8 @@ fn sources(out: &mut impl Write, loaded: &Loaded) -> io::Result<()> {
     let mut table = Table::default();
     table.row(["SOURCE", "KIND", "STATE", "DATABASE NAMES", "POOL"]);
     for source in &loaded.metadata.sources {
-        let state = if source.kind == SourceKind::Mssql {
-            "not served"
-        } else {
-            "ok"
-        };
         let names = source.database_names.join(", ");
-        table.row([&source.name, source.kind.as_str(), state, &names, &pools(source)]);
+        table.row([&source.name, source.kind.as_str(), "ok", &names, &pools(source)]);
     }
     for source in &loaded.metadata.inconsistent {
         let kind = source.kind.map_or("?", SourceKind::as_str);
@@ -84,16 +79,7 @@ fn sources(out: &mut impl Write, loaded: &Loaded) -> io::Result<()> {
             "see above",
         ]);
     }
-    print(out, &table)?;
-    if loaded
-        .metadata
-        .sources
-        .iter()
-        .any(|source| source.kind == SourceKind::Mssql)
-    {
-        writeln!(out, "not served: {}\n", weir_mssql::NOT_SERVED)?;
-    }
-    Ok(())
+    print(out, &table)
 }
 
 fn pools(source: &Source) -> String {
@@ -155,7 +141,9 @@ fn listeners(out: &mut impl Write, loaded: &Loaded) -> io::Result<()> {
 
 fn tls(listener: &Listener) -> &'static str {
     match listener.tls.as_ref().map(|tls| tls.mode) {
-        None => "none",
+        None if listener.kind == ListenerKind::Postgres || listener.clear_text_only => "none",
+        None if listener.is_loopback() => "optional, own certificate",
+        None => "required, own certificate",
         Some(ListenerTlsMode::Optional) => "optional",
         Some(ListenerTlsMode::Required) => "required",
         Some(ListenerTlsMode::ClientCertificate) => "client certificate",
@@ -166,8 +154,8 @@ fn tls(listener: &Listener) -> &'static str {
 
 fn login(listener: &Listener, loaded: &Loaded) -> String {
     let asks_database = loaded.metadata.sources.iter().any(|source| match &source.definition {
-        Definition::Postgres(definition) => definition.auth_query.is_some(),
-        Definition::Mssql(_) => false,
+        Definition::Postgres(definition) => listener.kind == ListenerKind::Postgres && definition.auth_query.is_some(),
+        Definition::Mssql(definition) => listener.kind == ListenerKind::Mssql && definition.pass_through_login,
     });
     let mut ways = Vec::new();
     match loaded.metadata.users.len() {
@@ -176,7 +164,10 @@ fn login(listener: &Listener, loaded: &Loaded) -> String {
         count => ways.push(format!("{count} users")),
     }
     if asks_database {
-        ways.push("auth_query".to_owned());
+        ways.push(match listener.kind {
+            ListenerKind::Postgres => "auth_query".to_owned(),
+            ListenerKind::Mssql => "pass_through_login".to_owned(),
+        });
     }
     if listener.trust_loopback {
         ways.push("no password from this machine".to_owned());
@@ -320,7 +311,7 @@ fn print(out: &mut impl Write, table: &Table) -> io::Result<()> {
 mod tests {
     use std::{fs, time::Duration};
 
-    use weir_core::refusal::{OpenError, Rejection};
+    use weir_core::refusal::{OpenError, Rejection, Retry};
 
     use super::*;
     use crate::check::connections::{Capacity, Found};
@@ -395,11 +386,12 @@ mod tests {
         let text = report(&load(METADATA), None);
         assert!(text.contains("orders  postgres  ok            orders          40 connections (databases/databases.yaml:7:40), transaction mode"), "{text}");
         assert!(text.contains("broken  postgres  inconsistent  broken"), "{text}");
-        assert!(text.contains("erp     mssql     not served    erp"), "{text}");
-        assert!(text.contains("not served: this version validates"), "{text}");
+        assert!(text.contains("erp     mssql     ok            erp"), "{text}");
+        let mssql = "mssql     mssql     127.0.0.1:14330  optional, own certificate  no password";
+        assert!(text.contains(mssql), "{text}");
         assert!(text.contains("remove the comma"), "{text}");
         assert!(
-            text.contains("postgres  postgres  127.0.0.1:6432   none  no password from this machine"),
+            text.contains("postgres  postgres  127.0.0.1:6432   none                       no password"),
             "{text}"
         );
         assert!(text.contains("1 error, 0 warnings"), "{text}");
@@ -431,7 +423,7 @@ mod tests {
             message: "password authentication failed for user \"app\"\u{1b}[2J".to_owned(),
             detail: None,
             hint: None,
-            transient: false,
+            retry: Retry::Useless,
         });
         let text = report(&load(METADATA), Some(&[connection("orders", 40, Err(wrong_password))]));
         assert!(

@@ -7,24 +7,35 @@ use std::{sync::Arc, time::Duration};
 
 use tracing::{error, info};
 use weir_config::model::{ListenerTls, SecretSource};
-use weir_core::net::tls::{Reloadable, ServerTls, ServerTlsSettings};
-use weir_postgres::{FrontendTls, server_tls_settings};
+use weir_core::{
+    net::tls::{MaterialError, Pem, Reloadable, ServerTlsSettings, TlsVersions},
+    secret::Secret,
+};
+use weir_mssql::ListenerMaterial;
+use weir_postgres::server_tls_settings;
 
 /// How often files are looked at. Certificates are renewed days before they expire, so a minute is soon enough.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// Makes what a frontend needs of the settings. Blocks.
+type Make<T> = fn(&ServerTlsSettings) -> Result<T, MaterialError>;
+
 /// Material and the settings it was made of.
-struct Loaded {
+struct Loaded<T> {
     settings: ServerTlsSettings,
-    tls: ServerTls,
+    tls: T,
 }
 
 /// The listener's TLS, followed by a task for as long as the listener lives.
 ///
 /// # Errors
 /// Which setting cannot be used, and why.
-pub(super) async fn open(listener: &str, tls: &ListenerTls) -> Result<FrontendTls, String> {
-    let Loaded { settings, tls: first } = load(listener.to_owned(), tls.clone()).await?;
+pub(super) async fn open<T: Send + Sync + 'static>(
+    listener: &str,
+    tls: &ListenerTls,
+    make: Make<T>,
+) -> Result<Arc<Reloadable<T>>, String> {
+    let Loaded { settings, tls: first } = load(listener.to_owned(), tls.clone(), make).await?;
     let material = Arc::new(Reloadable::new(first));
     if is_in_files(tls) {
         tokio::spawn(follow(
@@ -32,24 +43,54 @@ pub(super) async fn open(listener: &str, tls: &ListenerTls) -> Result<FrontendTl
             tls.clone(),
             settings,
             Arc::downgrade(&material),
+            make,
         ));
     }
-    Ok(FrontendTls {
-        material,
-        mode: tls.mode,
-    })
+    Ok(material)
 }
 
-async fn follow(
+/// A certificate of the gateway's own making, for a listener of SQL Server that has none: new with each start, and signed
+/// by itself, as SQL Server's own.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn own(listener: &str) -> Result<Arc<Reloadable<ListenerMaterial>>, String> {
+    let made = tokio::task::spawn_blocking(|| {
+        let issued = rcgen::generate_simple_self_signed(["weir".to_owned(), "localhost".to_owned()])
+            .map_err(|error| error.to_string())?;
+        let origin = "the certificate of the gateway's own making";
+        let settings = ServerTlsSettings {
+            certificate: Pem::new(origin, issued.cert.pem()),
+            key: Pem::new(origin, issued.signing_key.serialize_pem()),
+            passphrase: None::<Secret<String>>,
+            client_certificates: weir_core::net::tls::ClientCertificates::Ignored,
+            alpn: Vec::new(),
+            versions: TlsVersions::All,
+        };
+        ListenerMaterial::new(&settings).map_err(|error| error.to_string())
+    });
+    let made = made
+        .await
+        .unwrap_or_else(|_| Err("making the certificate broke off".to_owned()))?;
+    info!(
+        listener,
+        hint = "clients need TrustServerCertificate=yes; ssl_configuration of the listener names a certificate that they can check",
+        "the listener shows a certificate of its own making"
+    );
+    Ok(Arc::new(Reloadable::new(made)))
+}
+
+async fn follow<T: Send + Sync + 'static>(
     listener: String,
     tls: ListenerTls,
     mut settings: ServerTlsSettings,
-    material: std::sync::Weak<Reloadable<ServerTls>>,
+    material: std::sync::Weak<Reloadable<T>>,
+    make: Make<T>,
 ) {
     let mut failed = None;
     loop {
         tokio::time::sleep(LOOK).await;
-        let loaded = load(listener.clone(), tls.clone()).await;
+        let loaded = load(listener.clone(), tls.clone(), make).await;
         let Some(material) = material.upgrade() else { return };
         match loaded {
             Ok(loaded) if loaded.settings != settings => {
@@ -73,10 +114,10 @@ async fn follow(
 }
 
 /// Files and key derivation block: off the threads that serve.
-async fn load(listener: String, tls: ListenerTls) -> Result<Loaded, String> {
+async fn load<T: Send + 'static>(listener: String, tls: ListenerTls, make: Make<T>) -> Result<Loaded<T>, String> {
     let loaded = tokio::task::spawn_blocking(move || {
         let settings = server_tls_settings(&listener, &tls)?;
-        let tls = ServerTls::new(&settings).map_err(|error| error.to_string())?;
+        let tls = make(&settings).map_err(|error| error.to_string())?;
         Ok(Loaded { settings, tls })
     });
     loaded
@@ -101,6 +142,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use weir_config::model::{ListenerTlsMode, SecretFile};
+    use weir_core::net::tls::ServerTls;
 
     use super::*;
 
@@ -131,8 +173,10 @@ mod tests {
     async fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = issue(folder.path());
-        let tls = open("pg", &in_files(folder.path())).await.expect("it can be used");
-        let presented = || tls.material.current().certificate().to_vec();
+        let tls = open("pg", &in_files(folder.path()), ServerTls::new)
+            .await
+            .expect("it can be used");
+        let presented = || tls.current().certificate().to_vec();
         assert_eq!(presented(), first);
 
         let second = issue(folder.path());
@@ -156,7 +200,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         issue(folder.path());
         fs::write(folder.path().join("key.pem"), "canary-8Zt").expect("a file");
-        let reason = open("pg", &in_files(folder.path())).await.err().expect("not a key");
+        let opened = open("pg", &in_files(folder.path()), ServerTls::new).await;
+        let reason = opened.err().expect("not a key");
         assert!(reason.contains("listener pg") && reason.contains("sslkey"), "{reason}");
         assert!(!reason.contains("canary-8Zt"), "{reason}");
     }

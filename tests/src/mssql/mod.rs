@@ -12,6 +12,7 @@
 //! ```
 
 mod calendar;
+pub mod client;
 mod code_page;
 mod connection;
 mod engine;

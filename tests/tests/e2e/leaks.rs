@@ -131,6 +131,18 @@ const KINDS: &[Kind] = &[
         dirt: "Q select nextval('numbers')\n< Z",
     },
     Kind {
+        name: "lastval of a user who asks",
+        dirt: "Q select lastval()\n< Z\nQ select nextval('numbers')\n< Z",
+    },
+    Kind {
+        name: "currval after setval",
+        dirt: "Q select setval('numbers', 9)\n< Z",
+    },
+    Kind {
+        name: "lastval after a trigger",
+        dirt: "Q update counted set v = v + 1\n< Z",
+    },
+    Kind {
         name: "open transaction",
         dirt: "Q begin; insert into written values ('dirty')\n< Z",
     },
@@ -182,6 +194,9 @@ const FIXTURE: &str = "
     CREATE SCHEMA elsewhere; CREATE SEQUENCE numbers; CREATE TABLE written (v text);
     CREATE TABLE honest (v text); INSERT INTO honest VALUES ('honest');
     CREATE FUNCTION sneaky() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'SET work_mem = ''7MB'''; RETURN 1; END $$;
+    CREATE TABLE counted (v int); INSERT INTO counted VALUES (0); CREATE SEQUENCE counts;
+    CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('counts'); RETURN new; END $$;
+    CREATE TRIGGER count_it BEFORE UPDATE ON counted FOR EACH ROW EXECUTE FUNCTION count_it();
 ";
 
 /// What a client sees of its session, each question with the answer's rows or SQLSTATE.

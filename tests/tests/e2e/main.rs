@@ -20,6 +20,7 @@ mod limits_and_timeouts;
 mod listen;
 mod memory;
 mod mssql_stand_in;
+mod mssql_stand_in_protocol;
 mod oracle;
 mod orm;
 mod pgbench;

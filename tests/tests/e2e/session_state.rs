@@ -368,6 +368,16 @@ async fn what_cannot_be_elsewhere_ties_its_client_until_it_is_over() {
             "select (count(*))::int from pg_prepared_statements where from_sql",
             "discard all",
         ),
+        (
+            "select 1 as currval; create sequence s; select nextval('s')",
+            "select lastval()",
+            "discard sequences",
+        ),
+        (
+            "create sequence s; select 1 as lastval; select setval('s', 1)",
+            "select currval('s')",
+            "discard all",
+        ),
     ];
     for (make, show, end) in kinds {
         let mut place = Place::start().await;
@@ -388,6 +398,92 @@ async fn what_cannot_be_elsewhere_ties_its_client_until_it_is_over() {
         assert_eq!(told(&answer), ["at last"], "{end} unties");
         place.neighbour.simple("commit").await.unwrap();
     }
+}
+
+/// A pool of two, and a table whose identities come from a sequence.
+async fn items(overlay: serde_json::Value) -> Site {
+    let site = Site::start(Plan {
+        pool: json!({ "pool_timeout": 20 }),
+        overlay,
+        ..Plan::default()
+    })
+    .await;
+    let mut client = site.raw().await;
+    client
+        .simple("create table items (id serial, owner text)")
+        .await
+        .unwrap();
+    client.leave().await;
+    site
+}
+
+/// Ten clients at a time.
+async fn crowd(work: impl AsyncFn(u32)) {
+    futures_util::future::join_all((0..10).map(|number| work(number))).await;
+}
+
+/// An application without RETURNING, as PHP's `lastInsertId` has it: it asks behind the INSERT's own transaction.
+#[tokio::test]
+async fn everybody_who_asks_gets_its_own_last_value() {
+    let site = items(json!({})).await;
+    let mut teacher = site.raw().await;
+    let answer = teacher.simple("select lastval()").await.unwrap();
+    assert_eq!(told(&answer), ["error 55000"]);
+    crowd(async |number| {
+        for round in 0..20 {
+            let mut client = site.raw().await;
+            let owner = format!("{number}-{round}");
+            let insert = format!("insert into items (owner) values ('{owner}')");
+            client.simple(&insert).await.unwrap();
+            tokio::task::yield_now().await;
+            let last = told(&client.simple("select lastval()").await.unwrap());
+            let current = told(&client.simple("select currval('items_id_seq')").await.unwrap());
+            let own = format!("select id from items where owner = '{owner}'");
+            let own = told(&client.simple(&own).await.unwrap());
+            assert_eq!((&last, &current), (&own, &own), "client {number}, round {round}");
+            client.leave().await;
+        }
+    })
+    .await;
+}
+
+/// More clients than connections, all of which stay: none may keep one.
+#[tokio::test]
+async fn who_never_asks_or_asks_in_the_same_transaction_is_never_tied() {
+    let site = items(json!({})).await;
+    for asks in [
+        "insert into items (owner) values ('x') returning id > 0",
+        "insert into items (owner) values ('x'); select lastval() > 0",
+        "begin; insert into items (owner) values ('x'); select currval('items_id_seq') > 0; commit",
+    ] {
+        crowd(async |number| {
+            let mut client = site.raw().await;
+            for round in 0..20 {
+                let answer = client.simple(asks).await.unwrap();
+                assert_eq!(told(&answer), ["t"], "{asks}: client {number}, round {round}");
+            }
+        })
+        .await;
+    }
+}
+
+/// Where nobody keeps a connection for it, the answer is the client's own or none: never another's, never an older one.
+#[tokio::test]
+async fn a_last_value_is_ones_own_or_undefined() {
+    let site = items(json!({ "sequence_functions": "forget" })).await;
+    crowd(async |number| {
+        let mut client = site.raw().await;
+        for round in 0..20 {
+            let insert = "insert into items (owner) values ('x') returning id";
+            let own = told(&client.simple(insert).await.unwrap());
+            let last = told(&client.simple("select lastval()").await.unwrap());
+            assert!(
+                last == own || last == ["error 55000"],
+                "client {number}, round {round}: {last:?} instead of {own:?}"
+            );
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ use crate::{
 };
 
 pub use exchange::Batch;
+pub(crate) use material::ALPN;
 
 /// The port of a server whose connection string names none.
 pub const DEFAULT_PORT: u16 = 1433;
@@ -89,6 +90,25 @@ impl Opener {
             application_name,
             materials: Materials::default(),
         }
+    }
+
+    /// Whether the other one opens connections to the same place in the same way.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        // Of the pool's settings only this one is built into a connection; the label is for people.
+        let MssqlConnection {
+            label: _,
+            address,
+            pooling,
+            pool,
+            isolation_level,
+            tls,
+        } = &self.connection;
+        *address == other.connection.address
+            && *pooling == other.connection.pooling
+            && *isolation_level == other.connection.isolation_level
+            && *tls == other.connection.tls
+            && pool.max_prepared_statements == other.connection.pool.max_prepared_statements
+            && self.application_name == other.application_name
     }
 
     /// The settings.
@@ -255,7 +275,7 @@ fn rejected(error: ServerError) -> OpenError {
         // For a failed login the state says why, which the client must not know but the operator should.
         detail: Some(format!("state {}", error.state)),
         hint: None,
-        transient: refusals::is_transient(error.number),
+        retry: refusals::retry(error.number),
     })
 }
 

@@ -108,6 +108,8 @@ enum State {
     Cipher,
     /// In a table-valued parameter.
     Table { then: Then },
+    /// This was wrong; nothing that follows means anything.
+    Broken(&'static str),
 }
 
 /// What follows a value.
@@ -172,7 +174,7 @@ impl RpcReader {
     /// `None`: all of it is taken.
     ///
     /// # Errors
-    /// What the client did wrong. The reader cannot go on then.
+    /// What the client did wrong. Every later call says the same, up to [`RpcReader::begin`].
     pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<RpcPiece<'a>>, &'static str> {
         if std::mem::take(&mut self.delivered) {
             self.carry.clear();
@@ -180,10 +182,12 @@ impl RpcReader {
         }
         let bytes: &'i [u8] = input;
         let mut passed = 0;
-        while passed < bytes.len()
-            && let Some(count) = self.stream(&bytes[passed..])?
-        {
-            passed += count;
+        while passed < bytes.len() {
+            match self.stream(&bytes[passed..]) {
+                Ok(Some(count)) => passed += count,
+                Ok(None) => break,
+                Err(what) => return self.broken(what),
+            }
         }
         if passed > 0 {
             let pass = self.take(input, passed);
@@ -196,6 +200,12 @@ impl RpcReader {
             _ if self.carry.is_empty() && self.separates(*first) => Ok(Some(self.separator(input))),
             _ => self.parameter(input),
         }
+    }
+
+    /// From here on every call says the same.
+    fn broken<T>(&mut self, what: &'static str) -> Result<T, &'static str> {
+        self.state = State::Broken(what);
+        Err(what)
     }
 
     fn take<'i>(&mut self, input: &mut &'i [u8], count: usize) -> &'i [u8] {
@@ -229,6 +239,7 @@ impl RpcReader {
     fn stream(&mut self, input: &[u8]) -> Result<Option<usize>, &'static str> {
         let taken = match self.state {
             State::Call | State::Parameter | State::Text { .. } => return Ok(None),
+            State::Broken(what) => return Err(what),
             State::Value { kind, then } => self.value(kind, then, input),
             State::Table { then } => {
                 let (taken, over) = self.table.pass(input)?;
@@ -268,10 +279,14 @@ impl RpcReader {
         let measured = self.carry.gather(input, limits::MAX_ELEMENT, |bytes| {
             let call = Call::read(bytes, 0, enclave)?;
             Ok((call.procedure.has_texts(), call.bytes.len()))
-        })?;
-        let Gathered::Whole(has_texts, taken) = measured else {
-            *input = &[];
-            return Ok(None);
+        });
+        let (has_texts, taken) = match measured {
+            Ok(Gathered::Whole(has_texts, taken)) => (has_texts, taken),
+            Ok(Gathered::Partial) => {
+                *input = &[];
+                return Ok(None);
+            }
+            Err(what) => return self.broken(what),
         };
         self.captures = if has_texts { Captures::Texts } else { Captures::None };
         self.ordinal = 0;
@@ -285,10 +300,14 @@ impl RpcReader {
         let measured = self.carry.gather(input, limits::MAX_ELEMENT, |bytes| {
             let head = Head::read(bytes)?;
             Ok((head, head.length))
-        })?;
-        let Gathered::Whole(head, taken) = measured else {
-            *input = &[];
-            return Ok(None);
+        });
+        let (head, taken) = match measured {
+            Ok(Gathered::Whole(head, taken)) => (head, taken),
+            Ok(Gathered::Partial) => {
+                *input = &[];
+                return Ok(None);
+            }
+            Err(what) => return self.broken(what),
         };
         let ordinal = self.ordinal;
         self.ordinal = ordinal.saturating_add(1);

@@ -20,7 +20,7 @@ use crate::{
     backend::Postgres,
     dialogue::{Conversation, ConversationInit},
     login::{credentials::Grant, handshake::Login, welcome, words::Fatal},
-    session::{Overlay, Parameters},
+    session::{Overlay, Parameters, last_values::Asker},
     settings::{Profile, Replication},
     wire::{authentication, ready_for_query::TransactionStatus, write},
 };
@@ -94,6 +94,7 @@ pub(super) async fn admit(
         read_only: who.grant.read_only && !replication,
         replication,
         shared: pool_of(&route).backend().shared().clone(),
+        asker: asker(&route, &user),
         client_id: registration.id(),
         bell: registration.bell(),
     });
@@ -115,6 +116,13 @@ pub(super) async fn admit(
         },
         route,
     })
+}
+
+/// What is known of the user, at the endpoint that it was routed to.
+fn asker(route: &Route<Postgres>, user: &str) -> Asker {
+    let pool = pool_of(route);
+    let backend = pool.backend();
+    backend.shared().asker(user, backend.sequence_functions())
 }
 
 /// Finds the source, and takes the places that the client needs. Told only to who has authenticated itself.

@@ -144,7 +144,7 @@ impl Session {
                     self.last_error = failure.number;
                     self.tell(&failure);
                     if self.settings.is_on("XACT_ABORT") && self.transaction.count > 0 {
-                        self.roll_back_all();
+                        self.roll_back_all(true);
                     }
                     self.end_call(
                         &Returned {

@@ -62,6 +62,9 @@ pub(crate) struct Session {
     pub(super) session_context: BTreeMap<String, Value>,
     pub(super) impersonations: Vec<usize>,
     pub(super) identity_insert_table: Option<String>,
+    /// ENVCHANGE that a server of the probe kind sends at the end of a transaction manager request.
+    pub(super) late_environment: Vec<(u8, u64)>,
+    pub(super) in_transaction_request: bool,
     states: Option<States>,
     pub(super) client_is_gone: bool,
 }
@@ -131,6 +134,8 @@ impl Session {
             session_context: BTreeMap::new(),
             impersonations: Vec::new(),
             identity_insert_table: None,
+            late_environment: Vec::new(),
+            in_transaction_request: false,
             states,
             client_is_gone: false,
             shared,
@@ -246,13 +251,18 @@ impl Session {
             DoneKind::Done
         };
         let outcome = self
-            .reset_as_asked(message.status, silent)
-            .and_then(|()| self.check_descriptor(headers, &request))
+            .check_descriptor(message.status, headers, &request)
+            .and_then(|()| self.reset_as_asked(message.status, silent))
             .map_err(Stop::Failed);
         let outcome = outcome.and_then(|()| match request {
             Request::Batch(text) => self.batch(&text),
             Request::Rpc(calls) => self.calls(calls),
-            Request::Transaction(request) => self.transaction_request(request),
+            Request::Transaction(request) => {
+                self.in_transaction_request = true;
+                let outcome = self.transaction_request(request);
+                self.in_transaction_request = false;
+                outcome
+            }
             Request::Bulk(rows) => self.bulk_rows(&rows).map_err(Stop::Failed),
         });
         self.close_request(outcome, kind);
@@ -287,7 +297,7 @@ impl Session {
             }
             Err(Stop::Attention) => {
                 if self.settings.is_on("XACT_ABORT") && self.transaction.count > 0 {
-                    self.roll_back_all();
+                    self.roll_back_all(true);
                 }
                 self.output.done(failed(done::ERROR));
             }
@@ -368,12 +378,14 @@ impl Session {
         }
     }
 
-    fn check_descriptor(&self, headers: Headers, request: &Request) -> Result<(), Failure> {
+    /// The client's transaction must be the session's; a request that resets may name none instead.
+    fn check_descriptor(&self, bits: u8, headers: Headers, request: &Request) -> Result<(), Failure> {
         if self.shared.probe() || matches!(request, Request::Bulk(_)) {
             return Ok(());
         }
         let current = self.transaction.descriptor();
-        if headers.descriptor == current {
+        let resets = bits & status::RESET != 0 && headers.descriptor == 0;
+        if headers.descriptor == current || resets {
             return Ok(());
         }
         if current == 0 {
@@ -523,30 +535,34 @@ impl Session {
                 ))));
             }
         };
-        match outcome {
-            Ok(()) => {}
-            Err(failure) => {
-                self.tell(&failure);
-                let status = self.done(done::ERROR, command, 0);
-                if !probe {
-                    self.output.done(status);
-                    return Err(Stop::Told);
-                }
-                self.output.done(self.done(done::ERROR, command::OTHER, 0));
-                if command == command::COMMIT {
-                    self.output
-                        .token(|out| tokens::environment_bytes(out, 9, &[], &before.to_le_bytes()));
-                }
+        if let Err(failure) = outcome {
+            self.tell(&failure);
+            if !probe {
+                self.output.done(self.done(done::ERROR, command, 0));
+                return Err(Stop::Told);
+            }
+            self.output.done(self.done(done::ERROR, command::OTHER, 0));
+            if command == command::COMMIT {
+                self.late_environment.push((9, before));
             }
         }
-        let done = Done {
+        for (kind, descriptor) in std::mem::take(&mut self.late_environment) {
+            self.environment(kind, descriptor);
+        }
+        self.output.done(Done {
             kind: DoneKind::Done,
             status: 0,
             command,
             rows: 0,
-        };
-        self.output.done(done);
+        });
         Ok(())
+    }
+
+    /// ENVCHANGE of a transaction: 8 begun, 9 committed, 10 rolled back.
+    pub(super) fn environment(&mut self, kind: u8, descriptor: u64) {
+        let bytes = descriptor.to_le_bytes();
+        let (new, old): (&[u8], &[u8]) = if kind == 8 { (&bytes, &[]) } else { (&[], &bytes) };
+        self.output.token(|out| tokens::environment_bytes(out, kind, new, old));
     }
 
     fn begin_by_request(&mut self, begin: &Begin) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use super::{batch::Stop, session::Session};
 use crate::mssql::{
     failure::Failure,
     shared::LockOwner,
-    wire::tokens::{self, Done, DoneKind, command, done},
+    wire::tokens::{Done, DoneKind, command, done},
 };
 
 #[derive(Debug, Default)]
@@ -72,10 +72,11 @@ impl Session {
         if probe && by_request {
             self.output.done(self.done(0, command::OTHER, 0));
         }
-        if (!probe && self.transaction.count == 1) || (probe && by_request) {
-            let descriptor = self.transaction.descriptor.to_le_bytes();
-            self.output
-                .token(|out| tokens::environment_bytes(out, 8, &descriptor, &[]));
+        let descriptor = self.transaction.descriptor;
+        if probe && by_request {
+            self.late_environment.push((8, descriptor));
+        } else if !probe && self.transaction.count == 1 {
+            self.environment(8, descriptor);
         }
         Ok(())
     }
@@ -97,7 +98,7 @@ impl Session {
             self.end_engine("COMMIT")?;
         }
         self.transaction.count -= 1;
-        self.transaction_ended(9, self.transaction.count == 0);
+        self.transaction_ended(9, self.transaction.count == 0, false);
         Ok(())
     }
 
@@ -132,7 +133,7 @@ impl Session {
                 return Err(Failure::new(6401, 16, 1, text));
             }
         }
-        self.roll_back_all();
+        self.roll_back_all(false);
         Ok(())
     }
 
@@ -158,12 +159,12 @@ impl Session {
     }
 
     /// Rolls back whatever is open, and says so.
-    pub(super) fn roll_back_all(&mut self) {
+    pub(super) fn roll_back_all(&mut self, by_error: bool) {
         // The engine may have rolled back by itself; what counts is that nothing is open afterwards.
         let _ = self.end_engine("ROLLBACK");
         self.transaction.count = 0;
         self.transaction.doomed = false;
-        self.transaction_ended(10, true);
+        self.transaction_ended(10, true, by_error);
     }
 
     /// Rolls back without a word: a reset, or the end of the session.
@@ -176,16 +177,14 @@ impl Session {
             .release_all(self.spid, Some(LockOwner::Transaction));
     }
 
-    fn transaction_ended(&mut self, kind: u8, outermost: bool) {
+    fn transaction_ended(&mut self, kind: u8, outermost: bool, by_error: bool) {
         let probe = self.shared.probe();
-        let by_request = self.transaction.by_request;
-        let descriptor = self.transaction.descriptor.to_le_bytes();
-        if probe && by_request {
+        let descriptor = self.transaction.descriptor;
+        if probe && self.in_transaction_request {
             self.output.done(self.done(0, command::OTHER, 0));
-        }
-        if (!probe && outermost) || (probe && by_request) {
-            self.output
-                .token(|out| tokens::environment_bytes(out, kind, &[], &descriptor));
+            self.late_environment.push((kind, descriptor));
+        } else if (!probe && outermost) || (probe && by_error) {
+            self.environment(kind, descriptor);
         }
         if outermost {
             self.shared
@@ -197,7 +196,7 @@ impl Session {
     /// What is left of a transaction that can only be rolled back goes when the request ends.
     pub(super) fn end_doomed_transaction(&mut self, kind: DoneKind) {
         if self.transaction.doomed && self.transaction.count > 0 {
-            self.roll_back_all();
+            self.roll_back_all(true);
             self.tell(&Failure::new(
                 3998,
                 16,
@@ -324,7 +323,7 @@ impl Session {
     /// After an error that ends the transaction, or under XACT_ABORT.
     pub(super) fn abort_transaction(&mut self) -> Stop {
         if self.transaction.count > 0 {
-            self.roll_back_all();
+            self.roll_back_all(true);
         }
         Stop::Told
     }

@@ -310,13 +310,12 @@ impl Parser<'_> {
             // The first statement of a batch may be a procedure's name alone.
             _ if first && token.is_name() && !known_but_unsupported(&word) => Body::Execute(self.execute()?),
             _ if token.is_name() => {
-                let rest: Vec<String> = self
-                    .until_end()?
+                let words: Vec<&str> = self.tokens[self.at..]
                     .iter()
                     .take(4)
-                    .map(|token| token.text.clone())
+                    .map(|token| token.text.as_str())
                     .collect();
-                return Err(Failure::unknown(&rest.join(" ")));
+                return Err(Failure::unknown(&words.join(" ")));
             }
             _ => return Err(self.unexpected()),
         })

@@ -55,6 +55,15 @@ impl From<std::io::Error> for ReadError {
 
 /// Reads the next whole message. `largest` is the packet size that was agreed.
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), largest: usize) -> Result<Message, ReadError> {
+    read_message(stream, largest, true).await
+}
+
+/// As a client reads: packets before the last may be short.
+pub(crate) async fn read_any(stream: &mut (impl AsyncRead + Unpin)) -> Result<Message, ReadError> {
+    read_message(stream, 32_767, false).await
+}
+
+async fn read_message(stream: &mut (impl AsyncRead + Unpin), largest: usize, full: bool) -> Result<Message, ReadError> {
     let mut message: Option<Message> = None;
     loop {
         let mut header = [0; HEADER];
@@ -98,7 +107,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), largest: usize) 
             return Ok(message);
         }
         // SQL Server expects full packets from TDS 7.3 on: one that is not, before the last, breaks the stream there.
-        if length != largest && kind != kind::PRELOGIN && kind != kind::LOGIN7 {
+        if full && length != largest && kind != kind::PRELOGIN && kind != kind::LOGIN7 {
             let what =
                 format!("a packet of {length} bytes before the last of its message; the agreed size is {largest}");
             return Err(ReadError::Malformed(Malformed(what)));

@@ -227,7 +227,7 @@ impl SqlType {
     /// What SQLite shall keep in a column of it.
     pub(crate) fn affinity(self) -> &'static str {
         match self {
-            T::Bit | T::TinyInt | T::SmallInt | T::Int | T::BigInt => "INTEGER",
+            T::Bit | T::TinyInt | T::SmallInt | T::Int | T::BigInt => "INT",
             T::Real | T::Float => "REAL",
             T::SmallMoney | T::Money | T::Decimal { .. } | T::Numeric { .. } => "NUMERIC",
             T::Binary(_) | T::VarBinary(_) | T::Image | T::Variant => "BLOB",

@@ -1,0 +1,213 @@
+//! Greeting a client: from its first byte to the answer to LOGIN7.
+//!
+//! The shell around the pure parts: reads, writes, keeps the deadline, asks who may log in. Invariants: whatever goes
+//! wrong is told in the protocol's own words, and nothing but "login failed", at the same time after the question, to
+//! whoever has not proved who it is; everything after authentication needs an `Authenticated`, which only a proof makes.
+
+mod admit;
+mod authenticate;
+mod reception;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tracing::{debug, info};
+use weir_config::ListenerTlsMode;
+use weir_core::{
+    backend::Frontend,
+    front::{Clients, Credentials, GateClosed, Greeting, LoginGate, Trust, UserCounts},
+    net::{
+        Peer, Socket,
+        tls::{MaterialError, Reloadable, ServerTls, ServerTlsSettings, TlsVersions},
+    },
+    refusal::Refusal,
+    registry::Registry,
+};
+
+use super::{handshake::TlsPolicy, passwords::Passwords, server::ALPN};
+use crate::{
+    backend::Mssql,
+    refusals::{self, Words},
+};
+
+/// What one listener needs to greet its clients.
+#[derive(Clone)]
+pub struct FrontendSettings {
+    /// The listener's name, for logs.
+    pub listener: Arc<str>,
+    /// TLS, where the listener has a certificate.
+    pub tls: Option<FrontendTls>,
+    /// Whether clients on this machine need no password.
+    pub trust: Trust,
+    /// Where users are looked up.
+    pub credentials: Arc<dyn Credentials>,
+    /// Checks what they send.
+    pub passwords: Arc<Passwords>,
+    /// Clients of each user.
+    pub user_counts: Arc<UserCounts>,
+    /// The sources.
+    pub registry: Arc<Registry<Mssql>>,
+    /// The directory of clients.
+    pub clients: Arc<Clients>,
+}
+
+/// TLS for clients.
+#[derive(Clone)]
+pub struct FrontendTls {
+    /// Certificate and key as they are now.
+    pub material: Arc<Reloadable<ListenerMaterial>>,
+    /// What is asked of clients.
+    pub mode: ListenerTlsMode,
+}
+
+/// One certificate, for both ways in which TLS begins.
+#[derive(Debug)]
+pub struct ListenerMaterial {
+    /// Inside PRELOGIN packets: TLS 1.2 only (TDS 2.3).
+    tunnel: ServerTls,
+    /// From the first byte on: TDS 8.0.
+    strict: ServerTls,
+}
+
+impl ListenerMaterial {
+    /// Reads and checks everything; what `settings` say of ALPN and versions does not count. Blocks: not for the reactor.
+    ///
+    /// # Errors
+    /// Names the setting and what is wrong with it.
+    pub fn new(settings: &ServerTlsSettings) -> Result<Self, MaterialError> {
+        let with = |alpn, versions| {
+            ServerTls::new(&ServerTlsSettings {
+                alpn,
+                versions,
+                ..settings.clone()
+            })
+        };
+        Ok(ListenerMaterial {
+            tunnel: with(Vec::new(), TlsVersions::Only12)?,
+            strict: with(vec![ALPN.to_vec()], TlsVersions::All)?,
+        })
+    }
+
+    /// Our certificate, for logs and tests.
+    pub fn certificate(&self) -> &[u8] {
+        self.strict.certificate()
+    }
+}
+
+impl FrontendSettings {
+    fn policy(&self) -> TlsPolicy {
+        match self.tls.as_ref().map(|tls| tls.mode) {
+            None => TlsPolicy::Disable,
+            Some(ListenerTlsMode::Optional) => TlsPolicy::Optional,
+            Some(
+                ListenerTlsMode::Required
+                | ListenerTlsMode::ClientCertificate
+                | ListenerTlsMode::ClientCertificateNamed,
+            ) => TlsPolicy::Require,
+            Some(ListenerTlsMode::Strict) => TlsPolicy::Strict,
+        }
+    }
+}
+
+/// The SQL Server side of one listener.
+pub struct MssqlFrontend {
+    settings: ArcSwap<FrontendSettings>,
+}
+
+impl MssqlFrontend {
+    /// Greets as `settings` say.
+    pub fn new(settings: FrontendSettings) -> Arc<Self> {
+        Arc::new(MssqlFrontend {
+            settings: ArcSwap::from_pointee(settings),
+        })
+    }
+
+    /// Other settings, from the next connection on.
+    pub fn replace(&self, settings: FrontendSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+}
+
+impl Frontend for MssqlFrontend {
+    type Backend = Mssql;
+
+    async fn greet(&self, socket: Socket, gate: LoginGate) -> Greeting<Mssql> {
+        let settings = self.settings.load_full();
+        let Ok(peer) = socket.peer() else {
+            return Greeting::Nothing;
+        };
+        match reception::receive(&settings, socket, gate).await {
+            Ok((mut line, login)) => match admit::admit(&settings, &mut line, *login, peer).await {
+                Ok(admitted) => Greeting::Client(Box::new(admitted.seat(line))),
+                Err(ended) => {
+                    ended.conclude(&settings, peer, &mut line).await;
+                    Greeting::Nothing
+                }
+            },
+            Err((ended, Some(mut line))) => {
+                ended.conclude(&settings, peer, &mut line).await;
+                Greeting::Nothing
+            }
+            Err((ended, None)) => {
+                ended.note(&settings, peer);
+                Greeting::Nothing
+            }
+        }
+    }
+}
+
+/// Why a greeting does not end with a client.
+#[derive(Debug)]
+enum Ended {
+    /// The client is told, and the log in its own words.
+    Told { words: Box<Words>, reason: String },
+    /// Not worth a word to anybody: the peer went away, or never spoke this protocol.
+    Silent(String),
+}
+
+impl Ended {
+    fn told(words: Words, reason: impl Into<String>) -> Self {
+        Ended::Told {
+            words: Box::new(words),
+            reason: reason.into(),
+        }
+    }
+
+    fn note(&self, settings: &FrontendSettings, peer: Peer) {
+        match self {
+            Ended::Told { words, reason } => {
+                info!(listener = &*settings.listener, %peer, number = words.number, reason, "login refused");
+            }
+            Ended::Silent(reason) => {
+                debug!(listener = &*settings.listener, %peer, reason, "connection closed before login");
+            }
+        }
+    }
+
+    async fn conclude(&self, settings: &FrontendSettings, peer: Peer, line: &mut reception::Line) {
+        self.note(settings, peer);
+        if let Ended::Told { words, .. } = self {
+            line.close_with(words).await;
+        }
+    }
+}
+
+impl From<Refusal> for Ended {
+    fn from(why: Refusal) -> Self {
+        let words = refusals::describe(&why);
+        let reason = words.text.to_string();
+        Ended::told(words, reason)
+    }
+}
+
+impl From<GateClosed> for Ended {
+    fn from(closed: GateClosed) -> Self {
+        Ended::from(Refusal::from(closed))
+    }
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(error: std::io::Error) -> Self {
+        Ended::Silent(error.to_string())
+    }
+}
