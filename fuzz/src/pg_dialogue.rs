@@ -9,6 +9,7 @@ use weir_core::{
     backend::{
         Dialogue, Leave, Onward, Outbox, Reset, ResetDepth, SessionReset, SessionState, Step, TransactionDetection,
     },
+    front::Bell,
     limits::MAX_PEEK,
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting},

@@ -179,9 +179,13 @@ pub(crate) fn row(kinds: &[Kind], bytes: &[u8]) -> Option<usize> {
 pub(crate) fn nbc_row(kinds: &[Kind], bytes: &[u8]) -> Option<usize> {
     let mut at = kinds.len().div_ceil(8);
     let bitmap = bytes.get(..at)?;
-    for (index, kind) in kinds.iter().enumerate() {
-        if bitmap[index / 8] & 1 << (index % 8) == 0 {
-            at = value_end(*kind, bytes, at)?;
+    for (kinds, nulls) in kinds.chunks(8).zip(bitmap) {
+        let mut nulls = *nulls;
+        for kind in kinds {
+            if nulls & 1 == 0 {
+                at = value_end(*kind, bytes, at)?;
+            }
+            nulls >>= 1;
         }
     }
     (at <= bytes.len()).then_some(at)

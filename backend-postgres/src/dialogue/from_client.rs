@@ -110,7 +110,8 @@ impl Conversation {
             return self.ask_for_lease(head, bytes);
         };
         let name = effective_name(parse.name);
-        let is_new = !name.is_empty() && self.statements.find(name).is_none();
+        let is_taken = self.statements.find(name).is_some() || self.sql_statements.get(name).is_some();
+        let is_new = !name.is_empty() && !is_taken;
         let has_room = self.statements.check_room(parse.body.len() + name.len()).is_ok();
         match self.shared.accepted_statement(self.fingerprint, parse.body) {
             Some(statement) if is_new && has_room => {
@@ -130,7 +131,10 @@ impl Conversation {
         match Named::read(message) {
             Some(Named::Statement(b"")) => self.unnamed = None,
             Some(Named::Statement(name)) => {
-                self.statements.remove(effective_name(name));
+                let name = effective_name(name);
+                if self.statements.remove(name).is_none() && !self.sql_statements.is_empty() {
+                    self.sql_statements = self.sql_statements.without(name);
+                }
             }
             Some(Named::Portal) => {}
             None => return self.ask_for_lease(head, bytes),

@@ -19,9 +19,9 @@ use weir_core::{
 use super::{Adoption, Conversation, Request, follow, refusals};
 use crate::{
     limits,
-    listen::{Channel, CutOver, MARK_PREFIX, Mark, Member, Notification, Standing, quote_all},
+    listen::{Channel, CutOver, MARK_PREFIX, Mark, Member, Notification, Readable, Standing, Taken, quote_all},
     session::{
-        CopyState, Followed, Group, Listens, Session,
+        CopyState, Followed, Group, Listens, Parameters, Session,
         classify::{self, Opens, Shape},
         pending::{Disposition, Purpose},
         touched::Touches,
@@ -40,8 +40,24 @@ pub(super) struct Listening {
     stage: Stage,
     /// Heard by the server connection at hand behind the mark, in case the shared one never comes to it.
     held_back: BytesMut,
+    unreadable: Unreadable,
     /// Marks that could not be set.
     failures: u8,
+}
+
+/// Whether something has come that the client cannot read; it has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unreadable {
+    No,
+    Yes,
+}
+
+/// What became of telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    All,
+    NotAll,
+    Unreadable,
 }
 
 /// Whether the shared connection is taking over.
@@ -129,6 +145,10 @@ impl Conversation {
             let all = listening.shared.iter().chain(&listening.own);
             let gone: Vec<Channel> = all.filter(|channel| !found.contains(channel)).cloned().collect();
             listening.member.forget(&gone);
+            if let Stage::Cutting { channels, .. } = &mut listening.stage {
+                // Should it be listened to again, the mark on its way is not for it.
+                channels.retain(|channel| !gone.contains(channel));
+            }
             listening.shared.retain(|channel| found.contains(channel));
             session.listens = if heard == 0 { Listens::No } else { Listens::Yes };
         }
@@ -146,7 +166,7 @@ impl Conversation {
         }
         let fits = self.can_share(session);
         let Some(listening) = &mut self.listening else { return };
-        if matches!(listening.stage, Stage::Cutting { .. }) {
+        if matches!(listening.stage, Stage::Cutting { .. }) || !listening.held_back.is_empty() {
             return;
         }
         if !listening.own.is_empty() {
@@ -176,9 +196,7 @@ impl Conversation {
     /// Whether the shared connection hears what this session would, in the same bytes.
     fn can_share(&self, session: &Session) -> bool {
         let Some(listening) = &self.listening else { return false };
-        let setting = |name| session.parameters.get(name);
-        let encodings = (setting("client_encoding"), setting("server_encoding"));
-        let same_bytes = encodings.0.is_some() && (encodings.0 == encodings.1 || encodings.0 == Some("SQL_ASCII"));
+        let same_bytes = readable(&session.parameters) == Readable::All;
         let same_server = session.hub.as_ref().is_some_and(|hub| listening.member.is_of(hub));
         same_bytes && same_server && listening.shared.len() + listening.own.len() <= limits::MAX_CLIENT_CHANNELS
     }
@@ -327,10 +345,20 @@ impl Conversation {
         }
         if let Some(session) = session {
             self.advance_cut(session);
+            if may_tell && let Some(listening) = &mut self.listening {
+                listening.tell_held_back(&mut out.to_client);
+            }
             self.share_channels(session, &mut out.to_server);
         }
         match &mut self.listening {
-            Some(listening) if may_tell => listening.tell(&mut out.to_client),
+            Some(listening) if may_tell => match listening.tell(readable(&self.told), &mut out.to_client) {
+                Told::All => Heard::Done,
+                Told::NotAll => Heard::Later,
+                Told::Unreadable => {
+                    write::error_response(&mut out.to_client, &refusals::unreadable_notification());
+                    Heard::Finish("a notification is not in its encoding")
+                }
+            },
             Some(_) => Heard::Later,
             None => Heard::Done,
         }
@@ -345,7 +373,7 @@ impl Conversation {
             && listening.member.standing() == Standing::Sound
         {
             // What is left is told behind it.
-            let _ = listening.tell(out);
+            let _ = listening.tell(readable(&self.told), out);
         }
     }
 
@@ -367,6 +395,7 @@ impl Listening {
             own: Vec::new(),
             stage: Stage::Settled,
             held_back: BytesMut::new(),
+            unreadable: Unreadable::No,
             failures: 0,
         }
     }
@@ -419,21 +448,33 @@ impl Listening {
             _ if is_shared || notification.channel.starts_with(MARK_PREFIX.as_bytes()) => return false,
             Stage::Cutting { .. } | Stage::Settled => {}
         }
-        if let Stage::Settled = self.stage {
-            out.unsplit(std::mem::take(&mut self.held_back));
-        }
+        self.tell_held_back(out);
         true
     }
 
-    /// Tells what waits, as much as is good at a time.
-    fn tell(&mut self, out: &mut BytesMut) -> Heard {
-        if let Stage::Cutting { .. } = self.stage {
-            return Heard::Later;
+    /// What was held back in vain goes before anything else.
+    fn tell_held_back(&mut self, out: &mut BytesMut) {
+        if let Stage::Settled = self.stage {
+            out.put_slice(&std::mem::take(&mut self.held_back));
         }
-        out.put_slice(&std::mem::take(&mut self.held_back));
-        match self.member.take(limits::MAX_TOLD_AT_ONCE, out) {
-            true => Heard::Later,
-            false => Heard::Done,
+    }
+
+    /// Tells what waits, as much as is good at a time.
+    fn tell(&mut self, readable: Readable, out: &mut BytesMut) -> Told {
+        if let Stage::Cutting { .. } = self.stage {
+            return Told::NotAll;
+        }
+        self.tell_held_back(out);
+        if self.unreadable == Unreadable::Yes {
+            return Told::Unreadable;
+        }
+        match self.member.take(limits::MAX_TOLD_AT_ONCE, readable, out) {
+            Taken::All => Told::All,
+            Taken::Some => Told::NotAll,
+            Taken::Unreadable => {
+                self.unreadable = Unreadable::Yes;
+                Told::Unreadable
+            }
         }
     }
 }
@@ -452,6 +493,16 @@ fn leaves_listening_alone(head: Head, bytes: &[u8], session: &Session) -> Result
     let concerned = Touches::LISTEN | Touches::UNKNOWN | Touches::UNDOES;
     let runs_another = matches!(class.shape, Shape::Execute(_));
     Ok(class.opens == Opens::Nothing && !runs_another && !session.touches_of(&class).any(concerned))
+}
+
+/// Which notifications a client with these settings can read in the database's own bytes. PostgreSQL's encodings are all
+/// ASCII where a byte is.
+fn readable(settings: &Parameters) -> Readable {
+    let (clients, servers) = (settings.get("client_encoding"), settings.get("server_encoding"));
+    match clients.is_some() && (clients == servers || clients == Some("SQL_ASCII")) {
+        true => Readable::All,
+        false => Readable::Ascii,
+    }
 }
 
 /// Whether nothing of the client's is under way.

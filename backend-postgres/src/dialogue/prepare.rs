@@ -120,9 +120,10 @@ impl Conversation {
         if session.pending.is_name_uncertain(name, group) {
             return Step::Hold;
         }
-        if let Some((name, _)) = self.statements.find(name) {
+        let is_taken = self.statements.find(name).is_some() || self.sql_statements.get(name).is_some();
+        if is_taken {
             let mut entry = Entry::new(Expects::Parse, Disposition::Forward, group);
-            entry.subject = Subject::Statement(name.clone(), None);
+            entry.subject = Subject::Statement(name.into(), None);
             take_passing(session, &mut out.to_server);
             session.push(entry);
             write::parse(&mut out.to_server, PASSING_NAME, parse.body);
@@ -290,11 +291,14 @@ impl Conversation {
                 }
                 streamed.then_some(Vec::new())
             }
-            name => self.statements.remove(name).and_then(|(name, statement)| {
-                let streamed = statement.body().is_none().then(|| statement.server_name().to_vec());
-                entry.at_client = ClientChange::Dropped(name, statement);
-                streamed
-            }),
+            name => match self.statements.remove(name) {
+                Some((name, statement)) => {
+                    let streamed = statement.body().is_none().then(|| statement.server_name().to_vec());
+                    entry.at_client = ClientChange::Dropped(name, statement);
+                    streamed
+                }
+                None => self.close_sql_statement(name, session),
+            },
         };
         match streamed {
             None => fake(entry, session, out),
@@ -319,9 +323,13 @@ impl Conversation {
             return Located::Uncertain;
         }
         let Some((name, statement)) = self.statements.find(name) else {
-            // The server says that there is no such statement, and its transaction knows (S1.7).
             self.bound = Weight::Ordinary;
             entry.subject = Subject::Statement(name.into(), None);
+            if self.may_be_prepared_with_sql(name, session) {
+                session.touched |= self.touches_of_execute(name, session);
+                return Located::Named(ServerName::Own(name.into()));
+            }
+            // The server says that there is no such statement, and its transaction knows (S1.7).
             return Located::Named(ServerName::Unknown);
         };
         let (name, statement) = (name.clone(), statement.clone());
@@ -438,6 +446,8 @@ enum Located {
 
 enum ServerName {
     Of(Arc<Statement>),
+    /// Prepared with SQL, under the client's own name.
+    Own(ClientName),
     Unknown,
 }
 
@@ -445,6 +455,7 @@ impl ServerName {
     fn as_bytes(&self) -> &[u8] {
         match self {
             ServerName::Of(statement) => statement.server_name(),
+            ServerName::Own(name) => name,
             ServerName::Unknown => UNKNOWN_NAME,
         }
     }

@@ -98,6 +98,16 @@ pub fn listener_lost(last_words: Option<&Rejection>) -> ErrorMessage {
     .hint("Connect again, LISTEN again, and look for what has changed meanwhile.")
 }
 
+/// A listening client has changed its encoding, and is notified of something that it could not read.
+pub fn unreadable_notification() -> ErrorMessage {
+    fatal_error(
+        "22021",
+        "terminating connection: a notification cannot be told in this client_encoding",
+    )
+    .detail("It is heard by a connection that all clients share, in the database's own encoding.")
+    .hint("Set client_encoding before LISTEN, not behind it, or set shared_listener to false for the source.")
+}
+
 /// A listening client that takes its notifications too slowly.
 pub fn too_slow_listener() -> ErrorMessage {
     let limit = |name, value: usize| Limit {

@@ -27,6 +27,7 @@ use crate::{
         classify::{self, Class, Shape},
         pending::{ClientChange, Disposition, Entry, Expects, Purpose, ServerChange},
         sql_statements::{self, CONTEXT, SqlStatement, SqlStatements},
+        statement::SERVER_NAME_PREFIX,
         touched::Touches,
     },
     wire::{
@@ -196,8 +197,9 @@ impl Conversation {
             b"" => self.unnamed.as_ref(),
             name => self.statements.find(name).map(|(_, statement)| statement),
         };
-        if let Some(statement) = known {
-            self.need_of(statement.class(), session, need);
+        match known {
+            Some(statement) => self.need_of(statement.class(), session, need),
+            None => need.names.push(name.into()),
         }
     }
 
@@ -234,6 +236,28 @@ impl Conversation {
             }
             _ => Touches::UNKNOWN,
         }
+    }
+
+    /// Whether a name that the protocol uses could be that of a statement prepared with SQL: of one that is here, or of
+    /// one that may have come since the server was asked.
+    pub(super) fn may_be_prepared_with_sql(&self, name: &[u8], session: &Session) -> bool {
+        let asked = session
+            .settling
+            .as_ref()
+            .map_or(Touches::NONE, |settling| settling.about);
+        let is_uncertain = (session.touched | session.living | asked).any(Touches::SQL_PREPARED | Touches::UNKNOWN);
+        session.sql_statements.get(name).is_some() || (is_uncertain && !name.starts_with(SERVER_NAME_PREFIX))
+    }
+
+    /// Close of a statement prepared with SQL: the server's name of it, if it may be here. The server is asked what is
+    /// left; where it is not, it is gone.
+    pub(super) fn close_sql_statement(&mut self, name: &[u8], session: &mut Session) -> Option<Vec<u8>> {
+        if self.may_be_prepared_with_sql(name, session) {
+            session.touched |= Touches::SQL_PREPARED;
+            return Some(name.to_vec());
+        }
+        self.sql_statements = self.sql_statements.without(name);
+        None
     }
 
     /// The PREPARE at the front was refused, or what was around it.

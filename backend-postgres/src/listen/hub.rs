@@ -8,7 +8,10 @@ use bytes::BytesMut;
 use parking_lot::Mutex;
 use weir_core::front::Bell;
 
-use super::registry::{Channel, CutOver, ListenerId, Registry, Standing, write_mark};
+use super::{
+    listener::{CutOver, Readable, Standing, Taken},
+    registry::{Channel, ListenerId, Registry, write_mark},
+};
 
 /// One endpoint's shared listener.
 #[derive(Debug, Default)]
@@ -95,9 +98,9 @@ impl Member {
         self.hub.with(|registry| registry.standing(self.id))
     }
 
-    /// Takes out what waits, at most `most` bytes and one message more; whether more is waiting.
-    pub(crate) fn take(&self, most: usize, out: &mut BytesMut) -> bool {
-        self.hub.with(|registry| registry.take(self.id, most, out))
+    /// Takes out what waits, at most `most` bytes and one message more.
+    pub(crate) fn take(&self, most: usize, readable: Readable, out: &mut BytesMut) -> Taken {
+        self.hub.with(|registry| registry.take(self.id, most, readable, out))
     }
 
     /// Whether it is a member of this hub.

@@ -119,3 +119,78 @@ pub(crate) fn quote_all(words: &str, channels: &[super::registry::Channel], out:
         out.extend_from_slice(b"\"; ");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut as _;
+
+    use super::*;
+    use crate::wire::{ready_for_query::TransactionStatus, write};
+
+    fn conversation() -> BytesMut {
+        let mut bytes = BytesMut::new();
+        write::parameter_status(&mut bytes, "a", "b");
+        write::command_complete(&mut bytes, "LISTEN");
+        write::ready_for_query(&mut bytes, TransactionStatus::Idle);
+        write::message(&mut bytes, server::NOTIFICATION_RESPONSE, |out| {
+            out.put_i32(-7);
+            write::string(out, b"j\xff");
+            write::string(out, b"pay;load");
+        });
+        bytes
+    }
+
+    fn read_all(input: &mut Input) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(said) = input.next().unwrap() {
+            all.push(match said {
+                Said::Notification(heard) => {
+                    format!("{} {}", heard.channel.escape_ascii(), heard.payload.escape_ascii())
+                }
+                Said::Ready => "ready".to_owned(),
+                Said::No(rejection) => rejection.code,
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn any_split_says_the_same() {
+        let bytes = conversation();
+        for cut in 0..=bytes.len() {
+            let mut input = Input::default();
+            input.bytes.extend_from_slice(&bytes[..cut]);
+            let mut all = read_all(&mut input);
+            input.bytes.extend_from_slice(&bytes[cut..]);
+            all.extend(read_all(&mut input));
+            assert_eq!(all, ["ready", "j\\xff pay;load"], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn nonsense_ends_the_connection_and_never_panics() {
+        for bytes in [
+            &b"A\0\0\0\x03"[..],
+            b"A\0\0\0\x09\0\0\0\0x",
+            b"A\0\0\0\x0b\0\0\0\0a\0b",
+            b"A\0\0\0\x0d\0\0\0\0a\0b\0c",
+            b"A\x7f\0\0\0",
+            b"G\0\0\0\x07\0\0\0",
+            b"?\0\0\0\x04",
+        ] {
+            let mut input = Input::default();
+            input.bytes.extend_from_slice(bytes);
+            assert!(input.next().is_err(), "{}", bytes.escape_ascii());
+        }
+        let mut input = Input::default();
+        input.bytes.extend_from_slice(b"E\0\0\0\x0cC57P01\0\0");
+        assert_eq!(read_all(&mut input), ["57P01"]);
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        let mut text = Vec::new();
+        quote_all("LISTEN", &[b"a"[..].into(), b"b\"; DROP"[..].into()], &mut text);
+        assert_eq!(text, b"LISTEN \"a\"; LISTEN \"b\"\"; DROP\"; ");
+    }
+}

@@ -15,7 +15,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use weir_core::{clock::Instant, front::Bell, refusal::Rejection};
 
-use super::line::{Notification, quote_all};
+use super::{
+    line::{Notification, quote_all},
+    listener::{Cut, CutOver, Listener, Place, Readable, Standing, Taken},
+};
 use crate::limits;
 
 /// The name of a channel, in the bytes of the database's encoding.
@@ -84,78 +87,11 @@ enum OnServer {
     Leaving,
 }
 
-#[derive(Debug)]
-struct Listener {
-    bell: Bell,
-    places: HashMap<Channel, Place>,
-    cut: Option<Cut>,
-    refused: bool,
-    waiting: VecDeque<Waiting>,
-    bytes: usize,
-    standing: Standing,
-}
-
-/// Where a client stands with a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Its own connection hears it.
-    Wanted,
-    /// The same, until the mark comes.
-    Cutting,
-    /// This one does.
-    Taken,
-}
-
-#[derive(Debug)]
-struct Cut {
-    number: u64,
-    outcome: CutOver,
-    deadline: Option<Instant>,
-}
-
-/// How far a client's cut-over is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CutOver {
-    /// The mark has not come yet.
-    UnderWay,
-    /// It has: what stands behind it comes from the shared connection.
-    Passed,
-    /// It will not: the client's own connection goes on.
-    Failed,
-}
-
-/// A notification for one client; its bytes are shared with the others.
-#[derive(Debug)]
-struct Waiting {
-    channel: Channel,
-    message: Bytes,
-}
-
-/// Whether a client can rely on the shared connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It can.
-    Sound,
-    /// The connection was lost: with the server's last words, if it had any.
-    Lost(Option<Box<Rejection>>),
-    /// More was waiting for the client than may wait.
-    TooSlow,
-}
-
 impl Registry {
     /// A client comes.
     pub(super) fn enter(&mut self, bell: Bell) -> ListenerId {
         let id = self.number();
-        let listener = Listener {
-            bell,
-            places: HashMap::new(),
-            cut: None,
-            refused: false,
-            waiting: VecDeque::new(),
-            bytes: 0,
-            standing: Standing::Sound,
-        };
-        self.listeners.insert(id, listener);
+        self.listeners.insert(id, Listener::new(bell));
         id
     }
 
@@ -206,8 +142,7 @@ impl Registry {
         if gone.is_empty() {
             return;
         }
-        listener.waiting.retain(|waiting| !gone.contains(&&waiting.channel));
-        listener.bytes = listener.waiting.iter().map(|waiting| waiting.message.len()).sum();
+        listener.drop_waiting(&gone);
         for channel in gone {
             self.part(id, channel);
         }
@@ -289,23 +224,10 @@ impl Registry {
         listener.map_or(Standing::Lost(None), |listener| listener.standing.clone())
     }
 
-    /// Takes out what waits for the client, at most `most` bytes at a time; whether more is waiting.
-    pub(super) fn take(&mut self, id: ListenerId, most: usize, out: &mut BytesMut) -> bool {
-        let Some(listener) = self.listeners.get_mut(&id) else {
-            return false;
-        };
-        let mut taken = 0;
-        while taken < most
-            && let Some(waiting) = listener.waiting.pop_front()
-        {
-            taken += waiting.message.len();
-            listener.bytes -= waiting.message.len();
-            out.extend_from_slice(&waiting.message);
-        }
-        if listener.waiting.is_empty() {
-            listener.waiting = VecDeque::new();
-        }
-        !listener.waiting.is_empty()
+    /// Takes out what waits for the client.
+    pub(super) fn take(&mut self, id: ListenerId, most: usize, readable: Readable, out: &mut BytesMut) -> Taken {
+        let listener = self.listeners.get_mut(&id);
+        listener.map_or(Taken::All, |listener| listener.take(most, readable, out))
     }
 
     /// Whether anybody listens.
@@ -515,72 +437,6 @@ impl Registry {
     }
 }
 
-impl Listener {
-    fn deliver(&mut self, channel: &Channel, message: &Bytes) {
-        if self.places.get(channel) != Some(&Place::Taken) || self.standing != Standing::Sound {
-            return;
-        }
-        self.bytes += message.len();
-        self.waiting.push_back(Waiting {
-            channel: channel.clone(),
-            message: message.clone(),
-        });
-        if self.waiting.len() > limits::MAX_WAITING_NOTIFICATIONS || self.bytes > limits::MAX_WAITING_NOTIFICATION_BYTES
-        {
-            self.empty();
-            self.standing = Standing::TooSlow;
-        }
-        self.bell.ring();
-    }
-
-    /// The mark has come; whether it is the one that is waited for.
-    fn pass_cut(&mut self, number: u64) -> bool {
-        let Some(cut) = &mut self.cut else { return false };
-        if cut.number != number || cut.outcome != CutOver::UnderWay {
-            return false;
-        }
-        cut.outcome = CutOver::Passed;
-        for place in self.places.values_mut().filter(|place| **place == Place::Cutting) {
-            *place = Place::Taken;
-        }
-        self.bell.ring();
-        true
-    }
-
-    fn fail_cut(&mut self) {
-        if let Some(cut) = &mut self.cut
-            && cut.outcome == CutOver::UnderWay
-        {
-            cut.outcome = CutOver::Failed;
-        }
-        for place in self.places.values_mut().filter(|place| **place == Place::Cutting) {
-            *place = Place::Wanted;
-        }
-    }
-
-    fn lose(&mut self, last_words: Option<&Rejection>) {
-        self.fail_cut();
-        if self.places.values().any(|place| *place == Place::Taken) && self.standing == Standing::Sound {
-            self.empty();
-            self.standing = Standing::Lost(last_words.cloned().map(Box::new));
-        }
-        self.bell.ring();
-    }
-
-    fn restart(&mut self) {
-        self.empty();
-        self.cut = None;
-        self.standing = Standing::Sound;
-        for place in self.places.values_mut() {
-            *place = Place::Wanted;
-        }
-    }
-
-    fn empty(&mut self) {
-        (self.waiting, self.bytes) = (VecDeque::new(), 0);
-    }
-}
-
 /// What a mark says: whose it is, and its number.
 pub(super) fn write_mark(id: ListenerId, number: u64) -> String {
     format!("{id}.{number}")
@@ -589,4 +445,148 @@ pub(super) fn write_mark(id: ListenerId, number: u64) -> String {
 fn read_mark(payload: &[u8]) -> Option<(ListenerId, u64)> {
     let (id, number) = std::str::from_utf8(payload).ok()?.split_once('.')?;
     Some((id.parse().ok()?, number.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(registry: &mut Registry, channel: &str, payload: &str) {
+        let message = [
+            b"A\0\0\0\0\0\0\0\0",
+            channel.as_bytes(),
+            b"\0",
+            payload.as_bytes(),
+            b"\0",
+        ]
+        .concat();
+        registry.heard(&Notification {
+            channel: channel.as_bytes(),
+            payload: payload.as_bytes(),
+            message: &message,
+        });
+    }
+
+    fn channel(name: &str) -> Channel {
+        name.as_bytes().into()
+    }
+
+    /// A registry with a connection, and one client that has passed its mark for this channel.
+    fn with_listener(name: &str) -> (Registry, ListenerId) {
+        let mut registry = Registry::default();
+        let id = registry.enter(Bell::default());
+        assert!(registry.want(id, &[channel(name)]));
+        registry.up(channel("marks"));
+        assert_eq!(registry.next_batch(), Some(format!("LISTEN \"{name}\"; ").into_bytes()));
+        assert_eq!(registry.begin_cut(id), None, "not heard yet");
+        registry.answered();
+        let (number, marks) = registry.begin_cut(id).expect("a mark");
+        heard(&mut registry, name, "before");
+        heard(
+            &mut registry,
+            std::str::from_utf8(&marks).unwrap(),
+            &write_mark(id, number),
+        );
+        assert_eq!(registry.cut(id, number), CutOver::Passed);
+        (registry, id)
+    }
+
+    fn take(registry: &mut Registry, id: ListenerId, readable: Readable) -> (Taken, usize) {
+        let mut out = BytesMut::new();
+        let taken = registry.take(id, usize::MAX, readable, &mut out);
+        (taken, out.iter().filter(|byte| **byte == b'A').count())
+    }
+
+    #[test]
+    fn only_what_stands_behind_the_mark_is_told() {
+        let (mut registry, id) = with_listener("a");
+        heard(&mut registry, "a", "behind");
+        heard(&mut registry, "b", "of another channel");
+        assert_eq!(take(&mut registry, id, Readable::All), (Taken::All, 1));
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_then_the_client_is_ended() {
+        for payload in [String::new(), "x".repeat(7_000)] {
+            let (mut registry, id) = with_listener("a");
+            for _ in 0..=limits::MAX_WAITING_NOTIFICATIONS {
+                heard(&mut registry, "a", &payload);
+            }
+            assert_eq!(registry.standing(id), Standing::TooSlow);
+            assert_eq!(take(&mut registry, id, Readable::All), (Taken::All, 0));
+        }
+    }
+
+    #[test]
+    fn a_client_of_another_encoding_is_told_what_is_the_same_in_all() {
+        let (mut registry, id) = with_listener("a");
+        heard(&mut registry, "a", "plain");
+        heard(&mut registry, "a", "b\u{fc}cher");
+        assert_eq!(take(&mut registry, id, Readable::Ascii), (Taken::Unreadable, 1));
+    }
+
+    #[test]
+    fn channels_that_nobody_wants_are_left() {
+        let (mut registry, id) = with_listener("a");
+        registry.leave(id);
+        assert!(!registry.is_wanted());
+        assert_eq!(registry.next_batch().as_deref(), Some(&b"UNLISTEN \"a\"; "[..]));
+        // Somebody comes while that is on its way.
+        let id = registry.enter(Bell::default());
+        assert!(registry.want(id, &[channel("a")]));
+        assert_eq!(registry.next_batch(), None);
+        registry.answered();
+        assert_eq!(registry.next_batch().as_deref(), Some(&b"LISTEN \"a\"; "[..]));
+        registry.leave(id);
+        registry.answered();
+        assert_eq!(registry.next_batch().as_deref(), Some(&b"UNLISTEN \"a\"; "[..]));
+        registry.answered();
+        assert!(registry.channels.is_empty() && registry.listeners.is_empty());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_channels() {
+        let mut registry = Registry::default();
+        let id = registry.enter(Bell::default());
+        for number in 0..limits::MAX_SHARED_CHANNELS {
+            assert!(registry.want(id, &[channel(&number.to_string())]));
+        }
+        assert!(!registry.want(id, &[channel("one more")]));
+        assert!(registry.want(id, &[channel("7")]), "one that is there");
+    }
+
+    #[test]
+    fn a_connection_that_hears_no_mark_is_unfit() {
+        let mut registry = Registry::default();
+        let id = registry.enter(Bell::default());
+        registry.want(id, &[channel("a")]);
+        registry.up(channel("marks"));
+        registry.next_batch();
+        registry.answered();
+        let (number, _) = registry.begin_cut(id).expect("a mark");
+        let (now, patience) = (weir_core::clock::now(), Duration::from_secs(5));
+        assert_eq!(registry.expire(now, patience), Some(now + patience));
+        assert_eq!(registry.expire(now + patience, patience), None);
+        assert_eq!(registry.cut(id, number), CutOver::Failed);
+        assert!(registry.is_unfit() && !registry.is_wanted() && !registry.want(id, &[channel("a")]));
+    }
+
+    #[test]
+    fn marks_of_others_and_nonsense_pass_nobody() {
+        let (mut registry, id) = with_listener("a");
+        registry.want(id, &[channel("b")]);
+        registry.next_batch();
+        registry.answered();
+        let (number, _) = registry.begin_cut(id).expect("a mark");
+        let others = [
+            write_mark(id + 1, number),
+            write_mark(id, number - 1),
+            "1".to_owned(),
+            "x.y".to_owned(),
+        ];
+        for payload in others {
+            heard(&mut registry, "marks", &payload);
+            assert_eq!(registry.cut(id, number), CutOver::UnderWay, "{payload}");
+        }
+    }
 }

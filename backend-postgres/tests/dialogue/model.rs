@@ -159,6 +159,7 @@ impl Statement {
             "CLOSE ALL" => return utility("CLOSE CURSOR ALL"),
             "UNLISTEN *" => return utility("UNLISTEN"),
             "DO" => return Ok(Statement::Block),
+            "DO DEALLOCATE" => return utility("DO"),
             "DISCARD TEMP" => return utility("DISCARD TEMP"),
             "DISCARD SEQUENCES" => return Ok(Statement::DiscardSequences),
             _ => {}
@@ -541,7 +542,8 @@ impl Model {
             .map(|start| start..text.rfind("$weir$").unwrap() + "$weir$".len());
         let mut text = text.to_owned();
         if let Some(block) = block {
-            text.replace_range(block, "DO");
+            let deallocates = text[block.clone()].contains("DEALLOCATE");
+            text.replace_range(block, if deallocates { "DO DEALLOCATE" } else { "DO" });
         }
         let texts: Vec<&str> = text.split(';').filter(|text| !text.trim().is_empty()).collect();
         let read: Result<Vec<_>, _> = texts.iter().map(|text| Statement::read(text)).collect();
@@ -728,7 +730,7 @@ impl Model {
             Statement::SetLocal(_) => self.row("", suspends),
             Statement::Utility(tag) => {
                 if *tag == "DO" {
-                    // The only one that runs here is the gateway's, which deallocates them.
+                    // The gateway's own, which deallocates them.
                     let is_other = |prepared: &Prepared| !matches!(prepared.statement, Statement::PrepareSql(..));
                     self.statements.retain(|_, prepared| is_other(prepared));
                 }

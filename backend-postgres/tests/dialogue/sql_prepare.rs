@@ -143,7 +143,7 @@ fn one_that_cannot_be_prepared_any_more_fails_with_its_own_error_and_may_come_ba
         assert_eq!(gateway.ask(client, &extended), "1 2 E42P01 ZI");
         // Texts that only might use it do without, and leave the server's log alone.
         ran(&mut gateway, 1);
-        assert_eq!(gateway.ask(client, &query("SELECT f()")), "E42601 ZI");
+        assert_eq!(gateway.ask(client, &query("SELECT g()")), "E42601 ZI");
         assert_eq!(gateway.ask(client, &query("EXECUTE q")), "T D[other] C[SELECT 1] ZI");
         assert!(!ran(&mut gateway, 1).iter().any(|ran| ran == text));
         gateway.connections[1].server.gone.clear();

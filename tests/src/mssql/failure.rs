@@ -135,6 +135,9 @@ impl Failure {
         if let Some(rest) = text.strip_prefix("near \"") {
             return Failure::syntax(rest.split('"').next().unwrap_or_default());
         }
+        if text.contains("incomplete input") {
+            return Failure::syntax("");
+        }
         if text.contains("already exists") {
             let name = text
                 .split_whitespace()

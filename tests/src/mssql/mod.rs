@@ -103,6 +103,8 @@ pub struct StandIn {
     address: SocketAddr,
     /// Signs its certificate, which is valid for `localhost` and `127.0.0.1`.
     pub authority: Authority,
+    /// Its certificate, as PEM: what `ServerCertificate=` of a strict client names.
+    pub certificate: String,
     shared: Arc<Shared>,
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -132,6 +134,7 @@ impl StandIn {
         StandIn {
             address,
             authority,
+            certificate: identity.certificate,
             shared,
             runtime: Some(runtime),
         }

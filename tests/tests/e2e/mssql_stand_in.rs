@@ -9,7 +9,7 @@ use tiberius::{AuthMethod, Client, Config, EncryptionLevel};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 use weir_tests::{
-    mssql::{DATABASE, Encryption, Faults, LOGIN, Options, PASSWORD, StandIn},
+    mssql::{DATABASE, Encryption, Faults, Kind, LOGIN, Options, PASSWORD, StandIn, client::RawClient},
     process, turn,
 };
 
@@ -38,6 +38,8 @@ fn driver(server: &StandIn, name: &str, instance: usize, encrypt: &str) -> Comma
     };
     let authority = std::env::temp_dir().join(format!("weir-stand-in-{}.pem", server.port()));
     server.authority.write(&authority);
+    let certificate = authority.with_extension("server.pem");
+    std::fs::write(&certificate, &server.certificate).unwrap();
     command
         .arg(script(name))
         .arg(instance.to_string())
@@ -48,8 +50,73 @@ fn driver(server: &StandIn, name: &str, instance: usize, encrypt: &str) -> Comma
         .env("MSSQL_PASSWORD", PASSWORD)
         .env("MSSQL_DATABASE", DATABASE)
         .env("MSSQL_ENCRYPT", encrypt)
-        .env("MSSQL_CA", authority);
+        .env("MSSQL_CA", authority)
+        .env("MSSQL_CERTIFICATE", certificate);
     command
+}
+
+/// All scripts on a server of the probe kind, one after the other.
+#[tokio::test]
+async fn drivers_on_a_server_of_the_probe_kind() {
+    let _turn = turn::light();
+    let server = StandIn::start(Options {
+        kind: Kind::Probe,
+        ..Options::default()
+    });
+    server.execute_script(include_str!("../../drivers/mssql.sql"));
+    let names = [
+        "tedious_script.mjs",
+        "mssql_script.mjs",
+        "pymssql_script.py",
+        "pytds_script.py",
+        "mssql_python_script.py",
+    ];
+    let runs = names.into_iter().enumerate().map(|(instance, name)| {
+        let mut command = driver(&server, name, instance, "no");
+        command.env("MSSQL_PROBE", "1");
+        process::run(command, LIMIT)
+    });
+    for (outcome, name) in future::join_all(runs).await.into_iter().zip(names) {
+        outcome.expect_success(name);
+        assert!(
+            outcome.output.contains("passed"),
+            "{name} ends early:\n{}",
+            outcome.output
+        );
+    }
+}
+
+/// Two hundred clients that count together: nothing is lost, nobody waits for ever.
+#[tokio::test]
+async fn many_sessions_at_a_time() {
+    const CLIENTS: usize = 200;
+    const ROUNDS: usize = 5;
+    let _turn = turn::heavy();
+    let server = server(Encryption::Optional);
+    server.execute("INSERT INTO accounts (owner, balance) VALUES (1, 0)");
+    let clients = (0..CLIENTS).map(|me| {
+        let address = server.address();
+        async move {
+            let mut client = RawClient::connect(address).await;
+            for _ in 0..ROUNDS {
+                let before = client
+                    .batch("BEGIN TRAN; UPDATE accounts SET balance = balance + 1 WHERE owner = 1")
+                    .await;
+                assert!(before.last().unwrap().starts_with("done 0010 c5 1"), "{me}: {before:?}");
+                assert_eq!(
+                    client.batch(&format!("SELECT {me}, @@TRANCOUNT")).await[1],
+                    format!("row {me} 1")
+                );
+                client.batch("COMMIT").await;
+            }
+        }
+    });
+    tokio::time::timeout(LIMIT, future::join_all(clients))
+        .await
+        .expect("all of them end");
+    let balance = server.execute("SELECT balance FROM accounts WHERE owner = 1");
+    assert_eq!(balance, [[Some((CLIENTS * ROUNDS).to_string())]]);
+    assert!(server.most_sessions() <= CLIENTS);
 }
 
 /// Several instances of a script at a time.
@@ -106,6 +173,12 @@ async fn mssql_python() {
 #[tokio::test]
 async fn mssql_python_encrypted() {
     run("mssql_python_script.py", Encryption::Optional, "yes").await;
+}
+
+#[tokio::test]
+async fn tedious_and_mssql_python_in_tds_8() {
+    run("tedious_script.mjs", Encryption::Strict, "strict").await;
+    run("mssql_python_script.py", Encryption::Strict, "strict").await;
 }
 
 #[tokio::test]

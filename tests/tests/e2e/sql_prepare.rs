@@ -192,6 +192,35 @@ async fn with_the_extended_protocol() {
 }
 
 #[tokio::test]
+async fn the_protocol_knows_them_by_name() {
+    let mut place = Place::start().await;
+    place.ask("prepare p as select 'by name'").await;
+    let run = [wire::bind("", "p", &[]), wire::execute("", 0), wire::sync()].concat();
+    for _ in 0..3 {
+        place.turn().await;
+        assert_eq!(told(&place.client.ask(&run).await.unwrap()), ["by name"]);
+        place.neighbour.simple("commit").await.unwrap();
+    }
+    let again = [wire::parse("p", "select 1", &[]), wire::sync()].concat();
+    place.turn().await;
+    assert_eq!(told(&place.client.ask(&again).await.unwrap()), ["error 42P05"]);
+    place.client.simple("begin; prepare q as select 'q'").await.unwrap();
+    let other = [wire::bind("", "q", &[]), wire::execute("", 0), wire::sync()].concat();
+    assert_eq!(told(&place.client.ask(&other).await.unwrap()), ["q"]);
+    place.client.simple("commit").await.unwrap();
+    place.neighbour.simple("commit").await.unwrap();
+    let close = [wire::close(b'S', "p"), wire::sync()].concat();
+    for name in ["p", "q"] {
+        place.turn().await;
+        place.client.ask(&close).await.unwrap();
+        assert_eq!(told(&place.client.ask(&run).await.unwrap()), ["error 26000"], "{name}");
+        place.neighbour.simple("commit").await.unwrap();
+        assert_eq!(place.ask("execute p").await, ["error 26000"]);
+    }
+    place.expect("execute q", "q").await;
+}
+
+#[tokio::test]
 async fn a_table_that_is_gone_fails_as_it_would_and_may_come_back() {
     let mut place = Place::start().await;
     place.ask("create table t (v int)").await;

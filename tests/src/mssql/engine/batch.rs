@@ -62,7 +62,7 @@ impl Session {
     }
 
     pub(super) fn parse(&self, text: &str) -> Result<Vec<Statement>, Failure> {
-        parser::parse(text)
+        parser::parse(text, self.settings.is_on("QUOTED_IDENTIFIER"))
     }
 
     pub(super) fn statements(&mut self, statements: &[Statement]) -> Result<Flow, Stop> {
@@ -465,7 +465,10 @@ impl Session {
     }
 
     /// Runs text in a scope of its own: EXEC ('…'), sp_executesql, a procedure's body.
-    pub(super) fn in_frame(&mut self, frame: Frame, text: &str, scoped: bool) -> Result<Outcome, Stop> {
+    ///
+    /// On a server of the probe kind SET and temporary tables of dynamic SQL outlive it.
+    pub(super) fn in_frame(&mut self, frame: Frame, text: &str) -> Result<Outcome, Stop> {
+        let scoped = !self.shared.probe() || !frame.procedure.is_empty();
         if self.frames.len() > 32 {
             return Err(Failure::new(
                 217,
@@ -506,9 +509,9 @@ impl Session {
         })
     }
 
-    /// SET in a scope ends with it; a server of the probe kind lets it go on.
+    /// SET in a scope ends with it.
     fn restore(&mut self, scoped: bool, settings: super::settings::Settings, isolation: u8, database: &str) {
-        if scoped && !self.shared.probe() {
+        if scoped {
             self.settings = settings;
             self.isolation = isolation;
             // Fails inside a transaction that reads or writes; USE has refused there before.
@@ -518,7 +521,11 @@ impl Session {
 
     pub(super) fn leave_frame(&mut self) -> Frame {
         let depth = self.frames.len();
-        if !self.shared.probe() {
+        let dynamic = self.frames.last().is_some_and(|frame| frame.procedure.is_empty());
+        if dynamic && self.shared.probe() {
+            // What dynamic SQL makes outlives it on a server of the probe kind.
+            self.temporary.iter_mut().for_each(|(_, made)| *made = (*made).min(1));
+        } else {
             self.drop_temporary(depth);
         }
         self.impersonations.retain(|made| *made < depth);

@@ -41,9 +41,21 @@ impl Translator<'_> {
                 }
                 Kind::Text | Kind::National => {
                     self.push(&literal(&token.text));
+                    // The server's collation: letters of both cases are the same.
+                    self.push("COLLATE NOCASE");
                     at + 1
                 }
                 Kind::Number => {
+                    let digits = token.text.bytes().filter(u8::is_ascii_digit).count();
+                    let decimal = token.text.contains('.') && !token.text.contains(['e', 'E']);
+                    if (decimal && digits > 15) || (!decimal && token.text.parse::<f64>().is_ok() && digits > 18) {
+                        return Err(Failure::new(
+                            50_000,
+                            16,
+                            1,
+                            "The stand-in server keeps decimals of up to 15 digits.",
+                        ));
+                    }
                     self.push(&token.text);
                     at + 1
                 }
@@ -170,7 +182,17 @@ impl Translator<'_> {
             let upper = token.text.to_ascii_uppercase();
             if called && !not_a_function(&upper) {
                 let end = closing(tokens, at + 1)?;
+                // The average of whole numbers is one.
+                let whole = upper == "AVG"
+                    && !tokens.get(end + 1).is_some_and(|next| next.is("OVER"))
+                    && infer::kind_of(self.session, &tokens[at + 2..end]).is_some_and(SqlType::is_integer);
+                if whole {
+                    self.push("CAST(");
+                }
                 self.call(&upper, &tokens[at + 2..end])?;
+                if whole {
+                    self.push("AS INTEGER)");
+                }
                 return Ok(end + 1);
             }
             match upper.as_str() {

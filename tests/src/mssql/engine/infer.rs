@@ -202,6 +202,18 @@ fn higher(one: Option<SqlType>, other: SqlType) -> Option<SqlType> {
     })
 }
 
+/// The type of whichever of these is taken; NULL says nothing.
+fn common(session: &Session, arguments: &[Vec<Token>]) -> Option<SqlType> {
+    let mut kind = None;
+    for argument in arguments
+        .iter()
+        .filter(|argument| !matches!(argument.as_slice(), [only] if only.is("NULL")))
+    {
+        kind = higher(kind, kind_of(session, argument)?);
+    }
+    kind
+}
+
 fn width(kind: SqlType) -> u16 {
     match kind {
         SqlType::Char(n) | SqlType::VarChar(n) | SqlType::NChar(n) | SqlType::NVarChar(n) => n,
@@ -239,21 +251,10 @@ fn call(session: &Session, name: &str, inner: &[Token]) -> Option<SqlType> {
             },
             _ => return None,
         },
-        "MIN" | "MAX" | "ISNULL" | "NULLIF" | "ABS" | "ROUND" | "FLOOR" | "CEILING" | "POWER" | "LAG" | "LEAD"
-        | "FIRST_VALUE" | "LAST_VALUE" | "GREATEST" | "LEAST" => return first(),
-        "COALESCE" => {
-            let mut kind = None;
-            for argument in &arguments {
-                kind = higher(kind, kind_of(session, argument)?);
-            }
-            return kind;
-        }
-        "IIF" => {
-            return higher(
-                kind_of(session, arguments.get(1)?),
-                kind_of(session, arguments.get(2)?)?,
-            );
-        }
+        "MIN" | "MAX" | "NULLIF" | "ABS" | "ROUND" | "FLOOR" | "CEILING" | "POWER" | "LAG" | "LEAD" | "FIRST_VALUE"
+        | "LAST_VALUE" | "GREATEST" | "LEAST" => return first(),
+        "ISNULL" | "COALESCE" => return common(session, &arguments),
+        "IIF" => return common(session, arguments.get(1..)?),
         "CHOOSE" => return kind_of(session, arguments.get(1)?),
         "DATEADD" => match kind_of(session, arguments.get(2)?)? {
             kind if kind.is_text() => T::DateTime,

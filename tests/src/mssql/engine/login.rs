@@ -13,6 +13,8 @@ use crate::mssql::{
     },
 };
 
+/// TDSVersion of TDS 8.0, in LOGIN7 and LOGINACK. Microsoft's ODBC driver says 7.4 there, even under strict encryption.
+const TDS_8: u32 = 0x0800_0000;
 /// Feature SESSIONRECOVERY.
 const SESSION_RECOVERY: u8 = 0x01;
 /// Feature UTF8_SUPPORT.
@@ -68,7 +70,7 @@ pub(crate) fn check(shared: &Shared, login: &Login, encryption: &'static str) ->
         0x7200_0000..0x7300_0000 => 0x7209_0002,
         0x7300_0000..0x730B_0000 => 0x730A_0003,
         0x730B_0000..0x7400_0000 => 0x730B_0003,
-        0x7400_0000.. | 0x0000_0008 => 0x7400_0004,
+        0x7400_0000.. | TDS_8 => 0x7400_0004,
         _ => {
             return Err(refuse(&[Failure::new(
                 17836,
@@ -162,7 +164,7 @@ fn response(shared: &Shared, login: &Login, admitted: &Admitted) -> Vec<u8> {
     tokens::info(&mut out, &language_changed(&admitted.language), name);
     let (major, minor, build) = shared.version();
     let [high, low] = build.to_be_bytes();
-    tokens::login_acknowledgement(&mut out, admitted.version, [major, minor, high, low]);
+    tokens::login_acknowledgement(&mut out, acknowledged(login, admitted), [major, minor, high, low]);
     let size = admitted.packet_size.to_string();
     tokens::environment_text(&mut out, 4, &size, &login.packet_size.max(4096).to_string());
     let mut features = Vec::new();
@@ -199,9 +201,17 @@ fn probe_response(shared: &Shared, login: &Login, admitted: &Admitted) -> Vec<u8
     tokens::environment_bytes(&mut out, 7, &COLLATION, &[]);
     let (major, minor, build) = shared.version();
     let [high, low] = build.to_be_bytes();
-    tokens::login_acknowledgement(&mut out, admitted.version, [major, minor, high, low]);
+    tokens::login_acknowledgement(&mut out, acknowledged(login, admitted), [major, minor, high, low]);
     last_done(&mut out, command::OTHER);
     out
+}
+
+fn acknowledged(login: &Login, admitted: &Admitted) -> u32 {
+    if login.version == TDS_8 {
+        TDS_8
+    } else {
+        admitted.version
+    }
 }
 
 fn last_done(out: &mut Vec<u8>, command: u16) {

@@ -97,11 +97,11 @@ impl Output {
     /// A row. `bitmap`: the client knows NBCROW.
     pub(crate) fn row(&mut self, columns: &[Column], row: &[Value], bitmap: bool) -> Result<(), Failure> {
         if let Sink::Test(rows, _) = &mut self.sink {
-            let texts = columns
-                .iter()
-                .zip(row)
-                .map(|(column, value)| super::convert::to_text(value, Some(column.kind)));
-            rows.push(texts.collect());
+            let text = |(column, value): (&Column, &Value)| {
+                super::convert::convert(value, column.kind)
+                    .map(|value| super::convert::to_text(&value, Some(column.kind)))
+            };
+            rows.push(columns.iter().zip(row).map(text).collect::<Result<_, _>>()?);
             return Ok(());
         }
         self.flush_done();

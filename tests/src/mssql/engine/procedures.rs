@@ -197,7 +197,7 @@ impl Session {
     pub(super) fn execute(&mut self, execute: &Execute) -> Result<(), Stop> {
         if let Some(text) = &execute.text {
             let text = to_text(&self.evaluate(text)?.1, None).unwrap_or_default();
-            self.in_frame(Frame::default(), &text, true)?;
+            self.in_frame(Frame::default(), &text)?;
             return Ok(());
         }
         let mut given = Vec::new();
@@ -346,7 +346,7 @@ impl Session {
             "sp_tablecollations_100" => Ok(self.table_collations(&given)?),
             "sp_who" | "sp_who2" => {
                 let statements = "SELECT session_id AS spid, status, login_name AS loginame, host_name AS hostname FROM sys.dm_exec_sessions";
-                self.in_frame(Frame::default(), statements, true)?;
+                self.in_frame(Frame::default(), statements)?;
                 Ok(Returned::default())
             }
             _ => self.user_procedure(name, &given),
@@ -398,7 +398,7 @@ impl Session {
     ) -> Result<Returned, Stop> {
         let declared = declarations(&crate::mssql::tsql::lexer::lex(declared)?)?;
         let frame = self.bind(&declared, values, "")?;
-        let outcome = self.in_frame(frame, statement, true)?;
+        let outcome = self.in_frame(frame, statement)?;
         let values = collect_outputs(&declared, values, &outcome.frame, skipped);
         Ok(Returned {
             status: outcome.status,
@@ -414,7 +414,7 @@ impl Session {
         let declared = declarations(&crate::mssql::tsql::lexer::lex(&parameters)?)?;
         let mut frame = self.bind(&declared, given, name)?;
         name.clone_into(&mut frame.procedure);
-        let outcome = self.in_frame(frame, &source, true)?;
+        let outcome = self.in_frame(frame, &source)?;
         let values = collect_outputs(&declared, given, &outcome.frame, 0);
         Ok(Returned {
             status: outcome.status,

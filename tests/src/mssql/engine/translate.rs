@@ -110,8 +110,13 @@ impl<'a> Translator<'a> {
     }
 
     pub(super) fn parameter(&mut self, value: Value) {
+        let collation = if matches!(value, Value::Text(_)) {
+            " COLLATE NOCASE"
+        } else {
+            ""
+        };
         self.out.parameters.push(value);
-        let text = format!("?{}", self.out.parameters.len());
+        let text = format!("?{}{collation}", self.out.parameters.len());
         self.push(&text);
     }
 
@@ -485,6 +490,7 @@ impl<'a> Translator<'a> {
         }
         let (table, after) = target_name(self.session, tokens, 1)?;
         let at = skip_hint(tokens, after)?;
+        let (table, alias) = self.aliased(table, tokens, at)?;
         if !tokens.get(at).is_some_and(|token| token.is("SET")) {
             return Err(Failure::syntax(tokens.get(at).map_or("UPDATE", |token| &token.text)));
         }
@@ -493,6 +499,7 @@ impl<'a> Translator<'a> {
         self.out.target = Some(table.clone());
         self.push("UPDATE");
         self.table(&table);
+        self.alias(alias.as_deref());
         self.push("SET");
         for (index, part) in split(&tokens[at + 1..end]).iter().enumerate() {
             let equals = part.iter().position(|token| {
@@ -543,8 +550,35 @@ impl<'a> Translator<'a> {
             returning = tokens[at + 1..end].to_vec();
             at = end;
         }
+        if alias.is_some() {
+            at = clause(tokens, at, &["WHERE", "OPTION"]);
+        }
         self.tail(&tokens[at..])?;
         self.returning(&returning, &table)
+    }
+
+    /// `UPDATE a … FROM items AS a`: the table, and the alias it has.
+    fn aliased(&self, name: String, tokens: &[Token], at: usize) -> Result<(String, Option<String>), Failure> {
+        let from = clause(tokens, at, &["FROM"]);
+        if name.starts_with('#') || self.session.table_exists(&name) || from == tokens.len() {
+            return Ok((name, None));
+        }
+        let end = clause(tokens, from, &["WHERE", "OPTION"]);
+        let (table, after) = target_name(self.session, tokens, from + 1)?;
+        let rest: Vec<&Token> = tokens[after..end].iter().filter(|token| !token.is("AS")).collect();
+        match rest.as_slice() {
+            [alias] if alias.text.eq_ignore_ascii_case(&name) => Ok((table, Some(name))),
+            _ => Err(Failure::unknown(
+                "UPDATE and DELETE of an alias FROM more than one table",
+            )),
+        }
+    }
+
+    fn alias(&mut self, alias: Option<&str>) {
+        if let Some(alias) = alias {
+            self.push("AS");
+            self.name(alias);
+        }
     }
 
     fn delete(&mut self, tokens: &[Token]) -> Result<(), Failure> {
@@ -555,16 +589,24 @@ impl<'a> Translator<'a> {
         let start = 1 + usize::from(tokens.get(1).is_some_and(|token| token.is("FROM")));
         let (table, after) = target_name(self.session, tokens, start)?;
         let mut at = skip_hint(tokens, after)?;
+        let (table, alias) = if start == 1 {
+            self.aliased(table, tokens, at)?
+        } else {
+            (table, None)
+        };
         self.out.target = Some(table.clone());
         self.push("DELETE FROM");
         self.table(&table);
+        self.alias(alias.as_deref());
         let mut returning = Vec::new();
         if tokens.get(at).is_some_and(|token| token.is("OUTPUT")) {
             let end = clause(tokens, at + 1, &["FROM", "WHERE", "OPTION"]);
             returning = tokens[at + 1..end].to_vec();
             at = end;
         }
-        if tokens.get(at).is_some_and(|token| token.is("FROM")) {
+        if alias.is_some() {
+            at = clause(tokens, at, &["WHERE", "OPTION"]);
+        } else if tokens.get(at).is_some_and(|token| token.is("FROM")) {
             return Err(Failure::unknown("DELETE … FROM … FROM"));
         }
         self.tail(&tokens[at..])?;

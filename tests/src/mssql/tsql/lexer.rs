@@ -56,8 +56,13 @@ const TWO: [&str; 13] = [
     "<=", ">=", "<>", "!=", "!<", "!>", "+=", "-=", "*=", "/=", "%=", "::", "||",
 ];
 
-/// All tokens of a source.
+/// All tokens of a source, under QUOTED_IDENTIFIER ON.
 pub(crate) fn lex(source: &str) -> Result<Vec<Token>, Failure> {
+    lex_as(source, true)
+}
+
+/// All tokens of a source. `names`: what stands in double quotes is a name, else it is text.
+pub(crate) fn lex_as(source: &str, names: bool) -> Result<Vec<Token>, Failure> {
     let bytes = source.as_bytes();
     let mut tokens = Vec::new();
     let (mut at, mut line) = (0, 1);
@@ -104,7 +109,8 @@ pub(crate) fn lex(source: &str) -> Result<Vec<Token>, Failure> {
             }
             b'"' => {
                 let (text, end) = quoted(source, at + 1, '"')?;
-                push(Kind::Quoted, text, end);
+                line += count_lines(&bytes[start..end]);
+                push(if names { Kind::Quoted } else { Kind::Text }, text, end);
                 at = end;
             }
             b'@' => {

@@ -1,6 +1,6 @@
 //! Tokens into statements. T-SQL needs no semicolons: where a statement ends follows from the word that begins the next.
 
-use super::lexer::{Kind, Token, lex};
+use super::lexer::{Kind, Token, lex_as};
 use crate::mssql::failure::Failure;
 
 /// A statement, with the line it stands in.
@@ -140,13 +140,14 @@ const STARTS: [&str; 33] = [
     "REVERT",
 ];
 
-/// All statements of a batch.
-pub(crate) fn parse(source: &str) -> Result<Vec<Statement>, Failure> {
-    let tokens = lex(source)?;
+/// All statements of a batch. `names`: QUOTED_IDENTIFIER is ON.
+pub(crate) fn parse(source: &str, names: bool) -> Result<Vec<Statement>, Failure> {
+    let tokens = lex_as(source, names)?;
     let mut parser = Parser {
         tokens: &tokens,
         at: 0,
         source,
+        names,
     };
     let mut statements = Vec::new();
     loop {
@@ -162,6 +163,7 @@ struct Parser<'a> {
     tokens: &'a [Token],
     at: usize,
     source: &'a str,
+    names: bool,
 }
 
 impl Parser<'_> {
@@ -584,7 +586,7 @@ impl Parser<'_> {
         let as_end = self.take()?.span.1;
         self.at = self.tokens.len();
         let source = self.source[as_end..].to_owned();
-        parse(&source)?;
+        parse(&source, self.names)?;
         Ok(Body::Procedure {
             name,
             parameters,
