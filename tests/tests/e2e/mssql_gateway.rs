@@ -74,7 +74,13 @@ async fn run(name: &str, kind: Kind, max_connections: u32) {
     let server = server(kind);
     let gateway = gateway(&server, max_connections);
     let address = gateway.address("tds");
-    let runs = (1..=INSTANCES).map(|instance| process::run(driver(address, name, instance), LIMIT));
+    let runs = (1..=INSTANCES).map(|instance| {
+        let mut driver = driver(address, name, instance);
+        if kind == Kind::Probe {
+            driver.env("MSSQL_PROBE", "1");
+        }
+        process::run(driver, LIMIT)
+    });
     for outcome in future::join_all(runs).await {
         assert!(
             outcome.output.contains("passed"),
@@ -108,9 +114,30 @@ async fn pytds() {
     run("pytds_script.py", Kind::SqlServer, 3).await;
 }
 
+/// Its bulk copy opens another connection while the first one is in a transaction.
 #[tokio::test]
 async fn mssql_python() {
-    run("mssql_python_script.py", Kind::SqlServer, 3).await;
+    run("mssql_python_script.py", Kind::SqlServer, INSTANCES as u32 + 1).await;
+}
+
+#[tokio::test]
+async fn tedious_on_a_probe_server() {
+    run("tedious_script.mjs", Kind::Probe, 3).await;
+}
+
+#[tokio::test]
+async fn pymssql_on_a_probe_server() {
+    run("pymssql_script.py", Kind::Probe, 3).await;
+}
+
+#[tokio::test]
+async fn pytds_on_a_probe_server() {
+    run("pytds_script.py", Kind::Probe, 3).await;
+}
+
+#[tokio::test]
+async fn mssql_python_on_a_probe_server() {
+    run("mssql_python_script.py", Kind::Probe, INSTANCES as u32 + 1).await;
 }
 
 type Tiberius = Client<Compat<TcpStream>>;
