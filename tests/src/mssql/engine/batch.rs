@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use super::{
     convert::{self, to_text},
     procedures::Outcome,
-    session::{Frame, Session},
+    session::{Frame, Principal, Session},
 };
 use crate::{
     clock,
@@ -193,14 +193,16 @@ impl Session {
                 self.done_plain(command::OTHER);
             }
             Body::ExecuteAs(tokens) => {
-                if !tokens
-                    .first()
-                    .is_some_and(|token| token.is_any(&["CALLER", "SELF", "OWNER", "USER", "LOGIN"]))
-                {
-                    return Err(Failure::syntax("EXECUTE AS").into());
-                }
+                let principal = match tokens.as_slice() {
+                    [word] if word.is_any(&["CALLER", "SELF", "OWNER"]) => Principal::User("dbo".to_owned()),
+                    [word, equals, name] if word.is("USER") && equals.symbol("=") => Principal::User(name.text.clone()),
+                    [word, equals, name] if word.is("LOGIN") && equals.symbol("=") => {
+                        Principal::Login(name.text.clone())
+                    }
+                    _ => return Err(Failure::syntax("EXECUTE AS").into()),
+                };
                 let depth = self.frames.len();
-                self.impersonations.push(depth);
+                self.impersonations.push((depth, principal));
                 self.done_plain(command::OTHER);
             }
         }
@@ -528,7 +530,7 @@ impl Session {
         } else {
             self.drop_temporary(depth);
         }
-        self.impersonations.retain(|made| *made < depth);
+        self.impersonations.retain(|(made, _)| *made < depth);
         self.frames.pop().unwrap_or_default()
     }
 }

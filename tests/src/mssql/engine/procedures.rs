@@ -326,6 +326,17 @@ impl Session {
             }
             "sp_getapplock" => Ok(self.get_lock(&given)?),
             "sp_releaseapplock" => Ok(self.release_lock(&given)?),
+            "sp_setapprole" if !self.shared.probe() => {
+                let Some(role) = given.first() else {
+                    return Err(missing("@rolename"));
+                };
+                if self.transaction.count > 0 {
+                    let text = "The procedure 'sys.sp_setapprole' cannot be executed within a transaction.";
+                    return Err(Failure::new(15_002, 16, 1, text).into());
+                }
+                self.application_role = Some(role.text());
+                Ok(Returned::default())
+            }
             "sp_set_session_context" => {
                 let (Some(key), Some(value)) = (given.first(), given.get(1)) else {
                     return Err(missing("@value"));

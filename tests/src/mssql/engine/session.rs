@@ -60,13 +60,25 @@ pub(crate) struct Session {
     pub(super) caught: Vec<Failure>,
     pub(super) context_info: Option<Vec<u8>>,
     pub(super) session_context: BTreeMap<String, Value>,
-    pub(super) impersonations: Vec<usize>,
+    /// Who the session acts as, the last one now, and the depth of the scope that began it.
+    pub(super) impersonations: Vec<(usize, Principal)>,
+    /// Of sp_setapprole: for as long as the connection lives.
+    pub(super) application_role: Option<String>,
     pub(super) identity_insert_table: Option<String>,
     /// ENVCHANGE that a server of the probe kind sends at the end of a transaction manager request.
     pub(super) late_environment: Vec<(u8, u64)>,
     pub(super) in_transaction_request: bool,
     states: Option<States>,
     pub(super) client_is_gone: bool,
+}
+
+/// Whom EXECUTE AS names.
+#[derive(Clone, Debug)]
+pub(super) enum Principal {
+    /// A user of the database.
+    User(String),
+    /// A login of the server.
+    Login(String),
 }
 
 /// A scope: a batch, a procedure, dynamic SQL.
@@ -133,6 +145,7 @@ impl Session {
             context_info: None,
             session_context: BTreeMap::new(),
             impersonations: Vec::new(),
+            application_role: None,
             identity_insert_table: None,
             late_environment: Vec::new(),
             in_transaction_request: false,
@@ -316,6 +329,11 @@ impl Session {
 
     /// The reset bits of a request's status.
     fn reset_as_asked(&mut self, bits: u8, silent: bool) -> Result<(), Failure> {
+        let resets = bits & (status::RESET | status::RESET_SKIP_TRANSACTION) != 0;
+        if resets && !self.shared.probe() && (self.application_role.is_some() || !self.impersonations.is_empty()) {
+            let text = "The connection has been dropped because the principal that opened it subsequently assumed a new security context, and then tried to reset the connection under its impersonated security context.";
+            return Err(Failure::new(18_059, 20, 1, text));
+        }
         if bits & status::RESET_SKIP_TRANSACTION != 0 {
             if self.shared.probe() {
                 return Err(Failure::new(33_557_097, 16, 1, "RESETCONSKIPTRAN is not supported"));
@@ -478,6 +496,7 @@ impl Session {
         count(34, self.transaction.count as usize);
         count(35, self.shared.application_locks.held_by(self.spid, LockOwner::Session));
         count(36, self.impersonations.len());
+        count(38, self.application_role.iter().count());
         count(37, self.session_context.len());
         let Some(states) = &mut self.states else { return };
         let changed: Vec<(u8, Vec<u8>)> = now

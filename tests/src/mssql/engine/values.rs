@@ -2,7 +2,11 @@
 
 use rusqlite::types::Value;
 
-use super::{batch::integer, convert::to_text, session::Session};
+use super::{
+    batch::integer,
+    convert::to_text,
+    session::{Principal, Session},
+};
 use crate::mssql::{failure::Failure, wire::types::SqlType};
 
 impl Session {
@@ -58,8 +62,15 @@ impl Session {
         let caught = self.caught.last();
         let of_error = |body: &dyn Fn(&Failure) -> Value| caught.map_or(Value::Null, body);
         Ok(Some(match name {
-            "SUSER_SNAME" | "SUSER_NAME" | "ORIGINAL_LOGIN" => text(&self.user),
-            "USER_NAME" => text("dbo"),
+            "ORIGINAL_LOGIN" => text(&self.user),
+            "SUSER_SNAME" | "SUSER_NAME" => text(match self.impersonations.last() {
+                Some((_, Principal::Login(name))) => name,
+                _ => &self.user,
+            }),
+            "USER_NAME" => text(match (self.impersonations.last(), &self.application_role) {
+                (Some((_, Principal::User(name) | Principal::Login(name))), _) | (None, Some(name)) => name,
+                (None, None) => "dbo",
+            }),
             "APP_NAME" => text(&self.application),
             "HOST_NAME" => text(&self.host),
             "SCOPE_IDENTITY" => {
