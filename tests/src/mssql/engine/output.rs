@@ -9,7 +9,7 @@ use crate::mssql::{
     wire::{
         packet::{self, HEADER, kind, status},
         tokens::{self, Column, Done, DoneKind, command, done},
-        types,
+        values,
     },
 };
 
@@ -121,7 +121,7 @@ impl Output {
             if *value == Value::Null && bitmap {
                 continue;
             }
-            if let Err(failure) = types::put_value(&mut self.payload, column.kind, value) {
+            if let Err(failure) = values::put_value(&mut self.payload, column.kind, value) {
                 self.payload.truncate(start);
                 return Err(failure);
             }
