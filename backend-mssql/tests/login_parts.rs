@@ -116,7 +116,7 @@ fn the_matrix_of_encryption() {
             NotSupported,
             (NotSupported, CLEAR),
             (NotSupported, CLEAR),
-            (Required, None),
+            (Required, FULL),
         ),
         (Required, (NotSupported, None), (On, FULL), (On, FULL)),
     ] {
@@ -139,7 +139,7 @@ fn the_matrix_of_encryption() {
                     // Whoever goes on in clear all the same is refused before its password is looked at.
                     let verdict = judge(&mut handshake, &packets(&login()));
                     assert!(
-                        matches!(&verdict, Verdict::Refuse(words) if words.text.contains("encrypted")),
+                        matches!(&verdict, Verdict::Refuse(words) if words.text.contains("does not do encryption")),
                         "{asked:?} {policy:?}: {verdict:?}"
                     );
                 }

@@ -236,6 +236,23 @@ fn what_is_no_token_is_refused() {
     assert!(walker.next(&mut &[0xd1, 1][..]).is_err(), "a row without metadata");
 }
 
+#[test]
+fn types_that_cannot_be_are_refused() {
+    for (column, why) in [
+        ("AD FF FF", "a fixed length without a length"),
+        ("AF FF FF 09 04 D0 00 34", "a fixed length without a length"),
+        ("F3", "a table is no column"),
+        ("00", "no type at all"),
+        ("42", "no type at all"),
+    ] {
+        let mut walker = Walker::new(Layout::default());
+        let bytes = hex(&format!("81 01 00 00 00 00 00 09 00 {column} 01 61 00 D1"));
+        let mut input = &bytes[..];
+        assert!(matches!(walker.next(&mut input), Ok(Some(Piece::Token(_)))));
+        assert!(walker.next(&mut input).is_err(), "{why}");
+    }
+}
+
 /// TDS 7.1: `AC ordinal name status usertype flags 26 04 04 <handle>`, of which the last four bytes are replaced.
 #[test]
 fn handles_come_and_go_as_return_values() {

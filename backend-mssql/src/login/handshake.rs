@@ -4,12 +4,12 @@
 //! secure as the listener asks for; nothing that came in clear in front of TLS is ever taken for something that came
 //! through it; messages are bounded before anybody is known. Must not know how TLS is done or who may log in.
 
-use weir_core::refusal::{Fault, Refusal};
+use weir_core::refusal::Fault;
 
 use super::{limits, request::LoginRequest};
 use crate::{
     limits::MAX_PRELOGIN,
-    refusals::{self, Words},
+    refusals::{Words, number},
     wire::{
         assemble::{Assembler, Message},
         packet::{LOGIN_PACKET_SIZE, PacketKind, Sender},
@@ -65,7 +65,7 @@ enum Stage {
     PreLogin(Security),
     /// LOGIN7 is to come, over a line like this.
     Login(Security),
-    /// The client was told that it must encrypt and cannot. It should have gone away.
+    /// The client was told that it cannot have the encryption it asked for. It should have gone away.
     Downgraded,
     /// Nothing more is to come.
     Over,
@@ -128,7 +128,11 @@ impl Handshake {
             Stage::Login(line) => self.login(line, &message),
             Stage::Downgraded => {
                 self.stage = Stage::Over;
-                Verdict::Refuse(refusals::describe(&Refusal::TlsRequired))
+                Verdict::Refuse(Words::new(
+                    number::UNNUMBERED,
+                    20,
+                    "This listener does not do encryption, and the client asked for it. Connect with Encrypt=no.",
+                ))
             }
             Stage::Fresh | Stage::Over => Verdict::Close("a message behind the last one"),
         }
@@ -207,7 +211,7 @@ impl Handshake {
 
 enum Outcome {
     Secure(Security),
-    /// The client cannot do what the listener asks for, and will know it from the answer.
+    /// The client asks for what the listener cannot do, and will know it from the answer.
     Downgrade,
     Refuse(&'static str),
 }
@@ -227,8 +231,8 @@ fn negotiate(asked: Encryption, policy: TlsPolicy) -> (Encryption, Outcome) {
         (Off, TlsPolicy::Optional) => (Off, Secure(Security::LoginOnly)),
         (NotSupported, TlsPolicy::Optional) => (NotSupported, Secure(Security::Clear)),
         (On | Required, TlsPolicy::Optional | TlsPolicy::Require) => (On, Secure(Security::Full)),
-        (Off, TlsPolicy::Require) => (Required, Secure(Security::Full)),
-        (NotSupported, TlsPolicy::Require) => (Required, Downgrade),
+        // Most that say "not supported" go away then; some can after all.
+        (Off | NotSupported, TlsPolicy::Require) => (Required, Secure(Security::Full)),
         // Judged before PRELOGIN is.
         (_, TlsPolicy::Strict) => (Required, Refuse("the listener wants TLS from the first byte on")),
     }

@@ -193,6 +193,10 @@ impl Session {
         self.exchange = exchange;
         if let Some(walker) = &mut self.walker {
             walker.begin();
+            // Nobody fetches without having opened a cursor first, with an answer.
+            if self.pins.has(Tie::Cursor) {
+                walker.expect_cursor_rows();
+            }
         }
     }
 

@@ -469,6 +469,13 @@ impl Model {
                     ok = false;
                 }
             },
+            Some(WellKnown::CursorFetch) => {
+                row("fetched", out);
+                if self.kind == Kind::Probe {
+                    // The status of the row, which no metadata describes (TDS 4.3a).
+                    out.put_i32_le(1);
+                }
+            }
             Some(WellKnown::Unprepare) => ok = self.handles.remove(&handle.expect("a handle")).is_some(),
             _ => {}
         }

@@ -674,6 +674,23 @@ fn cursors_and_locks_tie_their_client() {
     assert_eq!(gateway.clients[client].lease, None);
 }
 
+/// TDS 4.3a: servers of that kind send a status behind each fetched row without describing it.
+#[test]
+fn rows_that_a_cursor_fetched_may_have_a_status_that_is_not_described() {
+    for kind in BOTH {
+        let mut gateway = Gateway::to(kind, 1);
+        let client = gateway.client();
+        gateway.ask(client, &Calls::new().named("sp_cursoropen", &["select 1"]).done());
+        for _ in 0..2 {
+            gateway.send(client, &Calls::new().named("sp_cursorfetch", &[]).done());
+            assert!(!gateway.receive(client).is_empty());
+            assert_eq!(gateway.clients[client].lease, Some(0), "{kind:?}");
+        }
+        gateway.ask(client, &Calls::new().named("sp_cursorclose", &[]).done());
+        assert_eq!(gateway.ask(client, &batch("PRINT a")), "[a] Done()");
+    }
+}
+
 // === Attention (8) ===
 
 #[test]
