@@ -3,7 +3,7 @@
 mod batch;
 mod binding;
 mod bulk;
-mod catalog;
+pub(crate) mod catalog;
 mod changes;
 pub(crate) mod convert;
 mod cursor;

@@ -151,13 +151,10 @@ impl Session {
             self.engine.execute_batch("DETACH data").map_err(failure)?;
         }
         let file = self.shared.file(database);
-        let lock = self.shared.write_lock(database);
-        lock.acquire(self.spid, None, &self.cancel)?;
         let outcome = self
             .engine
             .execute("ATTACH ?1 AS data", [file.to_string_lossy()])
-            .and_then(|_| self.engine.execute_batch(super::catalog::SCHEMA));
-        lock.release(self.spid);
+            .and_then(|_| self.engine.execute_batch(super::catalog::ATTACHED));
         outcome.map_err(failure)?;
         database.clone_into(&mut self.database);
         Ok(())
