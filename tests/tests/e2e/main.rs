@@ -19,6 +19,7 @@ mod libpq;
 mod limits_and_timeouts;
 mod listen;
 mod memory;
+mod mssql_gateway;
 mod mssql_login;
 mod mssql_stand_in;
 mod mssql_stand_in_dialect;
