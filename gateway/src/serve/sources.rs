@@ -164,10 +164,14 @@ fn mode(mode: PoolMode) -> &'static str {
 fn health_checks(metadata: &Metadata) -> JoinSet<()> {
     let mut checks: JoinSet<()> = JoinSet::new();
     for source in &metadata.sources {
-        if let (Some(check), Definition::Postgres(definition)) = (&source.health_check, &source.definition) {
-            let watch = health::watch(source.name.clone(), definition.primary.clone(), check.clone());
-            checks.spawn(watch);
-        }
+        let Some(check) = source.health_check.clone() else {
+            continue;
+        };
+        let database = match &source.definition {
+            Definition::Postgres(definition) => health::Database::postgres(definition.primary.clone(), &check),
+            Definition::Mssql(definition) => health::Database::mssql(definition.primary.clone()),
+        };
+        checks.spawn(health::watch(source.name.clone(), database, check));
     }
     checks
 }
