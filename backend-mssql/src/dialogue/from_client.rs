@@ -87,7 +87,7 @@ impl Conversation {
                     self.answer().done(Done::ignored(), out);
                     return Ok(Step::Skip(length as u64));
                 }
-                self.begin_request(&Request::read(header, packet, self.version)?, session, out)
+                self.begin(header, packet, session, out)
             }
         }
     }
@@ -104,6 +104,30 @@ impl Conversation {
             _ => return Ok(()),
         };
         Err(Fault::Client(what))
+    }
+
+    /// The first packet of a request; a `USE` with the gateway's name for the database gets the real one.
+    fn begin(
+        &mut self,
+        header: Header,
+        packet: &[u8],
+        session: Option<&mut Session>,
+        out: &mut Outbox,
+    ) -> Result<Step, Fault> {
+        let alias = self.alias.as_ref();
+        let Some((header, renamed)) = alias.and_then(|alias| alias.replace(header, packet, self.version)) else {
+            return self.begin_request(&Request::read(header, packet, self.version)?, session, out);
+        };
+        let request = Request::read(header, &renamed, self.version)?;
+        let all = packet.len() as u64;
+        Ok(match self.begin_request(&request, session, out)? {
+            Step::Forward(_) => {
+                out.to_server.extend_from_slice(&renamed);
+                Step::Skip(all)
+            }
+            Step::Skip(_) => Step::Skip(all),
+            other => other,
+        })
     }
 
     /// A request of which the first packet is there, and nothing outstanding.

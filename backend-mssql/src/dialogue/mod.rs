@@ -11,6 +11,7 @@
 //! said, in the client's own numbers. No socket, no clock, no `await`.
 
 mod adopt;
+mod alias;
 mod answers;
 mod attention;
 mod from_client;
@@ -36,6 +37,7 @@ use weir_core::{
 
 use self::{
     adopt::{Adoption, Asked},
+    alias::Alias,
     from_client::Incoming,
     pending::Pending,
     transactions::ClientTransaction,
@@ -67,6 +69,8 @@ pub struct Conversation {
     tracker: Tracker,
     shared: Arc<SourceState>,
     presence: Presence,
+    /// Its name for the database, where that is another than the real one.
+    alias: Option<Box<Alias>>,
     /// What a reset returns to.
     login: Likeness,
     /// What it has set.
@@ -131,6 +135,7 @@ impl Conversation {
             tracker: init.tracker,
             shared: init.shared,
             presence: Presence::Here,
+            alias: Alias::new(init.asked_database, login.database.clone()),
             now: login.clone(),
             login,
             handles: ClientHandles::default(),

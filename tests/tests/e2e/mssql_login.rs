@@ -226,6 +226,20 @@ async fn a_source_is_chosen_by_the_name_of_the_database() {
         DATABASE,
         "there is only one"
     );
+    // The name by which clients ask for it is good for USE as well, though no server knows it.
+    let mut named = Visitor::new().connect(address).await.unwrap();
+    for sql in ["USE [erp]", "use erp;"] {
+        named
+            .simple_query("USE master")
+            .await
+            .unwrap()
+            .into_results()
+            .await
+            .unwrap();
+        assert_eq!(ask(&mut named, "SELECT DB_NAME()").await, "master");
+        named.simple_query(sql).await.unwrap().into_results().await.unwrap();
+        assert_eq!(ask(&mut named, "SELECT DB_NAME()").await, DATABASE, "{sql}");
+    }
     unnamed.database = Some("nowhere");
     let (number, text) = unnamed.refused(address).await;
     assert_eq!(number, 4060, "{text}");
