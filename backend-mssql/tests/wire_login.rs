@@ -1,5 +1,7 @@
 //! The messages of a login: what is written is what is read, and whatever is wrong is refused.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use bytes::BytesMut;
 use proptest::prelude::*;
 use weir_core::{refusal::Fault, secret::Secret};
@@ -9,10 +11,10 @@ use weir_mssql::wire::{
     feature_ext::{self, Feature},
     login_ack::{self, LoginAck},
     login7::{Login7, flags3},
-    packet::{self, PacketKind, Sender},
+    packet::{self, Framed, Header, PacketKind, PacketReader, Sender, Status},
     prelogin::{Encryption, PreLogin, ProductVersion},
     read::Stop,
-    reframe::framed,
+    reframe::{Reframer, framed},
 };
 
 fn login() -> Login7 {
@@ -258,4 +260,122 @@ proptest! {
         let _ = LoginAck::parse(&bytes);
         let _ = feature_ext::parse_ack(&bytes);
     }
+}
+
+#[test]
+fn texts_of_a_login_have_the_protocols_bounds() {
+    let mut long = login();
+    long.application = "a".repeat(128);
+    let good = long.to_payload().unwrap().to_vec();
+    assert!(Login7::parse(&good).is_ok());
+    // The user's name becomes one unit longer than allowed, over bytes that are there.
+    let at = |slot: usize| u16::from_le_bytes([good[slot], good[slot + 1]]);
+    let mut bad = good.clone();
+    bad[40..42].copy_from_slice(&at(48).to_le_bytes());
+    bad[42..44].copy_from_slice(&129_u16.to_le_bytes());
+    assert_eq!(
+        Login7::parse(&bad),
+        Err("a text in LOGIN7 is longer than the protocol allows")
+    );
+    bad[42..44].copy_from_slice(&128_u16.to_le_bytes());
+    assert!(Login7::parse(&bad).is_ok());
+    // The pointer to the features points into the fixed part.
+    let mut bad = good.clone();
+    let pointer = usize::from(at(56));
+    bad[pointer..pointer + 4].copy_from_slice(&93_u32.to_le_bytes());
+    assert_eq!(Login7::parse(&bad), Err("LOGIN7 points into its fixed part"));
+    long.application.push('a');
+    assert!(long.to_payload().is_err());
+}
+
+#[test]
+fn packets_that_cannot_be_are_refused() {
+    let read = |sender, size, packets: &[[u8; 8]]| {
+        let bytes = packets.concat();
+        let mut reader = PacketReader::new(sender);
+        reader.set_packet_size(size);
+        let mut input = &bytes[..];
+        loop {
+            match reader.read(&mut input) {
+                Ok(Framed::Need(_)) => return Ok(()),
+                Ok(_) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+    };
+    let packet = |kind: u8, status: u8, length: u16| {
+        let [high, low] = length.to_be_bytes();
+        [kind, status, high, low, 0, 0, 1, 0]
+    };
+    for (sender, packets, why) in [
+        (Sender::Client, vec![packet(1, 1, 7)], "shorter than its header"),
+        (Sender::Client, vec![packet(1, 1, 4097)], "longer than negotiated"),
+        (Sender::Client, vec![packet(5, 1, 8)], "an unknown type"),
+        (Sender::Client, vec![packet(2, 1, 8)], "the login before TDS 7"),
+        (Sender::Client, vec![packet(4, 1, 8)], "a response of a client"),
+        (Sender::Server, vec![packet(1, 1, 8)], "a batch of a server"),
+        (
+            Sender::Client,
+            vec![packet(1, 0, 8), packet(3, 1, 8)],
+            "another type in the middle",
+        ),
+        (
+            Sender::Client,
+            vec![packet(1, 0, 8), packet(6, 1, 8)],
+            "an Attention in the middle",
+        ),
+        (Sender::Client, vec![packet(6, 1, 9)], "an Attention with a payload"),
+        (Sender::Client, vec![packet(6, 0, 8)], "an Attention without an end"),
+        (Sender::Client, vec![packet(1, 0x19, 8)], "both reset bits"),
+    ] {
+        let fault = read(sender, 4096, &packets).expect_err(why);
+        assert!(matches!(
+            (sender, fault),
+            (Sender::Client, Fault::Client(_)) | (Sender::Server, Fault::Server(_))
+        ));
+    }
+    for (sender, packets) in [
+        (Sender::Client, vec![packet(1, 0, 8), packet(1, 1, 8), packet(6, 1, 8)]),
+        (Sender::Client, vec![packet(1, 1, 4096)]),
+        (
+            Sender::Server,
+            vec![packet(4, 0, 8), packet(4, 1, 8), packet(0x12, 1, 8)],
+        ),
+    ] {
+        assert_eq!(read(sender, 4096, &packets), Ok(()));
+    }
+}
+
+#[test]
+fn a_payload_that_fills_its_packets_needs_no_empty_one() {
+    for (payload, lengths) in [
+        (0, vec![8]),
+        (504, vec![512]),
+        (505, vec![512, 9]),
+        (1008, vec![512, 512]),
+    ] {
+        let bytes = framed(PacketKind::SqlBatch, &vec![7; payload], 512);
+        let (mut rest, mut found) = (&bytes[..], Vec::new());
+        while let Some(header) = Header::read(rest).unwrap() {
+            rest = &rest[usize::from(header.length)..];
+            assert_eq!(header.status.ends_message(), rest.is_empty());
+            found.push(header.length);
+        }
+        assert_eq!(found, lengths, "{payload}");
+    }
+}
+
+#[test]
+fn a_message_that_is_broken_off_is_taken_back_only_if_it_was_begun() {
+    let mut reframer = Reframer::new(512);
+    let mut out = BytesMut::new();
+    reframer.begin(PacketKind::SqlBatch, Status::default());
+    reframer.push(&[1; 100], &mut out);
+    assert!(!reframer.abort(&mut out) && out.is_empty());
+    reframer.begin(PacketKind::SqlBatch, Status::default());
+    reframer.push(&[1; 600], &mut out);
+    assert!(reframer.abort(&mut out));
+    let last = Header::read(&out[512..]).unwrap().unwrap();
+    assert!(last.status.ignores_message());
+    assert_eq!(usize::from(last.length), out.len() - 512);
 }

@@ -757,7 +757,9 @@ fn released_by_text(text: &str) -> Option<Vec<i32>> {
         let mut words = statement.split_ascii_whitespace();
         let (exec, name, number) = (words.next()?, words.next()?, words.next()?);
         let is_release = ["EXEC", "EXECUTE"].iter().any(|word| exec.eq_ignore_ascii_case(word))
-            && ["sp_unprepare", "sys.sp_unprepare"].iter().any(|word| name.eq_ignore_ascii_case(word));
+            && ["sp_unprepare", "sys.sp_unprepare"]
+                .iter()
+                .any(|word| name.eq_ignore_ascii_case(word));
         match words.next() {
             None if is_release => number.parse().ok(),
             _ => None,

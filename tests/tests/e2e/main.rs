@@ -29,6 +29,7 @@ mod orm;
 mod pgbench;
 mod pins;
 mod pool;
+mod reload;
 mod replicas;
 mod secrets;
 mod security;

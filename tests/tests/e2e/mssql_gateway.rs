@@ -35,7 +35,8 @@ fn gateway_with(server: &StandIn, max_connections: u32, gateway: impl FnOnce(Met
         "Driver={{ODBC Driver 18 for SQL Server}};Server=tcp:127.0.0.1,{};Database={DATABASE};UID={LOGIN};PWD={PASSWORD};Encrypt=no",
         server.port()
     );
-    let connection = json!({ "connection_string": connection_string, "pool_settings": { "max_connections": max_connections } });
+    let connection =
+        json!({ "connection_string": connection_string, "pool_settings": { "max_connections": max_connections } });
     let metadata = Metadata::new()
         .source(json!({ "name": DATABASE, "kind": "mssql", "configuration": { "connection_info": connection }, "tables": [] }))
         .user(json!({ "name": LOGIN, "password": PASSWORD, "sources": "*" }))
@@ -91,7 +92,10 @@ async fn run(name: &str, kind: Kind, max_connections: u32) {
     }
     assert!(server.most_sessions() <= max_connections as usize);
     let left = server.sessions();
-    assert!(left.iter().all(|session| session.transaction_count == 0 || !session.open));
+    assert!(
+        left.iter()
+            .all(|session| session.transaction_count == 0 || !session.open)
+    );
 }
 
 #[tokio::test]
@@ -181,7 +185,11 @@ async fn settings_and_isolation_level_belong_to_their_client() {
         let server = server(kind);
         let gateway = gateway(&server, 1);
         let (mut one, mut two) = (connect(&gateway).await, connect(&gateway).await);
-        run_batch(&mut one, "SET DATEFIRST 3; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await;
+        run_batch(
+            &mut one,
+            "SET DATEFIRST 3; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        )
+        .await;
         for _ in 0..3 {
             assert_eq!(number(&mut one, "SELECT CAST(@@DATEFIRST AS int)").await, 3);
             assert_eq!(number(&mut two, "SELECT CAST(@@DATEFIRST AS int)").await, 7, "{kind:?}");
@@ -206,7 +214,11 @@ async fn transactions_share_connections_and_never_mix() {
                 for round in 0..5 {
                     run_batch(&mut client, "BEGIN TRAN").await;
                     run_batch(&mut client, "UPDATE accounts SET balance = balance + 1 WHERE owner = 1").await;
-                    let end = if (index + round) % 4 == 0 { "ROLLBACK TRAN" } else { "COMMIT TRAN" };
+                    let end = if (index + round) % 4 == 0 {
+                        "ROLLBACK TRAN"
+                    } else {
+                        "COMMIT TRAN"
+                    };
                     run_batch(&mut client, end).await;
                     assert_eq!(number(&mut client, "SELECT @@TRANCOUNT").await, 0);
                 }
@@ -261,7 +273,12 @@ async fn a_request_beyond_query_timeout_is_interrupted_and_its_client_stays() {
     let error = outcome.expect_err("it takes longer than it may").to_string();
     assert!(error.contains("query_timeout"), "{error}");
     assert_eq!(number(&mut client, "SELECT 1").await, 1);
-    assert!(server.requests().iter().any(|(_, request)| request.kind == RequestKind::Attention));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .any(|(_, request)| request.kind == RequestKind::Attention)
+    );
 }
 
 #[tokio::test]
@@ -277,7 +294,10 @@ async fn an_idle_transaction_is_rolled_back_and_its_client_is_told() {
         run_batch(&mut one, "BEGIN TRAN").await;
         run_batch(&mut one, "UPDATE accounts SET balance = 5 WHERE owner = 1").await;
         // Waits for the connection that the idle one holds.
-        assert_eq!(number(&mut two, "SELECT balance FROM accounts WHERE owner = 1").await, 0);
+        assert_eq!(
+            number(&mut two, "SELECT balance FROM accounts WHERE owner = 1").await,
+            0
+        );
         let told = match one.simple_query("COMMIT TRAN").await {
             Ok(stream) => stream.into_results().await.map(|_| ()),
             Err(error) => Err(error),
