@@ -1,21 +1,31 @@
 //! Sessions: each one a thread with a SQLite connection of its own, and what SQL Server keeps for a session.
 
 mod batch;
+mod binding;
 mod bulk;
-mod catalog;
+pub(crate) mod catalog;
+mod changes;
 pub(crate) mod convert;
 mod cursor;
+mod date_functions;
 mod definition;
 mod expression;
 mod functions;
 mod infer;
 pub(crate) mod login;
+mod messages;
+mod names;
+mod operands;
 mod output;
 mod procedures;
 mod query;
+mod server_procedures;
 mod session;
 mod settings;
+mod states;
+mod table;
 mod transaction;
+mod transaction_requests;
 mod translate;
 mod values;
 mod views;
