@@ -313,6 +313,15 @@ impl<B: Backend> Registry<B> {
         found
     }
 
+    /// The source of this name, if it serves.
+    pub fn source(&self, name: &str) -> Option<Arc<Source<B>>> {
+        let entries = self.entries.read();
+        entries.values().find_map(|entry| match entry {
+            Entry::Ready(source) if &*source.name == name => Some(source.clone()),
+            _ => None,
+        })
+    }
+
     /// Every source that serves, once each.
     pub fn sources(&self) -> Vec<Arc<Source<B>>> {
         let mut sources: Vec<Arc<Source<B>>> = Vec::new();

@@ -37,6 +37,7 @@ Metadata:
   --strict refuses to start instead.
 
 Signals:
+  SIGHUP            read the metadata again; changes of its files are noticed without it
   SIGTERM, SIGINT   stop accepting, let running transactions finish within --drain-timeout,
                     then exit with 0; a second one ends at once
 
@@ -88,7 +89,7 @@ pub(crate) enum Command {
 }
 
 /// What `weir serve` takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
     /// The metadata directory or file
     #[arg(value_name = "METADATA")]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::watch, task::JoinSet};
+use arc_swap::ArcSwap;
+use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info};
 use weir_config::model::{self, ListenerKind, ListenerTlsMode, Metadata};
 use weir_core::{
@@ -25,54 +26,62 @@ const SOCKET_MODE: u32 = 0o777;
 
 /// All listeners that could be bound.
 pub(super) struct Listeners {
-    postgres: Vec<(String, Listener<PostgresFrontend>)>,
-    mssql: Vec<(String, Listener<MssqlFrontend>)>,
+    open: Vec<Open>,
+    reception: Reception,
     clients: Arc<Clients>,
+}
+
+/// A listener that is bound.
+struct Open {
+    declared: model::Listener,
+    front: Front,
+    limits: Arc<ArcSwap<ListenerLimits>>,
+    state: State,
+}
+
+/// Whether it accepts yet.
+enum State {
+    Bound(Box<Bound>),
+    Serving {
+        /// Dropped, it ends.
+        stop: watch::Sender<()>,
+        task: JoinHandle<()>,
+    },
+}
+
+enum Bound {
+    Postgres(Listener<PostgresFrontend>),
+    Mssql(Listener<MssqlFrontend>),
+}
+
+/// Who greets, and with which certificate.
+enum Front {
+    Postgres(Arc<PostgresFrontend>, Option<weir_postgres::FrontendTls>),
+    Mssql(Arc<MssqlFrontend>, Option<weir_mssql::FrontendTls>),
 }
 
 impl Listeners {
     /// Binds every usable listener. One that cannot be bound is logged, and the others go on.
-    pub(super) async fn bind(metadata: &Metadata, sources: &Sources, clients: Arc<Clients>) -> Self {
-        for listener in &metadata.inconsistent_listeners {
-            error!(
-                listener = listener.name,
-                reason = listener.reason,
-                "listener not opened"
-            );
-        }
-        let mut bound = Listeners {
-            postgres: Vec::new(),
-            mssql: Vec::new(),
+    ///
+    /// # Errors
+    /// Why none can be opened at all.
+    pub(super) async fn bind(metadata: &Metadata, sources: &Sources, clients: Arc<Clients>) -> Result<Self, String> {
+        let reception = Reception::new(metadata, sources, &clients)?;
+        let mut listeners = Listeners {
+            open: Vec::new(),
+            reception,
             clients,
         };
-        let reception = match Reception::new(metadata, sources, &bound.clients) {
-            Ok(reception) => reception,
-            Err(reason) => {
-                error!(reason, "no listener opened");
-                return bound;
-            }
-        };
-        for listener in &metadata.listeners {
-            let name = listener.name.clone();
-            let clients = &bound.clients;
-            let opened = match listener.kind {
-                ListenerKind::Postgres => bind_postgres(listener, metadata, sources, &reception, clients)
-                    .await
-                    .map(|opened| bound.postgres.push((name, opened))),
-                ListenerKind::Mssql => bind_mssql(listener, metadata, sources, &reception, clients)
-                    .await
-                    .map(|opened| bound.mssql.push((name, opened))),
-            };
-            if let Err(reason) = opened {
-                error!(listener = listener.name, reason, "listener not opened");
-            }
+        log_inconsistent(metadata);
+        for declared in &metadata.listeners {
+            listeners.bind_one(declared, metadata, sources).await;
         }
-        bound
+        Ok(listeners)
     }
 
     /// Whether nobody could connect.
     pub(super) fn is_empty(&self) -> bool {
-        self.postgres.is_empty() && self.mssql.is_empty()
+        self.open.is_empty()
     }
 
     /// The directory of all clients.
@@ -80,26 +89,209 @@ impl Listeners {
         &self.clients
     }
 
-    /// Accepts on all of them until `stopping` ends.
-    pub(super) fn serve(self, tasks: &mut JoinSet<()>, stopping: &watch::Receiver<()>) {
-        for (name, listener) in self.postgres {
-            accept(&name, listener, tasks, stopping);
+    /// Accepts on all of them.
+    pub(super) fn serve(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        self.open = open.into_iter().map(Open::serve).collect();
+    }
+
+    /// Makes what is declared now of what was declared before. A listener whose place has not changed goes on accepting:
+    /// its users, limits and certificate are what is declared now.
+    pub(super) async fn reload(&mut self, metadata: &Metadata, sources: &Sources) {
+        self.reception.renew(metadata);
+        log_inconsistent(metadata);
+        for open in std::mem::take(&mut self.open) {
+            let declared = metadata
+                .listeners
+                .iter()
+                .find(|declared| is_same_place(declared, &open.declared));
+            match declared {
+                Some(declared) => {
+                    let open = self.renew(open, declared, metadata, sources).await;
+                    self.open.push(open);
+                }
+                None => open.stop().await,
+            }
         }
-        for (name, listener) in self.mssql {
-            accept(&name, listener, tasks, stopping);
+        for declared in &metadata.listeners {
+            if !self.open.iter().any(|open| open.declared.name == declared.name) {
+                self.bind_one(declared, metadata, sources).await;
+            }
+        }
+        self.serve();
+    }
+
+    /// Stops accepting, and resolves when the places are free again.
+    pub(super) async fn stop(self) {
+        for open in self.open {
+            open.stop().await;
+        }
+    }
+
+    async fn bind_one(&mut self, declared: &model::Listener, metadata: &Metadata, sources: &Sources) {
+        match self.try_bind(declared, metadata, sources).await {
+            Ok(open) => self.open.push(open),
+            Err(reason) => error!(listener = declared.name, reason, "listener not opened"),
+        }
+    }
+
+    async fn try_bind(
+        &self,
+        declared: &model::Listener,
+        metadata: &Metadata,
+        sources: &Sources,
+    ) -> Result<Open, String> {
+        let settings = settings(declared, metadata);
+        let clients = self.clients.clone();
+        let (front, bound, limits) = match declared.kind {
+            ListenerKind::Postgres => {
+                let tls = postgres_tls(declared).await?;
+                let frontend = PostgresFrontend::new(self.postgres(declared, tls.clone(), sources));
+                let bound = Listener::bind(settings, frontend.clone(), clients).await;
+                let bound = bound.map_err(|error| error.to_string())?;
+                let limits = bound.limits();
+                (Front::Postgres(frontend, tls), Bound::Postgres(bound), limits)
+            }
+            ListenerKind::Mssql => {
+                let tls = mssql_tls(declared).await?;
+                let frontend = MssqlFrontend::new(self.mssql(declared, tls.clone(), sources));
+                let bound = Listener::bind(settings, frontend.clone(), clients).await;
+                let bound = bound.map_err(|error| error.to_string())?;
+                let limits = bound.limits();
+                (Front::Mssql(frontend, tls), Bound::Mssql(bound), limits)
+            }
+        };
+        Ok(Open {
+            declared: declared.clone(),
+            front,
+            limits,
+            state: State::Bound(Box::new(bound)),
+        })
+    }
+
+    async fn renew(&self, mut open: Open, declared: &model::Listener, metadata: &Metadata, sources: &Sources) -> Open {
+        let tls_changed =
+            open.declared.tls != declared.tls || open.declared.clear_text_only != declared.clear_text_only;
+        let complain = |reason: String| {
+            error!(
+                listener = declared.name,
+                reason, "the certificate that is declared now cannot be used; the old one stays"
+            );
+        };
+        match &mut open.front {
+            Front::Postgres(frontend, tls) => {
+                if tls_changed {
+                    postgres_tls(declared).await.map_or_else(complain, |new| *tls = new);
+                }
+                frontend.replace(self.postgres(declared, tls.clone(), sources));
+            }
+            Front::Mssql(frontend, tls) => {
+                if tls_changed {
+                    mssql_tls(declared).await.map_or_else(complain, |new| *tls = new);
+                }
+                frontend.replace(self.mssql(declared, tls.clone(), sources));
+            }
+        }
+        open.limits.store(Arc::new(client_limits(declared, metadata)));
+        open.declared = declared.clone();
+        open
+    }
+
+    fn postgres(
+        &self,
+        declared: &model::Listener,
+        tls: Option<weir_postgres::FrontendTls>,
+        sources: &Sources,
+    ) -> weir_postgres::FrontendSettings {
+        let reception = &self.reception;
+        weir_postgres::FrontendSettings {
+            listener: declared.name.as_str().into(),
+            tls,
+            trust: reception.trust(declared),
+            credentials: reception.credentials.clone(),
+            verifiers: reception.verifiers.clone(),
+            user_counts: reception.user_counts.clone(),
+            registry: sources.postgres.clone(),
+            clients: self.clients.clone(),
+            console: Some(reception.console.clone()),
+        }
+    }
+
+    fn mssql(
+        &self,
+        declared: &model::Listener,
+        tls: Option<weir_mssql::FrontendTls>,
+        sources: &Sources,
+    ) -> weir_mssql::FrontendSettings {
+        let reception = &self.reception;
+        weir_mssql::FrontendSettings {
+            listener: declared.name.as_str().into(),
+            tls,
+            trust: reception.trust(declared),
+            credentials: reception.credentials.clone(),
+            passwords: reception.passwords.clone(),
+            user_counts: reception.user_counts.clone(),
+            registry: sources.mssql.clone(),
+            clients: self.clients.clone(),
         }
     }
 }
 
-fn accept<F: Frontend>(name: &str, listener: Listener<F>, tasks: &mut JoinSet<()>, stopping: &watch::Receiver<()>) {
+impl Open {
+    /// The same, accepting.
+    fn serve(self) -> Self {
+        let name = &self.declared.name;
+        let (stop, stopping) = watch::channel(());
+        let state = match self.state {
+            State::Bound(bound) => {
+                let task = match *bound {
+                    Bound::Postgres(listener) => accept(name, listener, stopping),
+                    Bound::Mssql(listener) => accept(name, listener, stopping),
+                };
+                State::Serving { stop, task }
+            }
+            already @ State::Serving { .. } => already,
+        };
+        Open { state, ..self }
+    }
+
+    async fn stop(self) {
+        if let State::Serving { stop, task } = self.state {
+            drop(stop);
+            // A task that panicked has closed its sockets as well.
+            let _ = task.await;
+        }
+    }
+}
+
+fn accept<F: Frontend>(name: &str, listener: Listener<F>, mut stopping: watch::Receiver<()>) -> JoinHandle<()> {
     for bound in listener.bound() {
         info!(listener = name, address = %bound, "listening");
     }
-    let mut stopping = stopping.clone();
-    tasks.spawn(listener.serve(async move {
+    tokio::spawn(listener.serve(async move {
         // An error is the other end being dropped, which is the word to stop.
         while stopping.changed().await.is_ok() {}
-    }));
+    }))
+}
+
+/// Whether the sockets of the one serve the other.
+fn is_same_place(one: &model::Listener, other: &model::Listener) -> bool {
+    one.name == other.name
+        && one.kind == other.kind
+        && one.host == other.host
+        && one.port == other.port
+        && one.unix_socket_dir == other.unix_socket_dir
+        && one.proxy_protocol == other.proxy_protocol
+}
+
+fn log_inconsistent(metadata: &Metadata) {
+    for listener in &metadata.inconsistent_listeners {
+        error!(
+            listener = listener.name,
+            reason = listener.reason,
+            "listener not opened"
+        );
+    }
 }
 
 /// What all listeners share: who may log in, and the console.
@@ -130,74 +322,42 @@ impl Reception {
         })
     }
 
+    /// Users as they are declared now. What is counted, and the secrets of exchanges with users that do not exist, stay.
+    fn renew(&mut self, metadata: &Metadata) {
+        (self.credentials, self.declared) = weir_postgres::credentials(metadata, &self.verifiers);
+    }
+
     fn trust(&self, listener: &model::Listener) -> Trust {
         Trust::of(listener.trust_loopback, self.declared)
     }
 }
 
-async fn bind_postgres(
-    listener: &model::Listener,
-    metadata: &Metadata,
-    sources: &Sources,
-    reception: &Reception,
-    clients: &Arc<Clients>,
-) -> Result<Listener<PostgresFrontend>, String> {
-    let tls = match &listener.tls {
+async fn postgres_tls(declared: &model::Listener) -> Result<Option<weir_postgres::FrontendTls>, String> {
+    Ok(match &declared.tls {
         Some(tls) => Some(weir_postgres::FrontendTls {
-            material: certificates::open(&listener.name, tls, ServerTls::new).await?,
+            material: certificates::open(&declared.name, tls, ServerTls::new).await?,
             mode: tls.mode,
         }),
         None => None,
-    };
-    let frontend = PostgresFrontend::new(weir_postgres::FrontendSettings {
-        listener: listener.name.as_str().into(),
-        tls,
-        trust: reception.trust(listener),
-        credentials: reception.credentials.clone(),
-        verifiers: reception.verifiers.clone(),
-        user_counts: reception.user_counts.clone(),
-        registry: sources.postgres.clone(),
-        clients: clients.clone(),
-        console: Some(reception.console.clone()),
-    });
-    let bound = Listener::bind(settings(listener, metadata), frontend, clients.clone()).await;
-    bound.map_err(|error| error.to_string())
+    })
 }
 
-async fn bind_mssql(
-    listener: &model::Listener,
-    metadata: &Metadata,
-    sources: &Sources,
-    reception: &Reception,
-    clients: &Arc<Clients>,
-) -> Result<Listener<MssqlFrontend>, String> {
-    let tls = match &listener.tls {
+async fn mssql_tls(declared: &model::Listener) -> Result<Option<weir_mssql::FrontendTls>, String> {
+    Ok(match &declared.tls {
         Some(tls) => Some(weir_mssql::FrontendTls {
-            material: certificates::open(&listener.name, tls, ListenerMaterial::new).await?,
+            material: certificates::open(&declared.name, tls, ListenerMaterial::new).await?,
             mode: tls.mode,
         }),
-        None if listener.clear_text_only => None,
+        None if declared.clear_text_only => None,
         None => Some(weir_mssql::FrontendTls {
-            material: certificates::own(&listener.name).await?,
+            material: certificates::own(&declared.name).await?,
             // Passwords travel in clear inside of TLS.
-            mode: match listener.is_loopback() {
+            mode: match declared.is_loopback() {
                 true => ListenerTlsMode::Optional,
                 false => ListenerTlsMode::Required,
             },
         }),
-    };
-    let frontend = MssqlFrontend::new(weir_mssql::FrontendSettings {
-        listener: listener.name.as_str().into(),
-        tls,
-        trust: reception.trust(listener),
-        credentials: reception.credentials.clone(),
-        passwords: reception.passwords.clone(),
-        user_counts: reception.user_counts.clone(),
-        registry: sources.mssql.clone(),
-        clients: clients.clone(),
-    });
-    let bound = Listener::bind(settings(listener, metadata), frontend, clients.clone()).await;
-    bound.map_err(|error| error.to_string())
+    })
 }
 
 fn settings(listener: &model::Listener, metadata: &Metadata) -> ListenerSettings {

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, as a stream of wishes to stop.
+//! SIGTERM and SIGINT as wishes to stop, SIGHUP as the wish to read the metadata again.
 
 use std::io;
 
@@ -9,6 +9,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To stop; the signal's name.
+    Stop(&'static str),
+    /// To read the metadata again.
+    Reload,
 }
 
 impl Signals {
@@ -20,14 +30,25 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The name of the next signal.
-    pub(super) async fn next(&mut self) -> &'static str {
+    /// The next wish.
+    pub(super) async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+
+    /// The name of the next signal to stop.
+    pub(super) async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Wish::Stop(name) = self.next().await {
+                return name;
+            }
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The declared sources as a registry: usable ones with their pools, the others with the reason that their clients get.
+//!
+//! Invariant: a source that stays declared stays the same object, so that its clients find what is declared of it now; a
+//! pool that nothing declares any more is closed, and its last transactions end in it.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tracing::{error, info};
-use weir_config::model::{Definition, InconsistentSource, ListenerKind, Metadata, SourceKind};
+use weir_config::model::{Definition, HealthCheck, InconsistentSource, ListenerKind, Metadata, SourceKind};
 use weir_core::{
     backend::Backend,
+    front::Clients,
     pool::Pool,
-    registry::{Entry, Registry, Source},
+    registry::{Entry, Registry, Source, SourceParts},
     settings::PoolMode,
 };
 use weir_mssql::Mssql;
@@ -24,23 +28,55 @@ pub(super) struct Sources {
     pub(super) mssql: Arc<Registry<Mssql>>,
     /// How long clients get at the end.
     pub(super) drain_timeout: Duration,
-    /// Dropped with the sources, which ends the checks.
-    _health_checks: JoinSet<()>,
+    health_checks: HealthChecks,
 }
 
 impl Sources {
     /// Builds every source; opens nothing.
     pub(super) fn build(metadata: &Metadata) -> Self {
-        let (postgres, mssql) = (Registry::new(), Registry::new());
-        let all = Entries::of(metadata);
-        postgres.replace(all.postgres);
-        mssql.replace(all.mssql);
-        Sources {
-            postgres,
-            mssql,
+        let mut sources = Sources {
+            postgres: Registry::new(),
+            mssql: Registry::new(),
             drain_timeout: metadata.graceful_shutdown_timeout,
-            _health_checks: health_checks(metadata),
+            health_checks: HealthChecks::default(),
+        };
+        sources.declare(metadata);
+        sources
+    }
+
+    /// Makes what is declared now of what was declared before; clients of sources that are gone are told to go.
+    pub(super) fn reload(&mut self, metadata: &Metadata, clients: &Clients) {
+        self.drain_timeout = metadata.graceful_shutdown_timeout;
+        let retired = self.declare(metadata);
+        for name in &retired.sources {
+            info!(
+                source = &**name,
+                "source removed; its clients go at their next transaction border"
+            );
+            clients.drain_source(name);
         }
+        for source in &metadata.sources {
+            clients.renew_source(&source.name);
+        }
+        close(retired.postgres);
+        close(retired.mssql);
+        self.warm();
+    }
+
+    fn declare(&mut self, metadata: &Metadata) -> Retired {
+        let mut retired = Retired::default();
+        let entries = Entries::of(metadata, self, &mut retired);
+        retire_missing(
+            &self.postgres,
+            &entries.postgres,
+            &mut retired.postgres,
+            &mut retired.sources,
+        );
+        retire_missing(&self.mssql, &entries.mssql, &mut retired.mssql, &mut retired.sources);
+        self.postgres.replace(entries.postgres);
+        self.mssql.replace(entries.mssql);
+        self.health_checks.follow(metadata);
+        retired
     }
 
     /// Opens `min_connections` ahead of the first client.
@@ -77,6 +113,66 @@ fn pools<B: Backend>(registry: &Registry<B>) -> Vec<Arc<Pool<B>>> {
         .collect()
 }
 
+/// What nothing declares any more.
+#[derive(Default)]
+struct Retired {
+    sources: Vec<Arc<str>>,
+    postgres: Vec<Arc<Pool<Postgres>>>,
+    mssql: Vec<Arc<Pool<Mssql>>>,
+}
+
+/// Idle connections now, leased ones when they come back.
+fn close<B: Backend>(pools: Vec<Arc<Pool<B>>>) {
+    for pool in pools {
+        tokio::spawn(async move { pool.close().await });
+    }
+}
+
+/// The source of this name as it is declared now: the one that serves already, if there is one.
+fn source<B: Backend>(
+    registry: &Registry<B>,
+    name: &str,
+    parts: impl FnOnce(Option<&SourceParts<B>>) -> SourceParts<B>,
+    retired: &mut Vec<Arc<Pool<B>>>,
+) -> Arc<Source<B>> {
+    let Some(source) = registry.source(name) else {
+        let source = Source::new(name.into(), parts(None));
+        log_source(&source);
+        return source;
+    };
+    let before = source.parts();
+    source.exchange(parts(Some(&before)));
+    let now = source.parts();
+    let stays = |pool: &Arc<Pool<B>>| now.pools().any(|other| Arc::ptr_eq(pool, other));
+    let gone: Vec<_> = before.pools().filter(|pool| !stays(pool)).cloned().collect();
+    if !gone.is_empty() {
+        info!(
+            source = name,
+            pools = gone.len(),
+            "source moved; transactions that run end where they are"
+        );
+    }
+    retired.extend(gone);
+    source
+}
+
+/// Sources that serve and that no name leads to any more.
+fn retire_missing<B: Backend>(
+    registry: &Registry<B>,
+    entries: &HashMap<String, Entry<B>>,
+    pools: &mut Vec<Arc<Pool<B>>>,
+    names: &mut Vec<Arc<str>>,
+) {
+    for source in registry.sources() {
+        let is_declared = |entry: &Entry<B>| matches!(entry, Entry::Ready(other) if Arc::ptr_eq(&source, other));
+        if !entries.values().any(is_declared) {
+            source.remove();
+            pools.extend(source.parts().pools().cloned());
+            names.push(source.name.clone());
+        }
+    }
+}
+
 /// Every database name, and what stands behind it. Names are unique: the loader has seen to that.
 #[derive(Default)]
 struct Entries {
@@ -85,19 +181,19 @@ struct Entries {
 }
 
 impl Entries {
-    fn of(metadata: &Metadata) -> Self {
+    fn of(metadata: &Metadata, present: &Sources, retired: &mut Retired) -> Self {
         let mut entries = Entries::default();
         for declared in &metadata.sources {
             let names = &declared.database_names;
             match &declared.definition {
                 Definition::Postgres(definition) => {
-                    let source = weir_postgres::source(declared, definition);
-                    log_source(&source);
+                    let parts = |now: Option<&_>| weir_postgres::parts(declared, definition, now);
+                    let source = source(&present.postgres, &declared.name, parts, &mut retired.postgres);
                     add(&mut entries.postgres, names, &Entry::Ready(source));
                 }
                 Definition::Mssql(definition) => {
-                    let source = weir_mssql::source(declared, definition);
-                    log_source(&source);
+                    let parts = |now: Option<&_>| weir_mssql::parts(declared, definition, now);
+                    let source = source(&present.mssql, &declared.name, parts, &mut retired.mssql);
                     add(&mut entries.mssql, names, &Entry::Ready(source));
                 }
             }
@@ -161,13 +257,41 @@ fn mode(mode: PoolMode) -> &'static str {
     }
 }
 
-fn health_checks(metadata: &Metadata) -> JoinSet<()> {
-    let mut checks: JoinSet<()> = JoinSet::new();
-    for source in &metadata.sources {
-        if let (Some(check), Definition::Postgres(definition)) = (&source.health_check, &source.definition) {
-            let watch = health::watch(source.name.clone(), definition.primary.clone(), check.clone());
-            checks.spawn(watch);
+/// The checks that run, by source; one whose declaration has not changed keeps its rhythm.
+#[derive(Default)]
+struct HealthChecks(HashMap<String, (HealthCheck, Definition, JoinSet<()>)>);
+
+impl HealthChecks {
+    fn follow(&mut self, metadata: &Metadata) {
+        let mut running = std::mem::take(&mut self.0);
+        for source in &metadata.sources {
+            let Some(check) = source.health_check.clone() else {
+                continue;
+            };
+            let entry = match running.remove(&source.name) {
+                Some(same) if same.0 == check && is_same_place(&same.1, &source.definition) => same,
+                _ => {
+                    let database = match &source.definition {
+                        Definition::Postgres(definition) => {
+                            health::Database::postgres(definition.primary.clone(), &check)
+                        }
+                        Definition::Mssql(definition) => health::Database::mssql(definition.primary.clone()),
+                    };
+                    let mut task = JoinSet::new();
+                    task.spawn(health::watch(source.name.clone(), database, check.clone()));
+                    (check, source.definition.clone(), task)
+                }
+            };
+            self.0.insert(source.name.clone(), entry);
         }
     }
-    checks
+}
+
+/// Whether the primary is declared as before.
+fn is_same_place(before: &Definition, now: &Definition) -> bool {
+    match (before, now) {
+        (Definition::Postgres(before), Definition::Postgres(now)) => before.primary == now.primary,
+        (Definition::Mssql(before), Definition::Mssql(now)) => before.primary == now.primary,
+        (Definition::Postgres(_), Definition::Mssql(_)) | (Definition::Mssql(_), Definition::Postgres(_)) => false,
+    }
 }

@@ -1,0 +1,359 @@
+//! The metadata is changed while clients work: what is unchanged goes on, what is changed applies, what is wrong changes
+//! nothing (I9).
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use weir_tests::{
+    cluster::{self, Cluster, ROLE, ROLE_PASSWORD},
+    gateway::Gateway,
+    metadata::Metadata,
+    oracle::Oracle,
+    site::{Plan, Site, database_url, is_direct, new_name},
+};
+
+/// A change is seen by its file event, gathered for a moment, read and applied. Generous for a busy machine.
+const SOON: Duration = Duration::from_secs(15);
+
+/// The site's own metadata, with other pool settings and whatever else.
+fn declared(site: &Site, pool: Value) -> Metadata {
+    let plan = Plan {
+        pool,
+        ..Plan::default()
+    };
+    Site::metadata(&plan, site.cluster, &site.database, &site.authority)
+}
+
+fn gateway(site: &Site) -> &Gateway {
+    site.gateway.as_ref().expect("these tests need the gateway")
+}
+
+/// How often something has been said.
+fn said(gateway: &Gateway, what: &str) -> usize {
+    gateway.log().matches(what).count()
+}
+
+/// Writes metadata and waits until the gateway has said `what` about it.
+async fn write_and_wait(gateway: &Gateway, metadata: &Metadata, what: &str) {
+    let before = said(gateway, what);
+    metadata.write(gateway.folder());
+    wait_for(gateway, what, before).await;
+}
+
+async fn wait_for(gateway: &Gateway, what: &str, before: usize) {
+    let waited = tokio::time::timeout(SOON, async {
+        while said(gateway, what) == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what:?} is not said:\n{}", gateway.log());
+}
+
+const APPLIED: &str = "metadata applied";
+const REFUSED: &str = "the present one stays";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_that_change_hold_without_anybody_noticing() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan {
+        connections: 8,
+        heavy: true,
+        ..Plan::default()
+    })
+    .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = Vec::new();
+    for _ in 0..64 {
+        let (client, stop) = (site.connect().await, stop.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut asked = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                client
+                    .batch_execute("SELECT pg_sleep(0.002)")
+                    .await
+                    .expect("nothing fails");
+                asked += 1;
+            }
+            asked
+        }));
+    }
+    for limit in [3, 16, 2, 10, 4] {
+        write_and_wait(
+            gateway(&site),
+            &declared(&site, json!({ "max_connections": limit })),
+            APPLIED,
+        )
+        .await;
+        // The last lease above a lower limit ends after its statement.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let sampler = site.sampler().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let most = sampler.stop().await;
+        assert!(most <= limit, "{most} server connections, the limit is {limit}");
+        assert!(
+            most * 2 > limit,
+            "{most} server connections for 64 clients, the limit is {limit}"
+        );
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        assert!(task.await.expect("nothing fails") > 0);
+    }
+}
+
+/// L1: a quarter of a minute here, five minutes in `make nightly`.
+async fn reload_under_load(seconds: u64) {
+    let site = Site::start(Plan {
+        connections: 10,
+        heavy: true,
+        ..Plan::default()
+    })
+    .await;
+    Oracle::prepare(&site.admin().await).await;
+    let another = new_name("db");
+    site.cluster.create_database(&another).await;
+    let oracle = Oracle {
+        address: site.address(),
+        database: site.database.clone(),
+        clients: 60,
+        duration: Duration::from_secs(seconds),
+        rude: 1,
+        leaving: 1,
+        patience: Duration::from_secs(20),
+        tolerated: &[],
+    };
+    let asking = tokio::spawn(async move { oracle.run().await });
+    let mut turn = 0_u32;
+    while !asking.is_finished() {
+        let of = |values: &[u32], turn: u32| values[turn as usize % values.len()];
+        let pool = json!({
+            "max_connections": of(&[10, 4, 20, 7], turn),
+            "idle_timeout": of(&[180, 1], turn),
+            "pool_timeout": of(&[15, 12], turn / 3),
+        });
+        let mut metadata = declared(&site, pool);
+        if turn % 3 == 1 {
+            let url = database_url(site.cluster, ROLE, &another, "sslmode=disable");
+            metadata = metadata.postgres(&another, url.into(), json!({ "max_connections": 2 }));
+        }
+        if turn % 5 > 2 {
+            metadata = metadata.defaults(json!({ "query_timeout": 60 + turn }));
+        }
+        if turn % 2 == 1 {
+            metadata = metadata.user(json!({ "name": format!("guest_{turn}"), "password": "guest", "sources": "*" }));
+        }
+        metadata.write(gateway(&site).folder());
+        turn += 1;
+        tokio::time::sleep(Duration::from_millis(333)).await;
+    }
+    let verdict = asking.await.expect("the oracle ends");
+    verdict.expect_clean();
+    verdict.expect_written(&site.admin().await).await;
+    let applied = said(gateway(&site), APPLIED);
+    eprintln!(
+        "reload: {turn} times written, {applied} times applied, {} right answers",
+        verdict.right
+    );
+    assert!(
+        applied as u32 > turn / 4,
+        "written {turn} times, applied {applied} times only"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_under_load_disturb_nobody() {
+    if !is_direct() {
+        reload_under_load(15).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "five minutes: make nightly"]
+async fn reloads_under_load_disturb_nobody_for_long() {
+    if !is_direct() {
+        reload_under_load(300).await;
+    }
+}
+
+/// L2.
+#[tokio::test]
+async fn what_cannot_be_used_changes_nothing() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let gateway = gateway(&site);
+    let client = site.connect().await;
+    let file = gateway.folder().join("databases/databases.yaml");
+    let good = std::fs::read(&file).unwrap();
+    let half = good[..good.len() / 2].to_vec();
+    let enormous = [b"- name: a\n".repeat(1_000_000), good.clone()].concat();
+    let wrong_limit = String::from_utf8(good.clone())
+        .unwrap()
+        .replace("\"max_connections\": 2", "\"max_connections\": -2");
+    let broken: [(&str, Vec<u8>); 6] = [
+        ("broken", b"- name: [\n".to_vec()),
+        ("half", half),
+        ("empty", Vec::new()),
+        ("enormous", enormous),
+        ("binary", vec![0xff; 1000]),
+        ("wrong", wrong_limit.into_bytes()),
+    ];
+    for (what, content) in broken {
+        let before = said(gateway, REFUSED);
+        std::fs::write(&file, content).unwrap();
+        wait_for(gateway, REFUSED, before).await;
+        let log = gateway.log();
+        assert!(
+            log.contains("databases/databases.yaml"),
+            "{what}: no place is named:\n{log}"
+        );
+        assert_eq!(
+            client.query_one("SELECT 1", &[]).await.unwrap().get::<_, i32>(0),
+            1,
+            "{what}"
+        );
+        site.connect().await.batch_execute("SELECT 1").await.expect(what);
+    }
+    // Reading what is not there is no reason to forget what was.
+    let before = said(gateway, REFUSED);
+    std::fs::remove_file(&file).unwrap();
+    wait_for(gateway, REFUSED, before).await;
+    client.batch_execute("SELECT 1").await.unwrap();
+    write_and_wait(gateway, &declared(&site, json!({ "max_connections": 3 })), APPLIED).await;
+    client.batch_execute("SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_source_comes_and_goes() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let gateway = gateway(&site);
+    let another = new_name("db");
+    site.cluster.create_database(&another).await;
+    let connect = || cluster::connect(site.address(), ROLE, ROLE_PASSWORD, &another);
+    let refused = connect().await.expect_err("it is not declared yet");
+    assert_eq!(refused.code().unwrap().code(), "3D000");
+
+    let url = database_url(site.cluster, ROLE, &another, "sslmode=disable");
+    let both = declared(&site, json!({})).postgres(&another, url.into(), json!({ "max_connections": 2 }));
+    write_and_wait(gateway, &both, APPLIED).await;
+    let (idle, mut busy) = (connect().await.unwrap(), connect().await.unwrap());
+    idle.batch_execute("SELECT 1").await.unwrap();
+    let transaction = busy.transaction().await.unwrap();
+    transaction.batch_execute("CREATE TABLE kept ()").await.unwrap();
+
+    write_and_wait(gateway, &declared(&site, json!({})), APPLIED).await;
+    let told = tokio::time::timeout(SOON, async {
+        while !idle.is_closed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    told.await.expect("an idle client of a removed source is told at once");
+    transaction
+        .batch_execute("INSERT INTO kept DEFAULT VALUES")
+        .await
+        .unwrap();
+    transaction.commit().await.expect("what had begun ends well");
+    assert!(connect().await.is_err());
+    let kept = site
+        .cluster
+        .admin(&another)
+        .await
+        .query_one("SELECT count(*) FROM kept", &[])
+        .await
+        .unwrap();
+    assert_eq!(kept.get::<_, i64>(0), 1);
+    site.connect()
+        .await
+        .batch_execute("SELECT 1")
+        .await
+        .expect("the other source is as it was");
+}
+
+/// Another address: the next transaction is there, whatever the client did before; one that runs ends where it is.
+#[tokio::test]
+async fn a_source_moves() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let other: &'static Cluster = Cluster::eighteen();
+    other.create_database(&site.database).await;
+    let (client, mut busy) = (site.connect().await, site.connect().await);
+    let version = "SHOW server_version_num";
+    let before: String = client.query_one(version, &[]).await.unwrap().get(0);
+    let transaction = busy.transaction().await.unwrap();
+    transaction.batch_execute("CREATE TABLE here ()").await.unwrap();
+
+    let plan = Plan::default();
+    let moved = Site::metadata(&plan, other, &site.database, &site.authority);
+    write_and_wait(gateway(&site), &moved, APPLIED).await;
+    let after: String = client
+        .query_one("SELECT current_setting('server_version_num')", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(after.starts_with("18") && before != after, "{before} {after}");
+    let here: String = transaction.query_one(version, &[]).await.unwrap().get(0);
+    assert_eq!(here, before);
+    transaction.commit().await.unwrap();
+    let after: String = busy
+        .query_one("SELECT current_setting('server_version_num')", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert!(after.starts_with("18"), "{after}");
+    let left = tokio::time::timeout(SOON, async {
+        while site.server_connections().await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    left.await.expect("nothing is left at the old place");
+}
+
+#[tokio::test]
+async fn users_and_their_passwords_change() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let there = site.connect().await;
+    let with = |password: &str| {
+        let url = database_url(site.cluster, ROLE, &site.database, "sslmode=disable");
+        Metadata::new()
+            .postgres(&site.database, url.into(), json!({ "max_connections": 2 }))
+            .loopback()
+            .user(json!({ "name": ROLE, "password": password, "sources": "*" }))
+    };
+    write_and_wait(gateway(&site), &with("rotated-password"), APPLIED).await;
+    let connect = |password: &'static str| cluster::connect(site.address(), ROLE, password, &site.database);
+    let old = connect(ROLE_PASSWORD).await.expect_err("the old password is void");
+    assert_eq!(old.code().unwrap().code(), "28P01");
+    connect("rotated-password").await.expect("the new one counts");
+    there.batch_execute("SELECT 1").await.expect("who is in stays in");
+    assert!(!gateway(&site).log().contains("rotated-password"));
+}
+
+#[tokio::test]
+async fn sighup_reads_everything_again() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let gateway = gateway(&site);
+    let before = said(gateway, "metadata unchanged");
+    gateway.signal("HUP");
+    wait_for(gateway, "metadata unchanged", before).await;
+    site.connect().await.batch_execute("SELECT 1").await.unwrap();
+}
