@@ -2,7 +2,8 @@
 //!
 //! A reset costs nothing where it can wait: the bit of the next request's header, or of the settings that go ahead of it,
 //! which the dialogue of the next client writes. What other sessions could see or wait for (locks, `##` tables, cursors)
-//! goes at once. What no reset takes back (application roles, distributed transactions) closes the connection.
+//! goes at once. What no reset takes back (application roles, EXECUTE AS, distributed transactions)
+//! closes the connection.
 
 use bytes::{Buf, BytesMut};
 use weir_core::{
@@ -32,6 +33,10 @@ impl SessionReset for Session {
         }
         if left.has(Tie::Irreversible) {
             return Reset::Discard("something was touched that no reset takes back");
+        }
+        // The server refuses to reset who is somebody else, and drops the connection: error 18059.
+        if left.has(Tie::Impersonation) {
+            return Reset::Discard("its client left it acting as somebody else");
         }
         if depth == ResetDepth::Everything {
             self.traces = Traces::Left;
@@ -186,12 +191,13 @@ mod tests {
 
     #[test]
     fn what_no_reset_takes_back_closes_the_connection() {
+        for tie in [Tie::Irreversible, Tie::Impersonation] {
+            let mut session = session(Tracker::EnvChange);
+            session.pins.add(tie);
+            let (reset, _) = begin(&mut session, ResetDepth::WhatChanged);
+            assert!(matches!(reset, Reset::Discard(_)), "{tie:?}");
+        }
         let mut session = session(Tracker::EnvChange);
-        session.pins.add(Tie::Irreversible);
-        assert!(matches!(
-            begin(&mut session, ResetDepth::WhatChanged).0,
-            Reset::Discard(_)
-        ));
         session.pins.add(Tie::Irreversible);
         assert_eq!(begin(&mut session, ResetDepth::Nothing).0, Reset::Done);
     }

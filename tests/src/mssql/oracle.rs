@@ -89,10 +89,7 @@ impl Oracle {
             .acknowledged
             .iter()
             .filter(|token| !there.contains(token.as_str()));
-        let undead = verdict
-            .abandoned
-            .iter()
-            .filter(|token| there.contains(token.as_str()));
+        let undead = verdict.abandoned.iter().filter(|token| there.contains(token.as_str()));
         let (lost, undead) = (lost.count(), undead.count());
         assert!(
             lost + undead == 0,
@@ -356,7 +353,9 @@ impl Session {
         let expected = [format!("row '{token}+{number}'")];
         self.expect(&answer, &expected, "")?;
         let handle = returned(&answer, "")?;
-        let answer = self.call(&Call::id(12).int("", Some(handle), false).text("", token)).await?;
+        let answer = self
+            .call(&Call::id(12).int("", Some(handle), false).text("", token))
+            .await?;
         self.expect(&answer, &expected, "")?;
         let answer = self.call(&Call::id(15).int("", Some(handle), false)).await?;
         self.expect(&answer, &[], "")
@@ -422,7 +421,9 @@ impl Session {
         self.send(packet_kind::BATCH, RESET, |out| out.utf16(&sql)).await?;
         let answer = self.read().await?;
         self.expect(&answer, &[format!("row '{token}' 7")], "18")?;
-        let gone = self.call(&Call::id(12).int("", Some(self.own), false).text("", token)).await?;
+        let gone = self
+            .call(&Call::id(12).int("", Some(self.own), false).text("", token))
+            .await?;
         if gone.iter().any(|line| line.starts_with("error 8179 ")) {
             complete(&gone, true)
         } else {
@@ -437,7 +438,9 @@ impl Session {
             .await?;
         self.expect(&answer, &[], "8")?;
         let answer = self
-            .batch(&format!("SELECT token, @@TRANCOUNT AS c FROM oracle WHERE token = N'{token}'"))
+            .batch(&format!(
+                "SELECT token, @@TRANCOUNT AS c FROM oracle WHERE token = N'{token}'"
+            ))
             .await?;
         self.expect(&answer, &[format!("row '{token}' 1")], "")?;
         let answer = self.batch("ROLLBACK").await?;
@@ -481,7 +484,9 @@ impl Session {
         let answer = self.call(&insert).await?;
         self.expect(&answer, &[], "")?;
         let answer = self
-            .batch(&format!("SELECT token, @@TRANCOUNT AS c FROM oracle WHERE token = N'{token}'"))
+            .batch(&format!(
+                "SELECT token, @@TRANCOUNT AS c FROM oracle WHERE token = N'{token}'"
+            ))
             .await?;
         self.expect(&answer, &[format!("row '{token}' 1")], "")
     }
@@ -579,8 +584,15 @@ fn no_error(answer: &Lines) -> Result<(), Wrong> {
 
 fn unexpected(answer: &Lines, expected: &str) -> Wrong {
     // Some rows are long.
-    let shown: Vec<String> = answer.iter().take(12).map(|line| line.chars().take(200).collect()).collect();
-    Wrong::Token(format!("expected {expected}, found {} tokens: {shown:#?}", answer.len()))
+    let shown: Vec<String> = answer
+        .iter()
+        .take(12)
+        .map(|line| line.chars().take(200).collect())
+        .collect();
+    Wrong::Token(format!(
+        "expected {expected}, found {} tokens: {shown:#?}",
+        answer.len()
+    ))
 }
 
 /// With a limit, and what a failure means.

@@ -46,18 +46,30 @@ const KINDS: &[Kind] = &[
         &["SET NOCOUNT ON; SET XACT_ABORT ON; SET ANSI_NULLS OFF; SET ARITHABORT ON; SET CONCAT_NULL_YIELDS_NULL OFF"],
     ),
     batch("SET ROWCOUNT", &["SET ROWCOUNT 1"]),
-    batch("SET QUOTED_IDENTIFIER", &["SET QUOTED_IDENTIFIER ON", "SET QUOTED_IDENTIFIER OFF"]),
+    batch(
+        "SET QUOTED_IDENTIFIER",
+        &["SET QUOTED_IDENTIFIER ON", "SET QUOTED_IDENTIFIER OFF"],
+    ),
     batch("SET IMPLICIT_TRANSACTIONS", &["SET IMPLICIT_TRANSACTIONS ON"]),
     batch("SET not at the top", &["IF 1 = 1 SET DATEFIRST 3"]),
     batch("SET IDENTITY_INSERT", &["SET IDENTITY_INSERT things ON"]),
-    batch("SET DEADLOCK_PRIORITY", &["SET DEADLOCK_PRIORITY LOW"]),
     batch("USE", &["USE other"]),
-    batch("#temp", &["CREATE TABLE #dirty (v nvarchar(10)); INSERT INTO #dirty VALUES (N'dirty')"]),
-    batch("#temp by SELECT INTO", &["SELECT N'dirty' AS v INTO #dirty FROM honest"]),
+    batch(
+        "#temp",
+        &["CREATE TABLE #dirty (v nvarchar(10)); INSERT INTO #dirty VALUES (N'dirty')"],
+    ),
+    batch(
+        "#temp by SELECT INTO",
+        &["SELECT N'dirty' AS v INTO #dirty FROM honest"],
+    ),
     batch("SESSION_CONTEXT", &["EXEC sp_set_session_context N'k', N'dirty'"]),
     Kind {
         name: "SESSION_CONTEXT, a call",
-        dirt: Dirt::Call(|| Call::name("sp_set_session_context").text("@key", "k").text("@value", "dirty")),
+        dirt: Dirt::Call(|| {
+            Call::name("sp_set_session_context")
+                .text("@key", "k")
+                .text("@value", "dirty")
+        }),
     },
     batch("isolation level", &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"]),
     Kind {
@@ -102,7 +114,10 @@ const KINDS: &[Kind] = &[
         "app lock of a transaction",
         &["BEGIN TRAN; EXEC sp_getapplock 'dirty', 'Exclusive', 'Transaction'"],
     ),
-    batch("open transaction", &["BEGIN TRAN; INSERT INTO written VALUES (N'dirty')"]),
+    batch(
+        "open transaction",
+        &["BEGIN TRAN; INSERT INTO written VALUES (N'dirty')"],
+    ),
     Kind {
         name: "open transaction of the manager",
         dirt: Dirt::Manager(&[5, 0, 0, 0], "INSERT INTO written VALUES (N'dirty')"),
@@ -115,15 +130,32 @@ const KINDS: &[Kind] = &[
         "doomed transaction",
         &["SET XACT_ABORT ON; BEGIN TRAN; BEGIN TRY SELECT 1 / 0 END TRY BEGIN CATCH SELECT XACT_STATE() END CATCH"],
     ),
-    batch("nested transaction", &["BEGIN TRAN", "BEGIN TRAN; INSERT INTO written VALUES (N'dirty')", "COMMIT"]),
-    batch("@@ROWCOUNT and @@IDENTITY", &["INSERT INTO things (name) VALUES (N'a'), (N'b'), (N'c')"]),
+    batch(
+        "nested transaction",
+        &[
+            "BEGIN TRAN",
+            "BEGIN TRAN; INSERT INTO written VALUES (N'dirty')",
+            "COMMIT",
+        ],
+    ),
+    batch(
+        "@@ROWCOUNT and @@IDENTITY",
+        &["INSERT INTO things (name) VALUES (N'a'), (N'b'), (N'c')"],
+    ),
     batch("EXECUTE AS", &["EXECUTE AS USER = 'dirty'"]),
     batch("EXECUTE AS LOGIN", &["EXECUTE AS LOGIN = 'dirty'"]),
-    batch("EXECUTE AS, and a bit of REVERT", &["EXECUTE AS USER = 'a'; EXECUTE AS USER = 'b'", "REVERT"]),
+    batch(
+        "EXECUTE AS, and a bit of REVERT",
+        &["EXECUTE AS USER = 'a'; EXECUTE AS USER = 'b'", "REVERT"],
+    ),
     batch("app role", &["EXEC sp_setapprole 'dirty', 'x'"]),
     Kind {
         name: "app role, a call",
-        dirt: Dirt::Call(|| Call::name("sp_setapprole").text("@rolename", "dirty").text("@password", "x")),
+        dirt: Dirt::Call(|| {
+            Call::name("sp_setapprole")
+                .text("@rolename", "dirty")
+                .text("@password", "x")
+        }),
     },
     batch("language", &["SET LANGUAGE Deutsch"]),
     batch("dateformat", &["SET DATEFORMAT dmy"]),
@@ -156,6 +188,18 @@ const WAYS: &[Way] = &[
     Way::Stays,
 ];
 
+/// How many questions come first that ask what the last statement came to.
+const STATEMENT_QUESTIONS: usize = 2;
+
+/// The answer of a connection that another client keeps.
+const PINNED: &str = "all connections are in use";
+
+/// The handle of a session's first cursor.
+const CURSOR: i32 = 180_150_002;
+
+/// Dirt that no question shows: whether a bulk load was announced only its data would tell.
+const INVISIBLE: &[&str] = &["bulk load announced"];
+
 const FIXTURE: &str = "
     CREATE TABLE honest (v nvarchar(10)); INSERT INTO honest VALUES (N'one'), (N'two');
     CREATE TABLE written (v nvarchar(10)); CREATE TABLE things (id int IDENTITY PRIMARY KEY, name nvarchar(20) NOT NULL);
@@ -171,11 +215,12 @@ fn server(kind: ServerKind) -> StandIn {
     server
 }
 
-/// What a client sees of its session, each question with the tokens of the answer.
+/// What a client sees of its session, each question with the tokens of the answer; or that it has to wait for too long.
 async fn fingerprint(client: &mut RawClient) -> io::Result<Vec<String>> {
     const QUESTIONS: &[&str] = &[
         // First what the next statement would change.
-        "SELECT @@ROWCOUNT AS r, @@ERROR AS e, @@IDENTITY AS i, SCOPE_IDENTITY() AS s",
+        "SELECT @@ROWCOUNT AS r, @@ERROR AS e",
+        "SELECT @@IDENTITY AS i, SCOPE_IDENTITY() AS s",
         "SELECT @@OPTIONS AS o, @@DATEFIRST AS d, @@LANGUAGE AS l, @@LOCK_TIMEOUT AS t, @@TEXTSIZE AS s",
         "DBCC USEROPTIONS",
         "SELECT @@TRANCOUNT AS c, XACT_STATE() AS x",
@@ -192,15 +237,23 @@ async fn fingerprint(client: &mut RawClient) -> io::Result<Vec<String>> {
         "SELECT @@TRANCOUNT AS c",
     ];
     let mut found = Vec::new();
-    for handle in [1, 2] {
-        let mut payload = client.headers();
-        payload.extend(Call::id(12).int("", Some(handle), false).body());
-        client.send(3, 0, &payload).await?;
-        found.push(format!("handle {handle}: {}", tokens(client).await?));
-    }
     for question in QUESTIONS {
         client.start(0, question).await;
         found.push(format!("{question}: {}", tokens(client).await?));
+        if found[0].contains(": error 10928 ") {
+            return Ok(vec![PINNED.to_owned()]);
+        }
+    }
+    let fetch = Call::id(7)
+        .int("", Some(CURSOR), false)
+        .int("", Some(2), false)
+        .int("", Some(0), false)
+        .int("", Some(1), false);
+    let execute = |handle| Call::id(12).int("", Some(handle), false);
+    for (what, call) in [("handle 1", execute(1)), ("handle 2", execute(2)), ("cursor", fetch)] {
+        let payload = [client.headers(), call.body().to_vec()].concat();
+        client.send(3, 0, &payload).await?;
+        found.push(format!("{what}: {}", tokens(client).await?));
     }
     Ok(found)
 }
@@ -300,7 +353,7 @@ impl Site {
         );
         let connection = json!({
             "connection_string": string,
-            "pool_settings": { "max_connections": 1, "pool_timeout": 2 },
+            "pool_settings": { "max_connections": 1, "pool_timeout": 1 },
         });
         let metadata = Metadata::new()
             .source(json!({ "name": "erp", "kind": "mssql", "configuration": { "connection_info": connection }, "tables": [] }))
@@ -331,18 +384,9 @@ impl Site {
         }
     }
 
-    /// What the next client finds; None: it was told that all connections are in use.
-    async fn next_client(&self, way: Way) -> io::Result<Option<Vec<String>>> {
-        let mut client = self.visit().await?;
-        if way == Way::Stays {
-            // One question before the many: each of them would wait for a pinned connection.
-            client.start(0, "SELECT 1 AS one").await;
-            let lines = tokens(&mut client).await?;
-            if lines.starts_with("error 10929 ") || lines.starts_with("error 10928 ") {
-                return Ok(None);
-            }
-        }
-        fingerprint(&mut client).await.map(Some)
+    /// What the next client finds.
+    async fn next_client(&self) -> io::Result<Vec<String>> {
+        fingerprint(&mut self.visit().await?).await
     }
 
     /// What others would wait for, once the next client has been served.
@@ -358,7 +402,12 @@ impl Site {
 async fn matrix(kind: ServerKind, mode: &'static str) {
     let _turn = turn::light();
     let site = Site::start(kind, mode);
-    let fresh = fingerprint(&mut RawClient::connect(site.server.address()).await).await.unwrap();
+    let fresh = fingerprint(&mut RawClient::connect(site.server.address()).await)
+        .await
+        .unwrap();
+    // Outside of session mode a connection that nothing was done to goes on as it is, and what its last statement came to
+    // (@@ROWCOUNT, @@ERROR, @@IDENTITY, SCOPE_IDENTITY) is there for the next statement, whoever sends it.
+    let skipped = if mode == "session" { 0 } else { STATEMENT_QUESTIONS };
     let mut leaks = String::new();
     let (mut cells, mut pinned, mut bad) = (0, 0, 0);
     for kind in KINDS {
@@ -368,6 +417,8 @@ async fn matrix(kind: ServerKind, mode: &'static str) {
                 continue;
             }
             cells += 1;
+            // Where a mode refuses transactions, what was to be in one is committed.
+            site.server.execute("DELETE FROM written");
             let mut client = site.visit().await.unwrap();
             if *way == Way::InTransaction {
                 ask_batch(&mut client, "BEGIN TRAN").await;
@@ -377,10 +428,14 @@ async fn matrix(kind: ServerKind, mode: &'static str) {
             if *way != Way::Stays {
                 leave(kept.take().expect("it is there"), *way).await;
             }
-            match site.next_client(*way).await {
+            match site.next_client().await {
                 // Pinned to the client that is still there: as good, and said with the proper number.
-                Ok(None) if *way == Way::Stays => pinned += 1,
-                Ok(Some(found)) if found == fresh => {
+                Ok(found) if *way == Way::Stays && found == [PINNED] => pinned += 1,
+                Ok(found) if found == [PINNED] => {
+                    bad += 1;
+                    writeln!(leaks, "{} / {way:?}: {PINNED}", kind.name).unwrap();
+                }
+                Ok(found) if found[skipped..] == fresh[skipped..] => {
                     if kept.is_none() && site.is_locked().await {
                         bad += 1;
                         writeln!(leaks, "{} / {way:?}: the lock is still held", kind.name).unwrap();
@@ -389,8 +444,8 @@ async fn matrix(kind: ServerKind, mode: &'static str) {
                 Ok(found) => {
                     bad += 1;
                     writeln!(leaks, "{} / {way:?}:", kind.name).unwrap();
-                    let found = found.unwrap_or_default();
-                    for (expected, found) in fresh.iter().zip(&found).filter(|(expected, found)| expected != found) {
+                    let pairs = fresh.iter().zip(&found).skip(skipped);
+                    for (expected, found) in pairs.filter(|(expected, found)| expected != found) {
                         writeln!(leaks, "   expected {expected}\n   found    {found}").unwrap();
                     }
                 }
@@ -402,6 +457,7 @@ async fn matrix(kind: ServerKind, mode: &'static str) {
         }
     }
     eprintln!("leak matrix over TDS, {mode} mode: {cells} cells, {pinned} of them pinned");
+    let leaks: String = leaks.split_inclusive('\n').take(300).collect();
     assert!(bad == 0, "{bad} of {cells} cells leak in {mode} mode:\n{leaks}");
 }
 
@@ -430,12 +486,18 @@ async fn nothing_leaks_from_a_server_of_the_probe_kind() {
 async fn every_kind_of_dirt_is_seen_on_its_own_connection() {
     let _turn = turn::light();
     let server = server(ServerKind::SqlServer);
-    let fresh = fingerprint(&mut RawClient::connect(server.address()).await).await.unwrap();
+    let fresh = fingerprint(&mut RawClient::connect(server.address()).await)
+        .await
+        .unwrap();
     let mut unseen = Vec::new();
     for kind in KINDS {
         let mut client = RawClient::connect(server.address()).await;
         let heard = soil(&mut client, kind).await;
-        let refused = heard.iter().flatten().flatten().any(|line| line.starts_with("error 40510"));
+        let refused = heard
+            .iter()
+            .flatten()
+            .flatten()
+            .any(|line| line.starts_with("error 40510"));
         assert!(!refused, "{}: {heard:#?}", kind.name);
         let mut other = RawClient::connect(server.address()).await;
         let lines = other
@@ -443,11 +505,16 @@ async fn every_kind_of_dirt_is_seen_on_its_own_connection() {
             .await;
         let locked = !lines.iter().any(|line| line == "row 0");
         let found = fingerprint(&mut client).await.unwrap_or_default();
-        if found == fresh && !locked {
+        if found == fresh && !locked && !INVISIBLE.contains(&kind.name) {
             unseen.push((kind.name, heard));
         }
         let rows = server.execute("SELECT COUNT(*) FROM written");
-        assert_eq!(rows, [[Some("0".to_owned())]], "{} was not to commit anything", kind.name);
+        assert_eq!(
+            rows,
+            [[Some("0".to_owned())]],
+            "{} was not to commit anything",
+            kind.name
+        );
     }
     assert!(unseen.is_empty(), "these leave no trace: {unseen:#?}");
 }

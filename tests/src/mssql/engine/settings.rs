@@ -175,11 +175,12 @@ impl Session {
             };
             bytes.resize(128, 0);
             self.context_info = Some(bytes);
+            self.row_count = 0;
             self.done_plain(command::SET_ON);
             return Ok(());
         }
         if tokens[0].is("IDENTITY_INSERT") {
-            let (table, at) = super::translate::target_name(self, tokens, 1)?;
+            let (table, at) = super::names::target_name(self, tokens, 1)?;
             return self.set_identity_insert(&table, tokens.get(at).is_some_and(|token| token.is("ON")));
         }
         let last = tokens
@@ -202,6 +203,7 @@ impl Session {
             };
             self.set_value(&name, &value)?;
         }
+        self.row_count = 0;
         self.done_plain(command::SET_ON);
         Ok(())
     }
@@ -287,6 +289,7 @@ impl Session {
             "SNAPSHOT" => 5,
             _ => return Err(Failure::unknown(&format!("SET {text}"))),
         };
+        self.row_count = 0;
         self.done_plain(command::SET_ON);
         Ok(())
     }
