@@ -149,17 +149,6 @@ impl RawClient {
         self.batch_with(0, sql).await
     }
 
-    /// As [`RawClient::batch`], for a connection that may end.
-    ///
-    /// # Errors
-    /// The connection ended.
-    pub async fn try_batch(&mut self, sql: &str) -> io::Result<Lines> {
-        let mut payload = self.headers();
-        payload.utf16(sql);
-        self.send(kind::BATCH, 0, &payload).await?;
-        self.read().await
-    }
-
     /// As [`RawClient::batch`], with bits of the status: 0x08 resets.
     ///
     /// # Panics

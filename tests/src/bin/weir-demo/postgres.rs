@@ -1,4 +1,4 @@
-//! The PostgreSQL half: a throw-away cluster or a database of yours, and clients with an ordinary driver.
+//! The PostgreSQL side of the demo.
 
 use std::{
     net::SocketAddr,
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{SOURCE, Tally, USER};
+use crate::{SOURCE, USER, tally::Tally};
 
 /// The application name of all demo connections, by which they are counted.
 const APPLICATION: &str = "weir-demo";
@@ -25,24 +25,24 @@ async fn connect(address: SocketAddr) -> Result<tokio_postgres::Client, tokio_po
     Ok(client)
 }
 
-/// What the database is; why it cannot be used.
-pub(crate) async fn version(address: SocketAddr) -> Result<String, String> {
-    let row = async { connect(address).await?.query_one("SHOW server_version", &[]).await };
-    Ok(row.await.map_err(|error| in_words(&error))?.get(0))
+/// Whether the database can be used at all; says which it is.
+pub(crate) async fn try_once(address: SocketAddr) -> Result<(), tokio_postgres::Error> {
+    let version: String = connect(address)
+        .await?
+        .query_one("SHOW server_version", &[])
+        .await?
+        .get(0);
+    println!("The database is PostgreSQL {version}");
+    Ok(())
 }
 
-/// One client, until it is told to stop.
-pub(crate) async fn client(address: SocketAddr, number: u32, tally: &Tally) -> Result<(), String> {
-    work(address, number, tally).await.map_err(|error| in_words(&error))
-}
-
-/// Transactions of three statements, each answer checked against what was asked.
-async fn work(address: SocketAddr, number: u32, tally: &Tally) -> Result<(), tokio_postgres::Error> {
+/// One client: transactions of three statements, each answer checked against what was asked.
+pub(crate) async fn client(address: SocketAddr, number: u32, tally: &Tally) -> Result<(), tokio_postgres::Error> {
     let mut client = connect(address).await?;
     let question = client.prepare("SELECT $1::text, pg_backend_pid()").await?;
     tally.connected.fetch_add(1, Ordering::Relaxed);
     let mut asked = 0_u64;
-    while !tally.is_over() {
+    while !tally.stop.load(Ordering::Relaxed) {
         let transaction = client.transaction().await?;
         let mut server = None;
         for _ in 0..2 {
@@ -65,7 +65,7 @@ async fn work(address: SocketAddr, number: u32, tally: &Tally) -> Result<(), tok
 pub(crate) async fn watch(address: SocketAddr, tally: Arc<Tally>) -> Result<(), tokio_postgres::Error> {
     const SQL: &str = "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE application_name = $1";
     let client = connect(address).await?;
-    while !tally.is_over() {
+    while !tally.stop.load(Ordering::Relaxed) {
         let count: i64 = client.query_one(SQL, &[&APPLICATION]).await?.get(0);
         tally
             .most_connections
@@ -76,7 +76,7 @@ pub(crate) async fn watch(address: SocketAddr, tally: Arc<Tally>) -> Result<(), 
 }
 
 /// The database's own message where there is one.
-fn in_words(error: &tokio_postgres::Error) -> String {
+pub(crate) fn in_words(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(error) => {
             let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();

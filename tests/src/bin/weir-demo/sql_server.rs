@@ -1,68 +1,64 @@
-//! The SQL Server half: the tests' stand-in for one, and clients that speak TDS.
+//! The SQL Server side of the demo: tiberius against the tests' stand-in, which answers from SQLite.
 
-use std::{net::SocketAddr, sync::atomic::Ordering};
-
-use weir_tests::mssql::{
-    DATABASE, LOGIN, PASSWORD, StandIn,
-    client::{Credentials, Lines, RawClient},
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use crate::{SQL_SERVER_SOURCE, Tally, USER};
+use tiberius::{AuthMethod, Client, Config, EncryptionLevel, error::Error};
+use tokio::net::TcpStream;
+use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
+use weir_tests::mssql::StandIn;
 
-/// How the gateway reaches it.
-pub(crate) fn connection_string(server: &StandIn) -> String {
-    format!(
-        "Server=tcp:127.0.0.1,{};Database={DATABASE};UID={LOGIN};PWD={PASSWORD};Encrypt=optional;TrustServerCertificate=yes",
-        server.port()
-    )
+use crate::{ERP, USER, tally::Tally};
+
+async fn connect(address: SocketAddr) -> Result<Client<Compat<TcpStream>>, Error> {
+    let mut config = Config::new();
+    config.authentication(AuthMethod::sql_server(USER, USER));
+    config.database(ERP);
+    // On loopback, as the PostgreSQL side.
+    config.encryption(EncryptionLevel::NotSupported);
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    Client::connect(config, socket.compat_write()).await
 }
 
-/// One client, until it is told to stop: transactions of two questions, each answer checked against what was asked.
-pub(crate) async fn client(address: SocketAddr, number: u32, tally: &Tally) -> Result<(), String> {
-    let credentials = Credentials {
-        user: USER,
-        password: USER,
-        database: SQL_SERVER_SOURCE,
-        ..Credentials::default()
-    };
-    let logged_in = RawClient::log_in(address, &credentials).await;
-    let (mut client, lines) = logged_in.map_err(|error| error.to_string())?;
-    expect("login", lines, "loginack")?;
+/// One client: transactions of two statements, each answer checked against what was asked.
+pub(crate) async fn client(address: SocketAddr, number: u32, tally: &Tally) -> Result<(), Error> {
+    let mut client = connect(address).await?;
     tally.connected.fetch_add(1, Ordering::Relaxed);
     let mut asked = 0_u64;
-    while !tally.is_over() {
-        ask(&mut client, "BEGIN TRANSACTION", "done").await?;
+    while !tally.stop.load(Ordering::Relaxed) {
+        client.simple_query("BEGIN TRANSACTION").await?.into_results().await?;
         let mut server = None;
         for _ in 0..2 {
             asked += 1;
             let token = format!("client {number}, question {asked}");
-            let sql = format!("SELECT N'{token}', CAST(@@SPID AS int), @@TRANCOUNT");
-            let row = ask(&mut client, &sql, "row").await?;
+            let answer = client
+                .query("SELECT @P1 AS token, @@SPID AS spid", &[&token.as_str()])
+                .await?;
+            let row = answer.into_row().await?;
+            let found = row
+                .as_ref()
+                .and_then(|row| Some((row.get::<&str, _>(0)?, row.get::<i16, _>(1)?)));
             // Somebody else's answer, or another server connection in the middle of a transaction.
-            let session = row
-                .strip_prefix(&format!("row '{token}' "))
-                .and_then(|rest| rest.strip_suffix(" 1"))
-                .map(str::to_owned);
-            if session.is_none() || *server.get_or_insert_with(|| session.clone()) != session {
+            let right = found.is_some_and(|(text, spid)| text == token && *server.get_or_insert(spid) == spid);
+            if !right {
                 tally.wrong.fetch_add(1, Ordering::Relaxed);
             }
         }
-        ask(&mut client, "COMMIT TRANSACTION", "done").await?;
+        client.simple_query("COMMIT TRANSACTION").await?.into_results().await?;
         tally.transactions.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
 
-/// The first line of the answer that begins so.
-async fn ask(client: &mut RawClient, sql: &str, what: &str) -> Result<String, String> {
-    let lines = client.try_batch(sql).await.map_err(|error| format!("{sql}: {error}"))?;
-    expect(sql, lines, what)
-}
-
-fn expect(asked: &str, lines: Lines, what: &str) -> Result<String, String> {
-    if let Some(error) = lines.iter().find(|line| line.starts_with("error")) {
-        return Err(format!("{asked}: {error}"));
+/// Counts the stand-in's sessions.
+pub(crate) async fn watch(server: Arc<StandIn>, tally: Arc<Tally>) {
+    while !tally.stop.load(Ordering::Relaxed) {
+        let count = u64::try_from(server.most_sessions()).unwrap_or(u64::MAX);
+        tally.most_connections.fetch_max(count, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let found = lines.into_iter().find(|line| line.starts_with(what));
-    found.ok_or_else(|| format!("{asked}: no {what}"))
 }
