@@ -113,7 +113,17 @@ connection.commit()
 assert rows("SELECT notes, data FROM items WHERE id = %s", (item,)) == [(large, b"\x07" * 100_000)]
 series = rows("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i, N'row ' + CAST(i AS nvarchar(10)) FROM n OPTION (MAXRECURSION 0)")
 assert len(series) == 3000 and series[-1] == (3000, "row 3000")
+connection.commit()
 print("ok large")
+
+# packets of any size: values lie across their ends
+for size in (512, 8192, 32764):
+    sized = pytds.connect(**options, autocommit=True, blocksize=size)
+    with sized.cursor() as reader:
+        reader.execute("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i, N'row ' + CAST(i AS nvarchar(10)) FROM n OPTION (MAXRECURSION 0)")
+        assert [tuple(row) for row in reader.fetchall()] == [(number, f"row {number}") for number in range(1, 3001)]
+    sized.close()
+print("ok packets")
 
 cursor.copy_to(
     data=[(me, number, f"bulk {number}") for number in range(300)], table_or_view="bulk_items",
