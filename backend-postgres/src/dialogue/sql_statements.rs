@@ -309,7 +309,15 @@ impl Conversation {
 
     /// What the server says is there is the client's. Says what ties the client, if not all of it could be prepared
     /// elsewhere.
-    pub(super) fn take_statements(&mut self, found: Vec<(String, Option<String>)>, session: &mut Session) -> Touches {
+    ///
+    /// What a text was read by is known from the settings of now, unless some have come and gone: then a new one whose
+    /// constants depend on them stays where it is.
+    pub(super) fn take_statements(
+        &mut self,
+        about: Touches,
+        found: Vec<(String, Option<String>)>,
+        session: &mut Session,
+    ) -> Touches {
         if found.is_empty() && self.sql_statements.is_empty() && session.sql_statements.is_empty() {
             return Touches::NONE;
         }
@@ -322,7 +330,10 @@ impl Conversation {
             let known = before.get(name.as_bytes()).filter(|known| *known.text == *text);
             known.cloned().or_else(|| {
                 let fresh = SqlStatement::read(name, text, &session.overlay);
-                fresh.filter(|_| session.has_standard_strings()).map(Arc::new)
+                let is_read_by_these = |fresh: &SqlStatement| !about.any(Touches::CONTEXT) || !fresh.has_constants();
+                fresh
+                    .filter(|fresh| session.has_standard_strings() && is_read_by_these(fresh))
+                    .map(Arc::new)
             })
         };
         let here: Vec<_> = found.iter().filter_map(read).collect();
