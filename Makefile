@@ -22,7 +22,7 @@ help: ## this text
 	@echo "  WEIR_TEST_DIRECT=1 make test TESTS=golden               the end-to-end tests against PostgreSQL itself: the tests' own check"
 	@echo "  WEIR_TEST_LOG=debug make test TESTS=golden              with the gateway's log at this level, printed when a test fails"
 
-demo: ## 200 clients over 5 server connections, live; ends with Ctrl-C and leaves nothing behind
+demo: ## 200 clients over 5 server connections, live, in both protocols; ends with Ctrl-C and leaves nothing behind
 	@scripts/install-test-dependencies server
 	@$(CARGO) build --quiet --workspace --bins
 	@target=$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'); \

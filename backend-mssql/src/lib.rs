@@ -7,6 +7,7 @@
 
 mod backend;
 mod compose;
+pub mod control;
 pub mod dialogue;
 pub mod limits;
 pub mod login;

@@ -11,6 +11,7 @@ use crate::{
         env_change::{self, TransactionChange},
         packet::{PacketKind, Status},
         reframe::Reframer,
+        token,
     },
 };
 
@@ -69,6 +70,15 @@ impl Answer<'_> {
     pub(super) fn transaction(mut self, change: TransactionChange, descriptor: u64) -> Self {
         if descriptor != 0 {
             env_change::write_transaction(change, descriptor, &mut self.payload);
+        }
+        self
+    }
+
+    /// A procedure that returned 0, with more behind it or at the end of all.
+    pub(super) fn procedure(mut self, more: bool) -> Self {
+        self.payload.extend_from_slice(&[token::RETURN_STATUS, 0, 0, 0, 0]);
+        if more {
+            Done::procedure(DoneStatus::MORE).write(self.conversation.version, &mut self.payload);
         }
         self
     }

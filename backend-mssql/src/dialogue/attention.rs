@@ -10,10 +10,13 @@ use weir_core::{
     refusal::Fault,
 };
 
-use super::{Conversation, from_client::Incoming};
+use super::{Conversation, answers::Ending, from_client::Incoming};
 use crate::{
     session::{Exchange, Session, Traces},
-    wire::packet::{HEADER, Header, PacketKind},
+    wire::{
+        done::command,
+        packet::{HEADER, Header, PacketKind},
+    },
 };
 
 impl Conversation {
@@ -52,6 +55,13 @@ impl Conversation {
     /// A request that was taken back before anything was done with it.
     pub(super) fn drop_withdrawn(&mut self, bytes: &[u8], out: &mut Outbox) -> Option<Step> {
         let length = withdrawn(bytes)?;
+        // As a server does that was interrupted before it could do anything: the end of the response, then the
+        // acknowledgement in a message of its own. One driver takes the first message for the response, whatever it holds.
+        let ending = match bytes.first() {
+            Some(kind) if *kind == PacketKind::Rpc as u8 => Ending::Procedure,
+            _ => Ending::Statement(command::NONE),
+        };
+        self.answer().failed(ending, out);
         self.acknowledge_attention(out);
         self.request_over();
         Some(Step::Skip(length as u64))

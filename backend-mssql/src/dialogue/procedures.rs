@@ -32,6 +32,7 @@ use crate::{
         settings::Key,
     },
     wire::{
+        done::{Done, DoneStatus},
         packet::{PacketKind, ResetBit},
         return_value::{ReturnValue, Value},
         rpc::{
@@ -150,11 +151,15 @@ pub(super) enum Expected {
         statement: Option<Arc<Statement>>,
         context: Box<Context>,
     },
-    /// A handle that the client has not asked for.
+    /// A handle that the client has not asked for; behind it come the client's own output parameters, whose numbers have
+    /// moved by this much.
     HiddenHandle {
         statement: Arc<Statement>,
         context: Box<Context>,
+        moved: u16,
     },
+    /// The rest of those.
+    Moved(u16),
 }
 
 impl Stream {
@@ -181,8 +186,13 @@ impl Conversation {
         session: Option<&mut Session>,
         out: &mut Outbox,
     ) -> Option<Step> {
-        let Asks::Procedures(front) = &request.asks else {
-            return None;
+        let front = match &request.asks {
+            Asks::Procedures(front) => front,
+            Asks::Batch(findings) if findings.calls == Calls::Procedures && request.body.len() <= RELEASING_TEXT => {
+                let handles = released_by_text(&Utf16(request.body).decode()?)?;
+                return Some(self.release_by_text(&handles, request, session, out));
+            }
+            _ => return None,
         };
         let is_single = front.calls == 1 && request.header.status.ends_message();
         match (front.first?, front.handle) {
@@ -219,6 +229,37 @@ impl Conversation {
         }
     }
 
+    fn release_by_text(
+        &mut self,
+        handles: &[i32],
+        request: &Request<'_>,
+        mut session: Option<&mut Session>,
+        out: &mut Outbox,
+    ) -> Step {
+        let mut answer = self.answer();
+        if self.has_asked_for_reset() {
+            answer = answer.reset();
+        }
+        let mut rest = handles.len();
+        for handle in handles {
+            rest -= 1;
+            answer = match self.handles.find(*handle) {
+                Some(_) => answer.procedure(rest > 0),
+                None => answer.error(&no_such_handle(*handle)),
+            };
+        }
+        answer.done(Done::procedure(DoneStatus::default()), out);
+        for handle in handles {
+            if let Some(Prepared::Here(owner)) = self.handles.remove(*handle)
+                && let Some(session) = &mut session
+            {
+                session.pins.remove(Tie::Statement, 1);
+                session.handles.release(owner.handle);
+            }
+        }
+        self.drop_packet(request)
+    }
+
     fn succeed_call(&self, out: &mut Outbox) {
         let mut answer = self.answer();
         if self.has_asked_for_reset() {
@@ -230,15 +271,11 @@ impl Conversation {
     }
 
     fn refuse_handle(&self, handle: i32, out: &mut Outbox) {
-        const NO_SUCH_HANDLE: i32 = 8179;
-        let text = format!("Could not find prepared statement with handle {handle}.");
         let mut answer = self.answer();
         if self.has_asked_for_reset() {
             answer = answer.reset();
         }
-        answer
-            .error(&refusals::Words::new(NO_SUCH_HANDLE, 16, text))
-            .failed(Ending::Procedure, out);
+        answer.error(&no_such_handle(handle)).failed(Ending::Procedure, out);
     }
 
     /// `sp_reset_connection` as a call does what the bit does (TDS 6.1).
@@ -575,6 +612,10 @@ impl Conversation {
             *expected = Expected::HiddenHandle {
                 statement: statement.clone(),
                 context: Box::new(self.context()),
+                moved: match statement.kind {
+                    StatementKind::Text => 2,
+                    StatementKind::Procedure => 1,
+                },
             };
         }
     }
@@ -627,16 +668,27 @@ impl Conversation {
         output: &mut Output<'_>,
         session: &mut Session,
     ) {
+        let Some(expected) = pending.expected.front_mut() else {
+            return output.keep(bytes);
+        };
+        if let Expected::HiddenHandle { moved, .. } | Expected::Moved(moved) = *expected
+            && value.ordinal >= moved
+        {
+            return output.patch(bytes, ORDINAL, Patch::two(value.ordinal - moved));
+        }
         let (0, Value::Integer { value, at, size: 4 }) = (value.ordinal, value.value) else {
             return output.keep(bytes);
         };
-        let (Ok(handle), Some(expected)) = (i32::try_from(value), pending.expected.front_mut()) else {
-            return output.keep(bytes);
-        };
+        let handle = i32::try_from(value).unwrap_or(NO_HANDLE);
         match std::mem::replace(expected, Expected::Nothing) {
-            Expected::Nothing => output.keep(bytes),
-            Expected::HiddenHandle { statement, context } => {
+            Expected::Nothing | Expected::Moved(_) => output.keep(bytes),
+            Expected::HiddenHandle {
+                statement,
+                context,
+                moved,
+            } => {
                 session.handles.insert(&statement, &context, handle);
+                *expected = Expected::Moved(moved);
                 output.drop();
             }
             Expected::Handle { statement, context } => {
@@ -689,6 +741,39 @@ impl Pending {
 
 /// Calls whose answers are to come.
 pub(super) type ExpectedCalls = VecDeque<Expected>;
+
+/// SQL Server's own words.
+fn no_such_handle(handle: i32) -> refusals::Words {
+    const NO_SUCH_HANDLE: i32 = 8179;
+    let text = format!("Could not find prepared statement with handle {handle}.");
+    refusals::Words::new(NO_SUCH_HANDLE, 16, text)
+}
+
+/// Handles that a batch releases, if it does nothing else: one driver gives them back as text, in rows of
+/// `EXEC sp_unprepare 5;`. What they mean only the gateway knows.
+fn released_by_text(text: &str) -> Option<Vec<i32>> {
+    let statements = text.split(';').map(str::trim).filter(|statement| !statement.is_empty());
+    let handle = |statement: &str| {
+        let mut words = statement.split_ascii_whitespace();
+        let (exec, name, number) = (words.next()?, words.next()?, words.next()?);
+        let is_release = ["EXEC", "EXECUTE"].iter().any(|word| exec.eq_ignore_ascii_case(word))
+            && ["sp_unprepare", "sys.sp_unprepare"]
+                .iter()
+                .any(|word| name.eq_ignore_ascii_case(word));
+        match words.next() {
+            None if is_release => number.parse().ok(),
+            _ => None,
+        }
+    };
+    let handles: Option<Vec<i32>> = statements.map(handle).collect();
+    handles.filter(|handles| !handles.is_empty())
+}
+
+/// Bytes of the longest batch that is looked at for that.
+const RELEASING_TEXT: usize = 16 * 1024;
+
+/// Where in a RETURNVALUE its number stands.
+const ORDINAL: usize = 1;
 
 /// No server gives it out.
 const NO_HANDLE: i32 = -1;

@@ -347,3 +347,132 @@ fn frame(flight: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+    };
+
+    use super::*;
+
+    fn pair() -> (UnixStream, Tunnel) {
+        let (left, right) = UnixStream::pair().expect("a pair");
+        (left, Tunnel::packets(Socket::Unix(right)))
+    }
+
+    fn packet(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let length = (payload.len() + HEADER) as u16;
+        let [high, low] = length.to_be_bytes();
+        [&[kind, 1, high, low, 0, 0, 1, 0], payload].concat()
+    }
+
+    fn record(payload: &[u8]) -> Vec<u8> {
+        let [high, low] = (payload.len() as u16).to_be_bytes();
+        [&[23, 3, 3, high, low], payload].concat()
+    }
+
+    #[tokio::test]
+    async fn a_flight_is_one_message_in_packets_of_the_right_size() {
+        let (mut peer, mut tunnel) = pair();
+        tunnel.write_all(&[7; 5000]).await.expect("room");
+        tunnel.write_all(&[8; 100]).await.expect("room");
+        tunnel.flush().await.expect("room");
+        let mut sent = vec![0; 5100 + 2 * HEADER];
+        peer.read_exact(&mut sent).await.expect("everything");
+        assert_eq!(sent[..4], [0x12, 0, 0x10, 0], "a full packet, more to come");
+        let second = &sent[4096..];
+        assert_eq!(second[..2], [0x12, 1], "the last one");
+        assert_eq!(usize::from(u16::from_be_bytes([second[2], second[3]])), second.len());
+        tunnel.handshake_is_over().expect("nothing is left");
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_packets_is_read_however_it_is_cut() {
+        for cut in 0..40 {
+            let (mut peer, mut tunnel) = pair();
+            let sent = [packet(0x12, b"hello "), packet(0x12, b""), packet(4, b"world")].concat();
+            let (first, second) = sent.split_at(cut.min(sent.len()));
+            let write = async {
+                peer.write_all(first).await?;
+                peer.flush().await?;
+                tokio::task::yield_now().await;
+                peer.write_all(second).await
+            };
+            let mut read = [0; 11];
+            let (written, got) = tokio::join!(write, tunnel.read_exact(&mut read));
+            written.expect("room");
+            got.expect("eleven bytes");
+            assert_eq!(&read, b"hello world", "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_behind_a_packet_or_a_record_is_touched() {
+        let (mut peer, mut tunnel) = pair();
+        let all = [packet(0x12, b"finished"), record(b"login"), b"in clear".to_vec()].concat();
+        peer.write_all(&all).await.expect("room");
+        let mut scratch = [0; 4096];
+        assert_eq!(tunnel.read(&mut scratch).await.expect("a packet"), 8);
+        tunnel.handshake_is_over().expect("at a border");
+        let mut read = Vec::new();
+        while read.len() < 10 {
+            let count = tunnel.read(&mut scratch).await.expect("the record");
+            read.extend_from_slice(&scratch[..count]);
+            assert_eq!(tunnel.at_record_border(), read.len() == 10, "{} bytes", read.len());
+        }
+        assert_eq!(read, record(b"login"));
+        let mut socket = tunnel.into_socket();
+        let mut rest = [0; 8];
+        socket.read_exact(&mut rest).await.expect("untouched");
+        assert_eq!(&rest, b"in clear");
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_ends_in_the_middle_of_a_packet_is_refused() {
+        let (mut peer, mut tunnel) = pair();
+        peer.write_all(&packet(0x12, b"finished and more")).await.expect("room");
+        let mut scratch = [0; 8];
+        tunnel.read_exact(&mut scratch).await.expect("half of it");
+        assert!(tunnel.handshake_is_over().is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_handshake_is_an_error() {
+        let endless = packet(0x12, &[0; 4088]).repeat(limits::TLS_HANDSHAKE / 4088 + 1);
+        for sent in [
+            packet(0x10, b"LOGIN7 in clear"),
+            vec![0x12, 1, 0, 7, 0, 0, 1, 0],
+            vec![0x12, 1, 0xff, 0xff, 0, 0, 1, 0],
+            vec![0x16, 3, 3, 0, 5, 1, 1, 1],
+            endless,
+        ] {
+            let (mut peer, mut tunnel) = pair();
+            let (_, result) = tokio::join!(
+                async {
+                    let _ = peer.write_all(&sent).await;
+                    let _ = peer.shutdown().await;
+                },
+                async {
+                    let mut scratch = [0; 4096];
+                    loop {
+                        match tunnel.read(&mut scratch).await {
+                            Ok(0) => return Ok(()),
+                            Ok(_) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+            );
+            assert!(result.is_err(), "{:?}", &sent[..8]);
+        }
+        // Records of impossible length.
+        for sent in [[23, 3, 3, 0, 0], [23, 3, 3, 0xff, 0xff], [0x01, 0x01, 0, 0x10, 0]] {
+            let (mut peer, mut tunnel) = pair();
+            tunnel.handshake_is_over().expect("nothing came");
+            peer.write_all(&sent).await.expect("room");
+            assert!(tunnel.read(&mut [0; 16]).await.is_err(), "{sent:?}");
+        }
+    }
+}

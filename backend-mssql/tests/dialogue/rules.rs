@@ -621,6 +621,26 @@ fn a_handle_that_is_given_back_to_be_replaced_is_not_released_at_the_server() {
 }
 
 #[test]
+fn handles_may_be_released_in_text() {
+    let mut gateway = Gateway::to(Kind::SqlServer, 1);
+    let client = gateway.client();
+    for _ in 0..2 {
+        gateway.send(client, &Calls::new().prepare("VALUE").done());
+        gateway.receive(client);
+    }
+    let before = gateway.connections[0].server.log.len();
+    let answer = gateway.ask(client, &batch("EXEC sp_unprepare 1;EXEC sp_unprepare 2;"));
+    assert_eq!(answer, "Status(0) Done(more) Status(0) Done()");
+    assert_eq!(
+        gateway.connections[0].server.log.len(),
+        before,
+        "the numbers are the gateway's"
+    );
+    let gone = gateway.ask(client, &Calls::new().execute(2, 1).done());
+    assert!(gone.starts_with("Error(8179"), "{gone}");
+}
+
+#[test]
 fn a_reset_takes_handles_along() {
     let mut gateway = Gateway::to(Kind::SqlServer, 1);
     let (one, two) = (gateway.client(), gateway.client());
@@ -714,7 +734,7 @@ fn case_b_a_request_that_waits_for_a_connection_is_withdrawn() {
     let (one, two) = (gateway.client(), gateway.client());
     gateway.ask(one, &batch("WAITFOR"));
     assert_eq!(gateway.ask(two, &batch("INSERT a")), "");
-    assert_eq!(gateway.ask(two, &attention()), "Done(attention)");
+    assert_eq!(gateway.ask(two, &attention()), "Done(error) | Done(attention)");
     gateway.ask(one, &attention());
     assert_eq!(gateway.ask(two, &batch("PRINT b")), "[b] Done()");
     assert!(gateway.connections[0].server.rows.is_empty());
@@ -743,7 +763,7 @@ fn case_e_an_attention_that_comes_too_late_is_waited_for() {
     both = gateway.receive(client);
     let words = told(&both);
     assert!(
-        words == "[a] Done() | Done(attention)" || words == "Done(attention)",
+        words == "[a] Done() | Done(attention)" || words == "Done(error) | Done(attention)",
         "{words}"
     );
     assert_eq!(gateway.clients[client].lease, None);
@@ -822,7 +842,7 @@ fn case_i_a_request_that_is_prepared_for_is_withdrawn() {
     gateway.post(client, &request);
     gateway.post(client, &attention());
     gateway.settle();
-    assert_eq!(told(&gateway.receive(client)), "Done(attention)");
+    assert_eq!(told(&gateway.receive(client)), "Done(error) | Done(attention)");
     assert_eq!(gateway.ask(client, &commit(v)), "Commit(v) Done()");
     assert!(gateway.connections[0].server.rows.is_empty());
 }

@@ -201,7 +201,7 @@ mod tests {
         issue(folder.path());
         fs::write(folder.path().join("key.pem"), "canary-8Zt").expect("a file");
         let opened = open("pg", &in_files(folder.path()), ServerTls::new).await;
-        let reason = opened.err().expect("not a key");
+        let reason = opened.expect_err("not a key");
         assert!(reason.contains("listener pg") && reason.contains("sslkey"), "{reason}");
         assert!(!reason.contains("canary-8Zt"), "{reason}");
     }

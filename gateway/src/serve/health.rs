@@ -6,11 +6,15 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tracing::{info, warn};
-use weir_config::model::{HealthCheck, PostgresConnection};
+use weir_config::model::{HealthCheck, MssqlConnection, PostgresConnection};
+use weir_mssql::control::{Control, Failed};
 use weir_postgres::{
     control::{self, ControlPool},
     login::server::Opener,
 };
+
+/// As whom the checks appear in the database.
+const APPLICATION: &str = "weir health check";
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,15 +25,49 @@ enum Health {
     Error(String),
 }
 
+/// Whom a check asks.
+pub(super) enum Database {
+    /// The PostgreSQL family.
+    Postgres(ControlPool),
+    /// SQL Server.
+    Mssql(Box<Control>),
+}
+
+impl Database {
+    pub(super) fn postgres(connection: PostgresConnection, check: &HealthCheck) -> Self {
+        let name = vec![("application_name", APPLICATION.to_owned())];
+        let opener = Arc::new(Opener::new(connection, Vec::new()));
+        // A little longer than the check itself, so that it is the check's limit that is reported.
+        let patience = check.timeout + Duration::from_secs(1);
+        Database::Postgres(ControlPool::new(opener, name, 1, patience))
+    }
+
+    pub(super) fn mssql(connection: MssqlConnection) -> Self {
+        Database::Mssql(Box::new(Control::new(connection, APPLICATION)))
+    }
+
+    async fn ask(&self, sql: &str) -> Result<(), Health> {
+        match self {
+            Database::Postgres(pool) => {
+                let client = pool.client().await.map_err(|error| Health::Error(error.to_string()))?;
+                let answer = client.simple_query(sql).await;
+                answer
+                    .map(drop)
+                    .map_err(|error| Health::Failed(control::open_error(&error).to_string()))
+            }
+            Database::Mssql(control) => control.run(sql).await.map_err(|failed| match failed {
+                Failed::Open(error) => Health::Error(error.to_string()),
+                Failed::Statement(error) => Health::Failed(error.to_string()),
+            }),
+        }
+    }
+}
+
 /// Watches a source until the task is dropped.
-pub(super) async fn watch(source: String, connection: PostgresConnection, check: HealthCheck) {
-    let name = vec![("application_name", "weir health check".to_owned())];
-    let opener = Arc::new(Opener::new(connection, Vec::new()));
-    // A little longer than the check itself, so that it is the check's limit that is reported.
-    let pool = ControlPool::new(opener, name, 1, check.timeout + Duration::from_secs(1));
+pub(super) async fn watch(source: String, database: Database, check: HealthCheck) {
     let mut last = None;
     loop {
-        let health = with_retries(&check, || once(&pool, &check)).await;
+        let health = with_retries(&check, || once(&database, &check)).await;
         if changed(last.as_ref(), &health) {
             tell(&source, &health);
         }
@@ -51,14 +89,9 @@ async fn with_retries<F: Future<Output = Health>>(check: &HealthCheck, once: imp
     health
 }
 
-async fn once(pool: &ControlPool, check: &HealthCheck) -> Health {
-    let asked = async {
-        let client = pool.client().await.map_err(|error| Health::Error(error.to_string()))?;
-        let answer = client.simple_query(&check.sql).await;
-        answer.map_err(|error| Health::Failed(control::open_error(&error).to_string()))
-    };
-    match tokio::time::timeout(check.timeout, asked).await {
-        Ok(Ok(_)) => Health::Ok,
+async fn once(database: &Database, check: &HealthCheck) -> Health {
+    match tokio::time::timeout(check.timeout, database.ask(&check.sql)).await {
+        Ok(Ok(())) => Health::Ok,
         Ok(Err(health)) => health,
         Err(_) => Health::Timeout(check.timeout),
     }

@@ -7,9 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tracing::{error, info};
-use weir_config::model::{
-    Definition, HealthCheck, InconsistentSource, ListenerKind, Metadata, PostgresConnection, SourceKind,
-};
+use weir_config::model::{Definition, HealthCheck, InconsistentSource, ListenerKind, Metadata, SourceKind};
 use weir_core::{
     backend::Backend,
     front::Clients,
@@ -261,25 +259,39 @@ fn mode(mode: PoolMode) -> &'static str {
 
 /// The checks that run, by source; one whose declaration has not changed keeps its rhythm.
 #[derive(Default)]
-struct HealthChecks(HashMap<String, (HealthCheck, PostgresConnection, JoinSet<()>)>);
+struct HealthChecks(HashMap<String, (HealthCheck, Definition, JoinSet<()>)>);
 
 impl HealthChecks {
     fn follow(&mut self, metadata: &Metadata) {
         let mut running = std::mem::take(&mut self.0);
         for source in &metadata.sources {
-            let (Some(check), Definition::Postgres(definition)) = (&source.health_check, &source.definition) else {
+            let Some(check) = source.health_check.clone() else {
                 continue;
             };
-            let (check, connection) = (check.clone(), definition.primary.clone());
             let entry = match running.remove(&source.name) {
-                Some(same) if same.0 == check && same.1 == connection => same,
+                Some(same) if same.0 == check && is_same_place(&same.1, &source.definition) => same,
                 _ => {
+                    let database = match &source.definition {
+                        Definition::Postgres(definition) => {
+                            health::Database::postgres(definition.primary.clone(), &check)
+                        }
+                        Definition::Mssql(definition) => health::Database::mssql(definition.primary.clone()),
+                    };
                     let mut task = JoinSet::new();
-                    task.spawn(health::watch(source.name.clone(), connection.clone(), check.clone()));
-                    (check, connection, task)
+                    task.spawn(health::watch(source.name.clone(), database, check.clone()));
+                    (check, source.definition.clone(), task)
                 }
             };
             self.0.insert(source.name.clone(), entry);
         }
+    }
+}
+
+/// Whether the primary is declared as before.
+fn is_same_place(before: &Definition, now: &Definition) -> bool {
+    match (before, now) {
+        (Definition::Postgres(before), Definition::Postgres(now)) => before.primary == now.primary,
+        (Definition::Mssql(before), Definition::Mssql(now)) => before.primary == now.primary,
+        (Definition::Postgres(_), Definition::Mssql(_)) | (Definition::Mssql(_), Definition::Postgres(_)) => false,
     }
 }

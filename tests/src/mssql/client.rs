@@ -9,8 +9,9 @@ use super::{
     engine::convert,
     wire::{
         Malformed, Put as _, Take,
+        incoming::{self, Incoming},
         packet::{self, ReadError, kind, status},
-        types::{self, Incoming},
+        types::COLLATION,
     },
 };
 
@@ -234,7 +235,7 @@ impl Call {
     pub fn text(mut self, name: &str, value: &str) -> Call {
         self.0.b_varchar(name);
         self.0.raw(&[0, 0xE7, 0x40, 0x1F]);
-        self.0.raw(&types::COLLATION);
+        self.0.raw(&COLLATION);
         let mut bytes = Vec::new();
         bytes.utf16(value);
         self.0.u16(bytes.len() as u16);
@@ -359,7 +360,7 @@ fn tokens(payload: &[u8]) -> Result<Lines, Malformed> {
                 for _ in 0..take.u16()? {
                     take.u32()?;
                     take.u16()?;
-                    let column = types::take_info(&mut take, true)?;
+                    let column = incoming::take_info(&mut take, true)?;
                     line.push_str(&format!(" {}:{}", take.b_varchar()?, column.kind.name()));
                     columns.push(column);
                 }
@@ -377,7 +378,7 @@ fn tokens(payload: &[u8]) -> Result<Lines, Malformed> {
                     let value = if absent {
                         Value::Null
                     } else {
-                        types::take_value(&mut take, *column)?
+                        incoming::take_value(&mut take, *column)?
                     };
                     line.push_str(&shown(&value, *column));
                 }
@@ -403,8 +404,8 @@ fn tokens(payload: &[u8]) -> Result<Lines, Malformed> {
                 let ordinal = take.u16()?;
                 let name = take.b_varchar()?;
                 take.bytes(7)?;
-                let kind = types::take_info(&mut take, false)?;
-                let value = types::take_value(&mut take, kind)?;
+                let kind = incoming::take_info(&mut take, false)?;
+                let value = incoming::take_value(&mut take, kind)?;
                 format!("return {ordinal} {name}{}", shown(&value, kind))
             }
             0xAD => {

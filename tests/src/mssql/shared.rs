@@ -40,6 +40,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn create(options: Options, identity: &Identity) -> Shared {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        for name in options.databases.iter().map(String::as_str).chain(["master", "tempdb"]) {
+            let file = folder.path().join(format!("{name}.db"));
+            super::engine::catalog::create_database(&file).expect("a database can be made in a temporary folder");
+        }
         Shared {
             options,
             observed: Observed::default(),

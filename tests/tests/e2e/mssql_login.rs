@@ -483,6 +483,36 @@ async fn who_only_reads_is_served_by_a_replica() {
     assert_eq!((primary.sessions().len(), replica.sessions().len()), (1, 1));
 }
 
+#[tokio::test]
+async fn the_health_of_a_source_is_watched() {
+    let _turn = turn::light();
+    let server = server(Encryption::Optional);
+    let check = |sql: &str| json!({ "test": { "sql": sql }, "interval": 1, "retries": 0, "timeout": 5 });
+    let metadata = metadata(server.port(), TRUSTING)
+        .overlay(json!({ "name": "erp", "health_check": check("SELECT 1 AS one") }))
+        .listener(listener(None));
+    let gateway = Gateway::start(&metadata);
+    let say = async |what: &str| {
+        let deadline = clock::now() + LIMIT;
+        while !gateway.log().contains(what) {
+            assert!(clock::now() < deadline, "no {what}:\n{}", gateway.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    while server.sessions().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.sessions()[0].application, "weir health check");
+    server.inflict(Faults {
+        drop_at: Some(DropPoint::Accept),
+        ..Faults::default()
+    });
+    server.disconnect_all();
+    say("\"status\":\"ERROR\"").await;
+    server.inflict(Faults::default());
+    say("\"status\":\"OK\"").await;
+}
+
 /// A PRELOGIN packet with this encryption byte.
 fn prelogin(encryption: u8) -> Vec<u8> {
     vec![

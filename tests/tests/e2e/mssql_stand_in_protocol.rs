@@ -441,6 +441,9 @@ async fn writers_wait_for_each_other_as_long_as_they_said() {
         .batch("SET LOCK_TIMEOUT 50; INSERT INTO t VALUES (2, N'y')")
         .await;
     assert!(lines[1].starts_with("error 1222 "), "{lines:#?}");
+    // nobody waits to log in
+    let mut third = RawClient::connect(server.address()).await;
+    assert_eq!(third.batch("SELECT 3 AS three").await[1], "row 3");
     // readers see what is committed, and do not wait
     assert_eq!(second.batch("SELECT COUNT(*) FROM t").await[1], "row 0");
     second

@@ -242,7 +242,7 @@ async fn a_source_comes_and_goes() {
     let another = new_name("db");
     site.cluster.create_database(&another).await;
     let connect = || cluster::connect(site.address(), ROLE, ROLE_PASSWORD, &another);
-    let refused = connect().await.err().expect("it is not declared yet");
+    let refused = connect().await.expect_err("it is not declared yet");
     assert_eq!(refused.code().unwrap().code(), "3D000");
 
     let url = database_url(site.cluster, ROLE, &another, "sslmode=disable");
@@ -368,7 +368,7 @@ async fn users_and_their_passwords_change() {
     };
     write_and_wait(gateway(&site), &with("rotated-password"), APPLIED).await;
     let connect = |password: &'static str| cluster::connect(site.address(), ROLE, password, &site.database);
-    let old = connect(ROLE_PASSWORD).await.err().expect("the old password is void");
+    let old = connect(ROLE_PASSWORD).await.expect_err("the old password is void");
     assert_eq!(old.code().unwrap().code(), "28P01");
     connect("rotated-password").await.expect("the new one counts");
     there.batch_execute("SELECT 1").await.expect("who is in stays in");

@@ -1,12 +1,12 @@
 //! Bulk load: `INSERT BULK` names the table, the message after it brings the rows.
 
 use super::{
+    names::{closing, target_name},
     session::Session,
-    translate::{closing, target_name},
 };
 use crate::mssql::{
     failure::Failure,
-    tsql::{lexer::Token, parser::split},
+    tsql::{lexer::Token, statement::split},
     wire::{
         request,
         tokens::{Column, command, done},

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{session::Session, translate::quote};
+use super::{names::quote, session::Session};
 use crate::mssql::{
     failure::Failure,
     wire::{
@@ -11,18 +11,28 @@ use crate::mssql::{
     },
 };
 
-/// What a database holds before anything is made in it.
-pub(super) const SCHEMA: &str = "
-    PRAGMA data.journal_mode = WAL;
+/// What a session does with a database that becomes its current one. It writes nothing there, and so waits for nobody.
+pub(super) const ATTACHED: &str = "
     PRAGMA data.synchronous = OFF;
+    CREATE TABLE IF NOT EXISTS temp.weir_temp_columns
+        (tbl TEXT COLLATE NOCASE, ordinal INTEGER, name TEXT COLLATE NOCASE, type TEXT, nullable INTEGER, identity INTEGER);
+";
+
+/// Makes a database, with what it holds before anything is made in it.
+pub(crate) fn create_database(file: &std::path::Path) -> rusqlite::Result<()> {
+    let engine = rusqlite::Connection::open_in_memory()?;
+    engine.execute("ATTACH ?1 AS data", [file.to_string_lossy()])?;
+    engine.execute_batch(SCHEMA)
+}
+
+const SCHEMA: &str = "
+    PRAGMA data.journal_mode = WAL;
     CREATE TABLE IF NOT EXISTS data.weir_columns
         (tbl TEXT COLLATE NOCASE, ordinal INTEGER, name TEXT COLLATE NOCASE, type TEXT, nullable INTEGER, identity INTEGER);
     CREATE INDEX IF NOT EXISTS data.weir_columns_tbl ON weir_columns (tbl);
     CREATE INDEX IF NOT EXISTS data.weir_columns_name ON weir_columns (name);
     CREATE TABLE IF NOT EXISTS data.weir_objects
         (name TEXT COLLATE NOCASE PRIMARY KEY, kind TEXT, parameters TEXT, source TEXT);
-    CREATE TABLE IF NOT EXISTS temp.weir_temp_columns
-        (tbl TEXT COLLATE NOCASE, ordinal INTEGER, name TEXT COLLATE NOCASE, type TEXT, nullable INTEGER, identity INTEGER);
 ";
 
 impl Session {

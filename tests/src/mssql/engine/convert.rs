@@ -5,7 +5,10 @@ use rusqlite::types::Value;
 use crate::mssql::{
     calendar, code_page,
     failure::Failure,
-    wire::types::{MAX, SqlType, guid_bytes, guid_text},
+    wire::{
+        types::{MAX, SqlType},
+        values::{guid_bytes, guid_text},
+    },
 };
 
 use SqlType as T;

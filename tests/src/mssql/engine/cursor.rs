@@ -11,7 +11,7 @@ use super::{
 };
 use crate::mssql::{
     failure::Failure,
-    tsql::{lexer::Token, parser::split},
+    tsql::{lexer::Token, statement::split},
     wire::tokens::{Column, command},
 };
 

@@ -1,14 +1,14 @@
 //! Types of expressions, from their text. None: the first values tell.
 
 use super::{
-    expression::{operand_before, top_level_as},
+    names::closing,
+    operands::{operand_before, top_level_as},
     session::Session,
-    translate::closing,
 };
 use crate::mssql::{
     tsql::{
         lexer::{Kind, Token},
-        parser::split,
+        statement::split,
     },
     wire::types::{MAX, SqlType},
 };

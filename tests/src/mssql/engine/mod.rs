@@ -1,21 +1,31 @@
 //! Sessions: each one a thread with a SQLite connection of its own, and what SQL Server keeps for a session.
 
 mod batch;
+mod binding;
 mod bulk;
-mod catalog;
+pub(crate) mod catalog;
+mod changes;
 pub(crate) mod convert;
 mod cursor;
+mod date_functions;
 mod definition;
 mod expression;
 mod functions;
 mod infer;
 pub(crate) mod login;
+mod messages;
+mod names;
+mod operands;
 mod output;
 mod procedures;
 mod query;
+mod server_procedures;
 mod session;
 mod settings;
+mod states;
+mod table;
 mod transaction;
+mod transaction_requests;
 mod translate;
 mod values;
 mod views;
@@ -59,10 +69,17 @@ pub(crate) fn run(
                 }
             }
             session.end();
+            // Before the client can see the end of the connection, which comes when the session's output goes.
+            shared.dismiss(spid);
         }
-        Err(failure) => eprintln!("stand-in: session {spid} cannot open its database: {failure}"),
+        Err(failure) => {
+            // As when the client went before its session was there.
+            if !cancel.is_closed() {
+                eprintln!("stand-in: session {spid} cannot open its database: {failure}");
+            }
+            shared.dismiss(spid);
+        }
     }
-    shared.dismiss(spid);
     cancel.close();
 }
 

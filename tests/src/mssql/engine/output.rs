@@ -9,7 +9,7 @@ use crate::mssql::{
     wire::{
         packet::{self, HEADER, kind, status},
         tokens::{self, Column, Done, DoneKind, command, done},
-        types,
+        values,
     },
 };
 
@@ -27,6 +27,7 @@ pub(crate) struct Output {
     sent: usize,
     cut: bool,
     zero_packet_id: bool,
+    hung_up: bool,
 }
 
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl Output {
             sent: 0,
             cut: false,
             zero_packet_id: probe,
+            hung_up: false,
         }
     }
 
@@ -121,7 +123,7 @@ impl Output {
             if *value == Value::Null && bitmap {
                 continue;
             }
-            if let Err(failure) = types::put_value(&mut self.payload, column.kind, value) {
+            if let Err(failure) = values::put_value(&mut self.payload, column.kind, value) {
                 self.payload.truncate(start);
                 return Err(failure);
             }
@@ -196,6 +198,7 @@ impl Output {
 
     /// The connection ends when all before has gone out.
     pub(crate) fn hang_up(&mut self) {
+        self.hung_up = true;
         if let Sink::Client(answers) = &self.sink {
             let _ = answers.blocking_send(Vec::new());
         }
@@ -203,7 +206,7 @@ impl Output {
 
     /// Whether nobody listens any more.
     pub(crate) fn is_dead(&self) -> bool {
-        matches!(&self.sink, Sink::Client(answers) if answers.is_closed())
+        self.hung_up || matches!(&self.sink, Sink::Client(answers) if answers.is_closed())
     }
 
     fn send_full(&mut self) {

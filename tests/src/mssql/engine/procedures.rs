@@ -1,23 +1,21 @@
 //! Calls: the procedures of the protocol, of the server, of users; by number, by name, or by EXEC.
 
-use std::time::Duration;
-
 use rusqlite::types::Value;
 
 use super::{
     batch::{Stop, integer},
-    convert::{self, to_text},
-    cursor::Cursor,
+    convert::to_text,
+    server_procedures::invalid_cursor,
     session::{Frame, Session},
 };
 use crate::mssql::{
     failure::Failure,
-    shared::LockOwner,
-    tsql::parser::{Declaration, Execute, declarations},
+    tsql::statement::{Declaration, Execute, declarations},
     wire::{
         request::{Call, ParameterValue, Procedure},
-        tokens::{self, Column, Done, DoneKind, command, done},
-        types::{self, SqlType},
+        tokens::{self, Done, DoneKind, command, done},
+        types::SqlType,
+        values,
     },
 };
 
@@ -40,16 +38,16 @@ pub(super) struct Outcome {
 /// An argument of a call.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
-    name: String,
-    output: bool,
-    default: bool,
-    value: ParameterValue,
+    pub(super) name: String,
+    pub(super) output: bool,
+    pub(super) default: bool,
+    pub(super) value: ParameterValue,
     /// The variable of the caller that an OUTPUT parameter goes to.
-    variable: Option<String>,
+    pub(super) variable: Option<String>,
 }
 
 impl Given {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match &self.value {
             ParameterValue::One(_, value) => to_text(value, None).unwrap_or_default(),
             ParameterValue::Table { .. } => String::new(),
@@ -69,7 +67,7 @@ impl Given {
             }
         }
     }
-    fn one(&self) -> Option<&Value> {
+    pub(super) fn one(&self) -> Option<&Value> {
         match &self.value {
             ParameterValue::One(_, value) => Some(value),
             ParameterValue::Table { .. } => None,
@@ -79,11 +77,11 @@ impl Given {
 
 /// What a call returns besides rows.
 #[derive(Debug, Default)]
-struct Returned {
-    status: i32,
+pub(super) struct Returned {
+    pub(super) status: i32,
     /// Ordinal, name, type, value, and the caller's variable.
-    values: Vec<(u16, String, SqlType, Value, Option<String>)>,
-    failed: bool,
+    pub(super) values: Vec<(u16, String, SqlType, Value, Option<String>)>,
+    pub(super) failed: bool,
 }
 
 const NAMES: [(u16, &str); 15] = [
@@ -180,7 +178,7 @@ impl Session {
             for (ordinal, name, kind, value, _) in &returned.values {
                 let mut bytes = Vec::new();
                 tokens::return_value_head(&mut bytes, *ordinal, name, *kind);
-                types::put_value(&mut bytes, *kind, value)?;
+                values::put_value(&mut bytes, *kind, value)?;
                 self.output.token(|out| out.extend(bytes));
             }
         }
@@ -214,7 +212,7 @@ impl Session {
                 }
             } else if default {
                 ParameterValue::One(SqlType::Int, Value::Null)
-            } else if single && first.is_name() && !first.is("NULL") && !super::translate::keyword(first) {
+            } else if single && first.is_name() && !first.is("NULL") && !super::names::keyword(first) {
                 // EXEC sp_x name: a word stands for its text.
                 ParameterValue::One(SqlType::NVarChar(4000), Value::Text(first.text.clone()))
             } else {
@@ -422,326 +420,6 @@ impl Session {
             failed: outcome.mismatch,
         })
     }
-
-    /// A scope in which the parameters have their values.
-    fn bind(&mut self, declared: &[Declaration], given: &[Given], procedure: &str) -> Result<Frame, Failure> {
-        let mut frame = Frame::default();
-        if let Some(extra) = given
-            .iter()
-            .find(|value| !value.name.is_empty() && !declared.iter().any(|parameter| parameter.name == value.name))
-        {
-            return Err(Failure::new(
-                8145,
-                16,
-                1,
-                format!("{} is not a parameter for procedure {procedure}.", extra.name),
-            ));
-        }
-        if given.len() > declared.len() {
-            return Err(Failure::new(
-                8144,
-                16,
-                2,
-                format!("Procedure or function {procedure} has too many arguments specified."),
-            ));
-        }
-        for (index, parameter) in declared.iter().enumerate() {
-            let value = given
-                .iter()
-                .find(|value| value.name == parameter.name)
-                .or_else(|| given.get(index).filter(|value| value.name.is_empty()));
-            let Some(kind) = SqlType::parse(&parameter.type_name) else {
-                let table = self.bind_table(parameter, value)?;
-                frame.tables.insert(parameter.name.clone(), table);
-                continue;
-            };
-            let value = match value.filter(|value| !value.default).map(|value| &value.value) {
-                Some(ParameterValue::One(_, value)) => convert::cut(value, kind)?,
-                Some(ParameterValue::Table { .. }) => {
-                    return Err(Failure::new(
-                        206,
-                        16,
-                        2,
-                        format!("Operand type clash: table type is incompatible with {}", kind.name()),
-                    ));
-                }
-                None => match &parameter.value {
-                    Some(tokens) => convert::cut(&self.evaluate(tokens)?.1, kind)?,
-                    None if procedure.is_empty() => {
-                        let text = format!(
-                            "The parameterized query expects the parameter '{}', which was not supplied.",
-                            parameter.name
-                        );
-                        return Err(Failure::new(8178, 16, 1, text));
-                    }
-                    None => {
-                        let text = format!(
-                            "Procedure or function '{procedure}' expects parameter '{}', which was not supplied.",
-                            parameter.name
-                        );
-                        return Err(Failure::new(201, 16, 4, text));
-                    }
-                },
-            };
-            frame.variables.insert(parameter.name.clone(), (kind, value));
-        }
-        Ok(frame)
-    }
-
-    /// A table-valued parameter becomes a temporary table of the scope.
-    fn bind_table(&mut self, parameter: &Declaration, given: Option<&Given>) -> Result<String, Failure> {
-        let Some(columns) = self.table_type(&parameter.type_name)? else {
-            return Err(Failure::new(
-                2715,
-                16,
-                3,
-                format!(
-                    "Column, parameter, or variable {}: Cannot find data type {}.",
-                    parameter.name, parameter.type_name
-                ),
-            ));
-        };
-        match given.map(|given| &given.value) {
-            Some(ParameterValue::Table { type_name, .. }) if type_name.starts_with("#@") => Ok(type_name.clone()),
-            Some(ParameterValue::Table { rows, .. }) => {
-                let (rows, name) = (rows.clone(), parameter.name.clone());
-                // The scope that is about to begin owns it.
-                self.frames.push(Frame::default());
-                let made = self.create_table_variable(&name, &columns);
-                self.frames.pop();
-                let table = made?;
-                let columns: Vec<Column> = self
-                    .columns_of(&table)?
-                    .into_iter()
-                    .filter(|column| !column.identity)
-                    .collect();
-                for row in &rows {
-                    if row.len() != columns.len() {
-                        return Err(Failure::new(
-                            500,
-                            16,
-                            1,
-                            "Trying to pass a table-valued parameter with the wrong number of columns.",
-                        ));
-                    }
-                    self.insert_row(&table, &columns, row)?;
-                }
-                Ok(table)
-            }
-            Some(ParameterValue::One(..)) => Err(Failure::new(
-                206,
-                16,
-                2,
-                format!(
-                    "Operand type clash: a value is incompatible with {}",
-                    parameter.type_name
-                ),
-            )),
-            None => self.create_table_variable(&parameter.name, &columns),
-        }
-    }
-
-    fn get_lock(&mut self, given: &[Given]) -> Result<Returned, Failure> {
-        let argument = |name: &str, at: usize| {
-            given
-                .iter()
-                .find(|value| value.name == name)
-                .or_else(|| given.get(at).filter(|value| value.name.is_empty()))
-        };
-        let resource = argument("@resource", 0).map(Given::text).unwrap_or_default();
-        let mode = argument("@lockmode", 1)
-            .map(Given::text)
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        let owner = lock_owner(argument("@lockowner", 2).map(Given::text))?;
-        let timeout = Session::as_number(argument("@locktimeout", 3).and_then(Given::one))
-            .unwrap_or_else(|| self.settings.number("LOCK_TIMEOUT"));
-        let exclusive = match mode.as_str() {
-            "exclusive" | "update" => true,
-            "shared" | "intentshared" | "intentexclusive" => false,
-            _ => {
-                return Ok(Returned {
-                    status: -999,
-                    ..Returned::default()
-                });
-            }
-        };
-        if owner == LockOwner::Transaction && self.transaction.count == 0 {
-            self.tell(&Failure::new(
-                15_626,
-                16,
-                1,
-                "You attempted to acquire a transactional application lock without an active transaction.",
-            ));
-            return Ok(Returned {
-                status: -999,
-                failed: true,
-                ..Returned::default()
-            });
-        }
-        let limit = (timeout >= 0).then(|| Duration::from_millis(timeout as u64));
-        let key = format!("{}.{resource}", self.database);
-        let status = self
-            .shared
-            .application_locks
-            .acquire(&key, self.spid, exclusive, owner, limit, &self.cancel)?;
-        Ok(Returned {
-            status,
-            ..Returned::default()
-        })
-    }
-
-    fn release_lock(&mut self, given: &[Given]) -> Result<Returned, Failure> {
-        let argument = |name: &str, at: usize| {
-            given
-                .iter()
-                .find(|value| value.name == name)
-                .or_else(|| given.get(at).filter(|value| value.name.is_empty()))
-        };
-        let resource = argument("@resource", 0).map(Given::text).unwrap_or_default();
-        let owner = lock_owner(argument("@lockowner", 1).map(Given::text))?;
-        let key = format!("{}.{resource}", self.database);
-        if self.shared.application_locks.release(&key, self.spid, owner) {
-            return Ok(Returned::default());
-        }
-        let text = format!(
-            "Cannot release the application lock (Database Principal: 'public', Resource: '{resource}') because it is not currently held."
-        );
-        self.tell(&Failure::new(1223, 16, 1, text));
-        Ok(Returned {
-            status: -999,
-            failed: true,
-            ..Returned::default()
-        })
-    }
-
-    fn cursor_open(&mut self, given: &[Given]) -> Result<Returned, Stop> {
-        let [handle, statement, rest @ ..] = given else {
-            return Err(Failure::new(
-                201,
-                16,
-                4,
-                "sp_cursoropen expects parameter '@stmt', which was not supplied.",
-            )
-            .into());
-        };
-        let tokens = crate::mssql::tsql::lexer::lex(&statement.text())?;
-        // Behind scroll, concurrency and row count: the parameters' declaration and values.
-        let declared = declarations(&crate::mssql::tsql::lexer::lex(
-            &rest.get(3).map(Given::text).unwrap_or_default(),
-        )?)?;
-        let frame = self.bind(&declared, rest.get(4..).unwrap_or_default(), "")?;
-        self.frames.push(frame);
-        let cursor = self.collect(&tokens);
-        self.frames.pop();
-        let cursor = cursor?;
-        self.output.columns(&cursor.columns);
-        let done = self.done(0, command::SELECT, 0);
-        self.output.done(done);
-        let count = cursor.rows.len() as i64;
-        let number = self.cursors.add(cursor);
-        let mut values = vec![(
-            0,
-            handle.name.clone(),
-            SqlType::Int,
-            Value::Integer(i64::from(number)),
-            handle.variable.clone(),
-        )];
-        for (index, value) in [None, None, Some(count)].into_iter().enumerate() {
-            if let Some(given) = rest.get(index).filter(|given| given.output) {
-                let value = value.map_or_else(|| given.one().cloned().unwrap_or(Value::Null), Value::Integer);
-                values.push((
-                    index as u16 + 2,
-                    given.name.clone(),
-                    SqlType::Int,
-                    value,
-                    given.variable.clone(),
-                ));
-            }
-        }
-        Ok(Returned {
-            status: 0,
-            values,
-            failed: false,
-        })
-    }
-
-    /// Handle, what to fetch, from which row, how many.
-    fn cursor_fetch(&mut self, given: &[Given]) -> Result<Returned, Failure> {
-        let number = |at: usize| Session::as_number(given.get(at).and_then(Given::one));
-        let handle = number(0).unwrap_or_default() as i32;
-        let bitmap = self.version >= 0x730B_0003;
-        let mut cursor = self.cursors.handles.remove(&handle).ok_or_else(invalid_cursor)?;
-        let count = number(3).unwrap_or(20).max(0) as usize;
-        let first = match number(1).unwrap_or(2) {
-            1 => 0,
-            2 => cursor.at,
-            4 => cursor.at.saturating_sub(2 * count),
-            8 => cursor.rows.len().saturating_sub(count),
-            0x10 => (number(2).unwrap_or(1).max(1) - 1) as usize,
-            0x20 => (cursor.at as i64 + number(2).unwrap_or(0)).max(0) as usize,
-            0x80 => cursor.at.saturating_sub(count),
-            other => {
-                self.cursors.handles.insert(handle, cursor);
-                return Err(Failure::unknown(&format!("sp_cursorfetch of type {other:#x}")));
-            }
-        };
-        let outcome = self.send_portion(&cursor, first, count, bitmap);
-        cursor.at = (first + count).min(cursor.rows.len());
-        self.cursors.handles.insert(handle, cursor);
-        let rows = outcome?;
-        self.done_rows(command::SELECT, rows);
-        Ok(Returned::default())
-    }
-
-    fn send_portion(&mut self, cursor: &Cursor, first: usize, count: usize, bitmap: bool) -> Result<i64, Failure> {
-        self.output.columns(&cursor.columns);
-        let mut rows = 0;
-        for row in cursor.rows.iter().skip(first).take(count) {
-            self.output.row(&cursor.columns, row, bitmap)?;
-            rows += 1;
-        }
-        Ok(rows)
-    }
-
-    /// What bulk copy asks: the collations of a table's columns.
-    fn table_collations(&mut self, given: &[Given]) -> Result<Returned, Failure> {
-        let name = given.first().map(Given::text).unwrap_or_default();
-        let table = name
-            .rsplit('.')
-            .next()
-            .unwrap_or_default()
-            .trim_matches(['[', ']'])
-            .to_owned();
-        let columns = [
-            Column::new("colid", SqlType::Int),
-            Column::new("name", SqlType::NVarChar(128)),
-            Column::new("tds_collation", SqlType::Binary(5)),
-            Column::new("collation", SqlType::NVarChar(128)),
-        ];
-        let known = self.columns_of(&table)?;
-        self.output.columns(&columns);
-        for (index, column) in known.iter().enumerate() {
-            let text = column.kind.is_text();
-            let row = [
-                Value::Integer(index as i64 + 1),
-                Value::Text(column.name.clone()),
-                if text {
-                    Value::Blob(types::COLLATION.to_vec())
-                } else {
-                    Value::Null
-                },
-                if text {
-                    Value::Text("SQL_Latin1_General_CP1_CI_AS".to_owned())
-                } else {
-                    Value::Null
-                },
-            ];
-            self.output.row(&columns, &row, self.version >= 0x730B_0003)?;
-        }
-        self.done_rows(command::SELECT, known.len() as i64);
-        Ok(Returned::default())
-    }
 }
 
 fn collect_outputs(
@@ -780,21 +458,4 @@ fn bare(name: &str) -> String {
         .unwrap_or_default()
         .trim_matches(['[', ']', '"'])
         .to_ascii_lowercase()
-}
-
-fn lock_owner(text: Option<String>) -> Result<LockOwner, Failure> {
-    match text.unwrap_or_default().to_ascii_lowercase().as_str() {
-        "" | "transaction" => Ok(LockOwner::Transaction),
-        "session" => Ok(LockOwner::Session),
-        other => Err(Failure::unknown(&format!("@LockOwner = '{other}'"))),
-    }
-}
-
-fn invalid_cursor() -> Failure {
-    Failure::new(
-        16_909,
-        16,
-        1,
-        "sp_cursor: The cursor identifier value provided is not valid.",
-    )
 }

@@ -4,14 +4,15 @@ use rusqlite::{Row, Statement, types::Value};
 
 use super::{
     convert,
+    names::{clause, quote, symbol},
     session::Session,
-    translate::{self, Item, Translated, Verb, clause},
+    translate::{self, Item, Translated, Verb},
 };
 use crate::mssql::{
     failure::Failure,
     tsql::{
         lexer::{Kind, Token},
-        parser::split,
+        statement::split,
     },
     wire::{
         tokens::{Column, command},
@@ -199,7 +200,7 @@ impl Session {
         if items.len() != names.len() {
             return Err(Failure::unknown("SELECT @a = @a … beside other columns"));
         }
-        let mut all = vec![tokens[0].clone(), translate::symbol("*", &tokens[0])];
+        let mut all = vec![tokens[0].clone(), symbol("*", &tokens[0])];
         all.extend_from_slice(&tokens[from..]);
         let cursor = self.collect(&all)?;
         for row in &cursor.rows {
@@ -211,7 +212,7 @@ impl Session {
                     .zip(row)
                     .map(|(column, value)| {
                         expression.parameters.push(value.clone());
-                        format!("?{} AS {}", expression.parameters.len(), translate::quote(&column.name))
+                        format!("?{} AS {}", expression.parameters.len(), quote(&column.name))
                     })
                     .collect();
                 expression
@@ -284,11 +285,11 @@ impl Session {
 
     /// A row into a table, converted to its columns' types.
     pub(super) fn insert_row(&self, table: &str, columns: &[Column], row: &[Value]) -> Result<(), Failure> {
-        let names: Vec<String> = columns.iter().map(|column| translate::quote(&column.name)).collect();
+        let names: Vec<String> = columns.iter().map(|column| quote(&column.name)).collect();
         let marks: Vec<String> = (1..=columns.len()).map(|index| format!("?{index}")).collect();
         let sql = format!(
             "INSERT INTO {} ({}) VALUES ({})",
-            translate::quote(table),
+            quote(table),
             names.join(", "),
             marks.join(", ")
         );

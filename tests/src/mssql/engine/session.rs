@@ -10,7 +10,7 @@ use rusqlite::{Connection, types::Value};
 
 use super::{
     Work, batch::Stop, bulk::BulkTarget, cursor::Cursors, functions, login::Admitted, output::Output,
-    procedures::Prepared, settings::Settings, transaction::Transaction,
+    procedures::Prepared, settings::Settings, states::States, transaction::Transaction, transaction_requests::describe,
 };
 use crate::mssql::{
     failure::{Failure, Reach},
@@ -21,7 +21,7 @@ use crate::mssql::{
         Malformed,
         login::Login,
         packet::{Message, status},
-        request::{self, Begin, Headers, Procedure, Request},
+        request::{self, Headers, Request},
         tokens::{self, Done, DoneKind, command, done},
         types::SqlType,
     },
@@ -65,7 +65,7 @@ pub(crate) struct Session {
     /// ENVCHANGE that a server of the probe kind sends at the end of a transaction manager request.
     pub(super) late_environment: Vec<(u8, u64)>,
     pub(super) in_transaction_request: bool,
-    states: Option<States>,
+    pub(super) states: Option<States>,
     pub(super) client_is_gone: bool,
 }
 
@@ -76,14 +76,6 @@ pub(super) struct Frame {
     pub(super) tables: HashMap<String, String>,
     pub(super) identity: Option<i64>,
     pub(super) procedure: String,
-}
-
-/// What SESSIONSTATE has announced.
-#[derive(Debug, Default)]
-struct States {
-    sequence: u32,
-    settings: Vec<(u8, Vec<u8>)>,
-    unrecoverable: BTreeMap<u8, Vec<u8>>,
 }
 
 impl Session {
@@ -159,13 +151,10 @@ impl Session {
             self.engine.execute_batch("DETACH data").map_err(failure)?;
         }
         let file = self.shared.file(database);
-        let lock = self.shared.write_lock(database);
-        lock.acquire(self.spid, None, &self.cancel)?;
         let outcome = self
             .engine
             .execute("ATTACH ?1 AS data", [file.to_string_lossy()])
-            .and_then(|_| self.engine.execute_batch(super::catalog::SCHEMA));
-        lock.release(self.spid);
+            .and_then(|_| self.engine.execute_batch(super::catalog::ATTACHED));
         outcome.map_err(failure)?;
         database.clone_into(&mut self.database);
         Ok(())
@@ -463,122 +452,6 @@ impl Session {
         let name = self.shared.name();
         self.output.token(|out| tokens::info(out, failure, name));
     }
-
-    /// SESSIONSTATE, when something changed since it was last announced.
-    fn announce_states(&mut self) {
-        let now = self.settings.states(&self.database);
-        let mut blocking: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-        let mut count = |id: u8, amount: usize| {
-            if amount > 0 {
-                blocking.insert(id, vec![amount.min(255) as u8]);
-            }
-        };
-        count(32, self.temporary.len());
-        count(33, self.cursors.len());
-        count(34, self.transaction.count as usize);
-        count(35, self.shared.application_locks.held_by(self.spid, LockOwner::Session));
-        count(36, self.impersonations.len());
-        count(37, self.session_context.len());
-        let Some(states) = &mut self.states else { return };
-        let changed: Vec<(u8, Vec<u8>)> = now
-            .iter()
-            .filter(|state| !states.settings.contains(state))
-            .cloned()
-            .collect();
-        let appeared: Vec<(u8, Vec<u8>)> = blocking
-            .iter()
-            .filter(|(id, value)| states.unrecoverable.get(id) != Some(value))
-            .map(|(id, value)| (*id, value.clone()))
-            .collect();
-        let gone: Vec<(u8, Vec<u8>)> = states
-            .unrecoverable
-            .keys()
-            .filter(|id| !blocking.contains_key(id))
-            .map(|id| (*id, vec![0]))
-            .collect();
-        let mut recoverable = changed;
-        recoverable.extend(gone);
-        for (recoverable, list) in [(true, recoverable), (false, appeared)] {
-            if !list.is_empty() {
-                states.sequence += 1;
-                let sequence = states.sequence;
-                self.output
-                    .before_last_done(|out| tokens::session_state(out, sequence, recoverable, &list));
-            }
-        }
-        states.settings = now;
-        states.unrecoverable = blocking;
-    }
-
-    /// A request of the transaction manager.
-    fn transaction_request(&mut self, request: request::Transaction) -> Result<(), Stop> {
-        let probe = self.shared.probe();
-        let before = self.transaction.descriptor_for_probe();
-        let (command, outcome) = match request {
-            request::Transaction::Begin(begin) => (command::BEGIN, self.begin_by_request(&begin)),
-            request::Transaction::Commit(next) => {
-                let outcome = self
-                    .commit_transaction()
-                    .and_then(|()| next.map_or(Ok(()), |begin| self.begin_by_request(&begin)));
-                (command::COMMIT, outcome)
-            }
-            request::Transaction::Rollback(name, next) => {
-                let outcome = self
-                    .roll_back_transaction(Some(name).filter(|name| !name.is_empty()).as_deref())
-                    .and_then(|()| next.map_or(Ok(()), |begin| self.begin_by_request(&begin)));
-                (command::ROLLBACK, outcome)
-            }
-            request::Transaction::Save(name) => (command::OTHER, self.save_transaction(&name)),
-            request::Transaction::Other(kind) => {
-                return Err(Stop::Failed(Failure::unknown(&format!(
-                    "transaction manager request {kind}"
-                ))));
-            }
-        };
-        if let Err(failure) = outcome {
-            self.tell(&failure);
-            if !probe {
-                self.output.done(self.done(done::ERROR, command, 0));
-                return Err(Stop::Told);
-            }
-            self.output.done(self.done(done::ERROR, command::OTHER, 0));
-            if command == command::COMMIT {
-                self.late_environment.push((9, before));
-            }
-        }
-        for (kind, descriptor) in std::mem::take(&mut self.late_environment) {
-            self.environment(kind, descriptor);
-        }
-        self.output.done(Done {
-            kind: DoneKind::Done,
-            status: 0,
-            command,
-            rows: 0,
-        });
-        Ok(())
-    }
-
-    /// ENVCHANGE of a transaction: 8 begun, 9 committed, 10 rolled back.
-    pub(super) fn environment(&mut self, kind: u8, descriptor: u64) {
-        let bytes = descriptor.to_le_bytes();
-        let (new, old): (&[u8], &[u8]) = if kind == 8 { (&bytes, &[]) } else { (&[], &bytes) };
-        self.output.token(|out| tokens::environment_bytes(out, kind, new, old));
-    }
-
-    fn begin_by_request(&mut self, begin: &Begin) -> Result<(), Failure> {
-        if begin.isolation > 5 {
-            return Err(Failure::new(
-                3969,
-                16,
-                1,
-                "Invalid isolation level in a transaction request.",
-            ));
-        }
-        if begin.isolation > 0 {
-            self.isolation = begin.isolation;
-        }
-        self.begin_transaction(&begin.name, true)
-    }
 }
 
 fn probe_command(command: u16) -> u16 {
@@ -591,44 +464,5 @@ fn probe_command(command: u16) -> u16 {
         | command::BULK
         | command::NONE => command,
         _ => command::OTHER,
-    }
-}
-
-/// A request for the record.
-fn describe(request: &Request) -> String {
-    match request {
-        Request::Batch(text) => text.clone(),
-        Request::Rpc(calls) => {
-            let one = |call: &request::Call| {
-                let name = match &call.procedure {
-                    Procedure::Name(name) => name.clone(),
-                    Procedure::Id(id) => super::procedures::name_of(*id).to_owned(),
-                };
-                let texts = call.parameters.iter().filter_map(|parameter| match &parameter.value {
-                    request::ParameterValue::One(_, Value::Text(text)) => Some(text.as_str()),
-                    _ => None,
-                });
-                std::iter::once(name.as_str())
-                    .chain(texts.take(2))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            };
-            calls.iter().map(one).collect::<Vec<_>>().join("; ")
-        }
-        Request::Transaction(request) => match request {
-            request::Transaction::Begin(_) => "begin".to_owned(),
-            request::Transaction::Commit(next) => if next.is_some() { "commit and begin" } else { "commit" }.to_owned(),
-            request::Transaction::Rollback(name, next) => {
-                let what = if next.is_some() {
-                    "rollback and begin"
-                } else {
-                    "rollback"
-                };
-                format!("{what} {name}").trim().to_owned()
-            }
-            request::Transaction::Save(name) => format!("save {name}"),
-            request::Transaction::Other(kind) => format!("transaction request {kind}"),
-        },
-        Request::Bulk(bytes) => format!("{} bytes", bytes.len()),
     }
 }

@@ -179,7 +179,7 @@ impl Session {
             return Ok(());
         }
         if tokens[0].is("IDENTITY_INSERT") {
-            let (table, at) = super::translate::target_name(self, tokens, 1)?;
+            let (table, at) = super::names::target_name(self, tokens, 1)?;
             return self.set_identity_insert(&table, tokens.get(at).is_some_and(|token| token.is("ON")));
         }
         let last = tokens

@@ -2,7 +2,7 @@
 
 use rusqlite::{params_from_iter, types::Value};
 
-use super::{session::Session, translate::quote};
+use super::{names::quote, session::Session};
 use crate::mssql::{
     failure::Failure,
     wire::{

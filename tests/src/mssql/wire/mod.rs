@@ -1,12 +1,14 @@
 //! TDS bytes as a server reads and writes them; written for the tests alone, so that a mistake of the gateway's decoder
 //! is not repeated here.
 
+pub(crate) mod incoming;
 pub(crate) mod login;
 pub(crate) mod packet;
 pub(crate) mod request;
 pub(crate) mod tokens;
 pub(crate) mod tunnel;
 pub(crate) mod types;
+pub(crate) mod values;
 
 /// What is wrong with bytes from a client. Ends the connection.
 #[derive(Clone, Debug)]

@@ -4,8 +4,9 @@ use rusqlite::types::Value;
 
 use super::{
     Malformed, Take,
+    incoming::{self, Incoming},
     packet::{Message, kind},
-    types::{self, Incoming, SqlType},
+    types::SqlType,
     utf16,
 };
 
@@ -164,8 +165,8 @@ fn parameter(take: &mut Take<'_>) -> Result<Parameter, Malformed> {
         take.u8()?;
         table(take)?
     } else {
-        let incoming = types::take_info(take, false)?;
-        ParameterValue::One(incoming.kind, types::take_value(take, incoming)?)
+        let incoming = incoming::take_info(take, false)?;
+        ParameterValue::One(incoming.kind, incoming::take_value(take, incoming)?)
     };
     Ok(Parameter {
         name,
@@ -190,7 +191,7 @@ fn table(take: &mut Take<'_>) -> Result<ParameterValue, Malformed> {
         for _ in 0..count {
             take.u32()?;
             let flags = take.u16()?;
-            let incoming = types::take_info(take, false)?;
+            let incoming = incoming::take_info(take, false)?;
             take.b_varchar()?;
             columns.push((incoming, flags & 0x0200 != 0));
         }
@@ -224,7 +225,7 @@ fn table(take: &mut Take<'_>) -> Result<ParameterValue, Malformed> {
                         if *default {
                             Ok(Value::Null)
                         } else {
-                            types::take_value(take, *incoming)
+                            incoming::take_value(take, *incoming)
                         }
                     })
                     .collect::<Result<_, _>>()?,
@@ -289,14 +290,14 @@ pub(crate) fn bulk_rows(payload: &[u8]) -> Result<BulkRows, Malformed> {
                 for _ in 0..count {
                     take.u32()?;
                     take.u16()?;
-                    columns.push(types::take_info(&mut take, true)?);
+                    columns.push(incoming::take_info(&mut take, true)?);
                     names.push(take.b_varchar()?);
                 }
             }
             0xD1 => rows.push(
                 columns
                     .iter()
-                    .map(|incoming| types::take_value(&mut take, *incoming))
+                    .map(|incoming| incoming::take_value(&mut take, *incoming))
                     .collect::<Result<_, _>>()?,
             ),
             0xD2 => {
@@ -308,7 +309,7 @@ pub(crate) fn bulk_rows(payload: &[u8]) -> Result<BulkRows, Malformed> {
                         if null(index) {
                             Ok(Value::Null)
                         } else {
-                            types::take_value(&mut take, *incoming)
+                            incoming::take_value(&mut take, *incoming)
                         }
                     })
                     .collect::<Result<_, _>>()?,
