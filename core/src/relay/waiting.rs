@@ -102,10 +102,6 @@ impl<B: Backend> Life<B> {
         {
             return Poll::Ready(Waited::ClientGone);
         }
-        // Also what had come with the request.
-        if self.dialogue.withdraws(self.to_server.unjudged_bytes()) {
-            return Poll::Ready(Waited::Withdrawn);
-        }
         while self.to_server.unjudged() < limits::MAX_HELD {
             match poll_read(&mut self.io, cx, &mut scratch.read) {
                 Poll::Pending => break,
