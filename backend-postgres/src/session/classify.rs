@@ -822,7 +822,10 @@ mod tests {
             ("SET SESSION constraints.x = 'x'", Touches::SETTINGS),
             ("SELECT set_config('a.b', 'c', NOT true)", Touches::SETTINGS),
             ("SELECT set_config('a.b', 'c', false = true)", Touches::SETTINGS),
-            ("SELECT set_config('a.b'::pg_catalog.text, 'c', false)", Touches::SETTINGS),
+            (
+                "SELECT set_config('a.b'::pg_catalog.text, 'c', false)",
+                Touches::SETTINGS,
+            ),
             (
                 "SELECT E'a'\n'\\'', set_config('a.b', 'c', false), 'x'",
                 Touches::SETTINGS,

@@ -292,16 +292,12 @@ mod tests {
         assert_eq!(tokens("\"a\"\"b\" x"), [Quoted(b"a\"\"b"), Word(b"x")]);
         assert_eq!(
             tokens("E'a' -- it's\n  '\\' b' c, E'd' '\\' e"),
-            [
-                String(b"a"),
-                Word(b"c"),
-                Comma,
-                String(b"d"),
-                String(b"\\"),
-                Word(b"e")
-            ]
+            [String(b"a"), Word(b"c"), Comma, String(b"d"), String(b"\\"), Word(b"e")]
         );
-        assert_eq!(tokens("E'a' /* x */\n'\\' e"), [String(b"a"), String(b"\\"), Word(b"e")]);
+        assert_eq!(
+            tokens("E'a' /* x */\n'\\' e"),
+            [String(b"a"), String(b"\\"), Word(b"e")]
+        );
         assert_eq!(
             tokens("U&'\\0041' N'x' B'1'"),
             [String(b"\\0041"), String(b"x"), String(b"1")]

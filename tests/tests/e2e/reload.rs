@@ -346,7 +346,7 @@ async fn who_listens_is_told_that_the_source_has_moved() {
     write_and_wait(gateway(&site), &moved, APPLIED).await;
     let told = tokio::time::timeout(SOON, listening.receive()).await;
     let told = told.expect("it is told").unwrap().expect("before it is closed");
-    assert_eq!(told.sqlstate().as_deref(), Some("08006"), "{told}");
+    assert_eq!(told.sqlstate(), Some("08006"), "{told}");
     transaction.commit().await.unwrap();
     let mut again = site.raw().await;
     again.simple("listen news; notify news, 'here'").await.unwrap();
