@@ -43,6 +43,7 @@ pub use self::{
     source_state::SourceState,
 };
 use crate::wire::{
+    TdsVersion,
     packet::{HEADER, Header, PacketKind},
     walker::{Layout, Walker},
 };
@@ -50,6 +51,7 @@ use crate::wire::{
 /// A server connection, as the protocol sees it.
 #[derive(Debug)]
 pub struct Session {
+    pub(crate) version: TdsVersion,
     pub(crate) spid: u16,
     /// Bytes of a packet, header included.
     pub(crate) packet_size: u16,
@@ -132,6 +134,7 @@ impl Session {
         // What the database itself starts with.
         let isolation = Isolation::default();
         Session {
+            version: init.tds_version,
             spid: init.spid,
             packet_size: init.packet_size,
             login: Login {

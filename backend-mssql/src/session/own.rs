@@ -77,7 +77,7 @@ impl Session {
     /// Sends a batch of the gateway's own.
     pub(crate) fn ask(&mut self, own: Own, text: &str, reset: ResetBit, out: &mut BytesMut) {
         let mut payload = match reset {
-            ResetBit::Connection => headers(0),
+            ResetBit::Connection => self.headers_in(0),
             _ => self.headers(),
         };
         payload.put_slice(&utf16::encode(text));
@@ -107,7 +107,16 @@ impl Session {
 
     /// The headers of a request in the transaction that is open here (TDS 5.1).
     pub(crate) fn headers(&self) -> BytesMut {
-        headers(self.transaction.descriptor())
+        self.headers_in(self.transaction.descriptor())
+    }
+
+    /// The headers of a request in this transaction; 0: in none, as behind a reset. Old servers know none.
+    fn headers_in(&self, descriptor: u64) -> BytesMut {
+        let mut payload = BytesMut::with_capacity(128);
+        if self.version.is_wide() {
+            all_headers::write(descriptor, &mut payload);
+        }
+        payload
     }
 
     /// The request that is being sent asks for a reset, or not.
@@ -256,13 +265,6 @@ fn integer_of_row(tail: &[u8]) -> Option<i32> {
         [.., 0xd1, 4] | [.., 0xd1] => Some(i32::from_le_bytes(*value)),
         _ => None,
     }
-}
-
-/// The headers of a request in this transaction; 0: in none, as behind a reset.
-fn headers(descriptor: u64) -> BytesMut {
-    let mut payload = BytesMut::with_capacity(128);
-    all_headers::write(descriptor, &mut payload);
-    payload
 }
 
 /// The status bits that ask for a reset.

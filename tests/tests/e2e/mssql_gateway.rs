@@ -1,7 +1,6 @@
-//! SQL Server through the gateway: unchanged drivers do everything that they do directly, many on few connections, and each
-//! believes that it is alone.
+//! SQL Server through the gateway: what belongs to a client stays with it, and what it leaves goes.
 
-use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, future};
 use serde_json::json;
@@ -12,14 +11,12 @@ use weir_tests::{
     gateway::Gateway,
     metadata::Metadata,
     mssql::{DATABASE, Encryption, Kind, LOGIN, Options, PASSWORD, RequestKind, StandIn},
-    process, turn,
+    turn,
 };
 
-/// Instances of a driver's script at a time.
-const INSTANCES: usize = 4;
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn server(kind: Kind) -> StandIn {
+pub(crate) fn server(kind: Kind) -> StandIn {
     let server = StandIn::start(Options {
         kind,
         encryption: Encryption::Unsupported,
@@ -30,7 +27,11 @@ fn server(kind: Kind) -> StandIn {
 }
 
 /// A gateway with so many connections, whose clients name the database as the server does.
-fn gateway_with(server: &StandIn, max_connections: u32, gateway: impl FnOnce(Metadata) -> Metadata) -> Gateway {
+pub(crate) fn gateway_with(
+    server: &StandIn,
+    max_connections: u32,
+    gateway: impl FnOnce(Metadata) -> Metadata,
+) -> Gateway {
     let connection_string = format!(
         "Driver={{ODBC Driver 18 for SQL Server}};Server=tcp:127.0.0.1,{};Database={DATABASE};UID={LOGIN};PWD={PASSWORD};Encrypt=no",
         server.port()
@@ -46,102 +47,6 @@ fn gateway_with(server: &StandIn, max_connections: u32, gateway: impl FnOnce(Met
 
 fn gateway(server: &StandIn, max_connections: u32) -> Gateway {
     gateway_with(server, max_connections, |metadata| metadata)
-}
-
-fn driver(address: SocketAddr, name: &str, instance: usize) -> Command {
-    let mut command = if name.ends_with(".py") {
-        Command::new(process::cache().join("python/bin/python"))
-    } else {
-        Command::new("node")
-    };
-    let script = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers")).join(name);
-    command
-        .arg(script)
-        .arg(instance.to_string())
-        .env("NODE_MODULES_OF", process::cache().join("node"))
-        .env("MSSQL_HOST", "127.0.0.1")
-        .env("MSSQL_PORT", address.port().to_string())
-        .env("MSSQL_USER", LOGIN)
-        .env("MSSQL_PASSWORD", PASSWORD)
-        .env("MSSQL_DATABASE", DATABASE)
-        .env("MSSQL_ENCRYPT", "no")
-        .env("MSSQL_CA", "");
-    command
-}
-
-/// Several instances of a script at a time, on fewer connections.
-async fn run(name: &str, kind: Kind, max_connections: u32) {
-    let _turn = turn::light();
-    let server = server(kind);
-    let gateway = gateway(&server, max_connections);
-    let address = gateway.address("tds");
-    let runs = (1..=INSTANCES).map(|instance| {
-        let mut driver = driver(address, name, instance);
-        if kind == Kind::Probe {
-            driver.env("MSSQL_PROBE", "1");
-        }
-        process::run(driver, LIMIT)
-    });
-    for outcome in future::join_all(runs).await {
-        assert!(
-            outcome.output.contains("passed"),
-            "{name}:\n{}\n{}",
-            outcome.output,
-            gateway.log()
-        );
-    }
-    assert!(server.most_sessions() <= max_connections as usize);
-    let left = server.sessions();
-    assert!(
-        left.iter()
-            .all(|session| session.transaction_count == 0 || !session.open)
-    );
-}
-
-#[tokio::test]
-async fn tedious() {
-    run("tedious_script.mjs", Kind::SqlServer, 3).await;
-}
-
-#[tokio::test]
-async fn mssql_of_npm() {
-    run("mssql_script.mjs", Kind::SqlServer, 6).await;
-}
-
-#[tokio::test]
-async fn pymssql() {
-    run("pymssql_script.py", Kind::SqlServer, 3).await;
-}
-
-#[tokio::test]
-async fn pytds() {
-    run("pytds_script.py", Kind::SqlServer, 3).await;
-}
-
-/// Its bulk copy opens another connection while the first one is in a transaction.
-#[tokio::test]
-async fn mssql_python() {
-    run("mssql_python_script.py", Kind::SqlServer, INSTANCES as u32 + 1).await;
-}
-
-#[tokio::test]
-async fn tedious_on_a_probe_server() {
-    run("tedious_script.mjs", Kind::Probe, 3).await;
-}
-
-#[tokio::test]
-async fn pymssql_on_a_probe_server() {
-    run("pymssql_script.py", Kind::Probe, 3).await;
-}
-
-#[tokio::test]
-async fn pytds_on_a_probe_server() {
-    run("pytds_script.py", Kind::Probe, 3).await;
-}
-
-#[tokio::test]
-async fn mssql_python_on_a_probe_server() {
-    run("mssql_python_script.py", Kind::Probe, INSTANCES as u32 + 1).await;
 }
 
 type Tiberius = Client<Compat<TcpStream>>;

@@ -69,10 +69,17 @@ pub(crate) fn run(
                 }
             }
             session.end();
+            // Before the client can see the end of the connection, which comes when the session's output goes.
+            shared.dismiss(spid);
         }
-        Err(failure) => eprintln!("stand-in: session {spid} cannot open its database: {failure}"),
+        Err(failure) => {
+            // As when the client went before its session was there.
+            if !cancel.is_closed() {
+                eprintln!("stand-in: session {spid} cannot open its database: {failure}");
+            }
+            shared.dismiss(spid);
+        }
     }
-    shared.dismiss(spid);
     cancel.close();
 }
 
