@@ -102,6 +102,8 @@ impl Postgres {
         self.opener.is_like(&other.opener)
             && self.application_name == other.application_name
             && self.session_state == other.session_state
+            && self.sequence_functions == other.sequence_functions
+            && self.shared.hub().is_some() == other.shared.hub().is_some()
             && self.pin_notice == other.pin_notice
     }
 
@@ -153,6 +155,12 @@ impl Backend for Postgres {
 
     async fn cancel(&self, key: &CancelKey) -> Result<(), OpenError> {
         server::cancel(key).await
+    }
+
+    fn retired(&self) {
+        if let Some(listener) = self.listener.get() {
+            listener.end();
+        }
     }
 
     fn process(key: &CancelKey) -> Option<u32> {

@@ -43,6 +43,10 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// take effect later (for PostgreSQL: the postmaster closed the cancel connection). The caller bounds the time.
     fn cancel(&self, key: &Self::CancelKey) -> impl Future<Output = Result<(), OpenError>> + Send;
 
+    /// Its pool is being closed: nothing begins here any more. What it does outside of the pool ends now, and clients that
+    /// rely on it are told.
+    fn retired(&self) {}
+
     /// The number of the connection's process as the database's own views show it, for the console.
     fn process(key: &Self::CancelKey) -> Option<u32> {
         let _ = key;

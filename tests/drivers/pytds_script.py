@@ -68,6 +68,17 @@ failing(8134, "SELECT 1 / 0")
 assert rows("SELECT @@TRANCOUNT") == [(1,)]
 connection.rollback()
 assert count() == 1
+# one that an error has doomed: it can only be rolled back, and is at the end of the batch
+cursor.execute("SET XACT_ABORT ON")
+try:
+    cursor.execute(f"BEGIN TRY INSERT INTO items (owner, name) VALUES ({me}, N'doomed'); SELECT 1 / 0; END TRY BEGIN CATCH SELECT XACT_STATE(); END CATCH")
+    while cursor.nextset():
+        pass
+except pytds.DatabaseError as error:
+    assert error.number == 3998, error
+cursor.execute("SET XACT_ABORT OFF")
+connection.rollback()
+assert count() == 1
 print("ok transactions")
 
 cursor.executemany("INSERT INTO items (owner, name) VALUES (%s, %s)", [(me, f"many {number}") for number in range(30)])
@@ -102,7 +113,17 @@ connection.commit()
 assert rows("SELECT notes, data FROM items WHERE id = %s", (item,)) == [(large, b"\x07" * 100_000)]
 series = rows("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i, N'row ' + CAST(i AS nvarchar(10)) FROM n OPTION (MAXRECURSION 0)")
 assert len(series) == 3000 and series[-1] == (3000, "row 3000")
+connection.commit()
 print("ok large")
+
+# packets of any size: values lie across their ends
+for size in (512, 8192, 32764):
+    sized = pytds.connect(**options, autocommit=True, blocksize=size)
+    with sized.cursor() as reader:
+        reader.execute("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT i, N'row ' + CAST(i AS nvarchar(10)) FROM n OPTION (MAXRECURSION 0)")
+        assert [tuple(row) for row in reader.fetchall()] == [(number, f"row {number}") for number in range(1, 3001)]
+    sized.close()
+print("ok packets")
 
 cursor.copy_to(
     data=[(me, number, f"bulk {number}") for number in range(300)], table_or_view="bulk_items",

@@ -88,7 +88,8 @@ pub(super) enum Said {
 /// Who gets the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Receiver {
-    /// Takes packets that are not full; what is not full on its way in goes on at once.
+    /// Takes a packet that is not full where the server sent one, which goes on at once. Others are filled: there are
+    /// drivers that read beyond the end of a shorter packet in the middle of a message (pytds).
     Client {
         /// The longest packet that it takes.
         packet_size: u16,
@@ -106,8 +107,12 @@ impl Receiver {
     /// Whether a packet can go on as it is.
     pub(super) fn takes(self, header: Header) -> bool {
         match self {
-            Receiver::Client { packet_size, .. } => header.length <= packet_size,
-            Receiver::Server { packet_size } if header.status.ends_message() => header.length <= packet_size,
+            Receiver::Client { packet_size, .. } | Receiver::Server { packet_size } if header.status.ends_message() => {
+                header.length <= packet_size
+            }
+            Receiver::Client { packet_size, full } => {
+                header.length == packet_size || header.length < full.min(packet_size)
+            }
             Receiver::Server { packet_size } => header.length == packet_size,
         }
     }
@@ -322,6 +327,26 @@ mod tests {
         let long = vec![b'x'; 1000];
         let (fate, out) = run(&long, |output| output.keep(&long));
         assert_eq!((fate, out.len()), (Fate::Replaced, 1000 + 2 * HEADER));
+    }
+
+    #[test]
+    fn clients_take_short_packets_only_from_a_server_that_sent_them_short() {
+        let (header, _) = packet(&[0; 4096 - HEADER], Status::default());
+        for (packet_size, taken) in [(512, false), (4096, true), (8000, false)] {
+            let client = Receiver::Client {
+                packet_size,
+                full: 4096,
+            };
+            assert_eq!(client.takes(header), taken, "{packet_size}");
+            let (short, _) = packet(&[0; 100], Status::default());
+            assert!(client.takes(short));
+        }
+        let (last, _) = packet(&[0; 4096 - HEADER], Status::END_OF_MESSAGE);
+        let client = Receiver::Client {
+            packet_size: 8000,
+            full: 4096,
+        };
+        assert!(client.takes(last));
     }
 
     #[test]

@@ -69,19 +69,35 @@ impl Conversation {
 
     /// Takes note of names that are bound to a statement which sets something by a name of its client's. Says how many
     /// bytes of the Bind it takes to see them, if they are not all there.
-    pub(super) fn note_bound_names(&mut self, statement: &[u8], head: Head, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn note_bound_names(
+        &mut self,
+        statement: &[u8],
+        head: Head,
+        bytes: &[u8],
+        session: &mut Session,
+    ) -> Option<usize> {
         let statement = match statement {
             b"" => self.unnamed.as_ref(),
             name => self.statements.find(name).map(|(_, statement)| statement),
         };
         let sets_by_name = statement.is_some_and(|statement| statement.class().touches.any(Touches::TIMEOUTS));
-        if !sets_by_name || !self.follows() || head.total() > limits::MAX_PEEK as u64 {
+        if !sets_by_name || !self.follows() {
+            return None;
+        }
+        if head.total() > limits::MAX_PEEK as u64 {
+            session.touched |= Touches::UNKNOWN;
             return None;
         }
         let Some(message) = head.message(bytes) else {
             return Some(head.total() as usize);
         };
-        bind::text_values(message).for_each(|value| self.custom_settings.note(value));
+        for value in bind::text_values(message) {
+            self.custom_settings.note(value);
+            if custom::is_odd_name(value) {
+                // It cannot be asked for.
+                session.touched |= Touches::UNKNOWN;
+            }
+        }
         None
     }
 
@@ -211,6 +227,11 @@ impl Conversation {
             // The login is a superuser: elsewhere its settings are set before it becomes somebody else.
             found.living = found.living.without(Touches::SETTINGS);
         }
+        // What could not be read by the settings of then cannot be read by those of now.
+        let was_tied = match session.living.any(Touches::SQL_PREPARED) {
+            true => Touches::LOCAL_SETTINGS,
+            false => Touches::NONE,
+        };
         session.living = session.living.without(about | Touches::UNKNOWN) | found.living;
         self.take_channels(about, found.channels, session);
         if settle::asks_for_settings(about) {
@@ -219,7 +240,7 @@ impl Conversation {
             names.iter().for_each(|name| self.custom_settings.note(name.as_bytes()));
         }
         if about.any(Touches::SQL_PREPARED | Touches::UNKNOWN) {
-            let ties = self.take_statements(found.statements, session);
+            let ties = self.take_statements(about | was_tied, found.statements, session);
             session.living |= ties;
         }
         if session.touched.among(Touches::FOLLOWED).is_empty() {
@@ -325,6 +346,9 @@ fn what_to_ask(session: &Session, prepared: &SqlStatements) -> Option<Touches> {
     }
     if touched.any(Touches::STATEMENTS) && !prepared.is_empty() {
         about |= Touches::SQL_PREPARED;
+    }
+    if about.any(Touches::SQL_PREPARED) {
+        about |= touched.among(Touches::LOCAL_SETTINGS);
     }
     if !about.is_empty() && session.living.any(Touches::UNKNOWN) {
         // What could not be proved stays so until it is.

@@ -133,7 +133,7 @@ impl Conversation {
             Some(Named::Statement(name)) => {
                 let name = effective_name(name);
                 if self.statements.remove(name).is_none() && !self.sql_statements.is_empty() {
-                    self.sql_statements = self.sql_statements.without(name);
+                    self.drop_sql_statement(name);
                 }
             }
             Some(Named::Portal) => {}

@@ -129,7 +129,8 @@ impl Conversation {
         found.retain(|channel| !channel.starts_with(MARK_PREFIX.as_bytes()));
         if self.listening.is_none()
             && !found.is_empty()
-            && let Some(hub) = self.shared.hub()
+            // That of the server at hand: the source may have moved since the client came.
+            && let Some(hub) = &session.hub
         {
             let member = hub.enter(self.bell.clone());
             self.listening = Some(Box::new(Listening::new(member)));

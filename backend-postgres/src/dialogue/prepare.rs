@@ -222,7 +222,7 @@ impl Conversation {
             None if bytes.len() as u64 >= head.total() => return Ok(pass_malformed_bind(head, session)),
             None => return need_name(head, bytes),
         };
-        if let Some(needed) = self.note_bound_names(effective_name(bind.statement), head, bytes) {
+        if let Some(needed) = self.note_bound_names(effective_name(bind.statement), head, bytes, session) {
             return Ok(Step::Need(needed));
         }
         self.tidy(session, &mut out.to_server);

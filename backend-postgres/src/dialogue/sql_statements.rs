@@ -256,8 +256,16 @@ impl Conversation {
             session.touched |= Touches::SQL_PREPARED;
             return Some(name.to_vec());
         }
-        self.sql_statements = self.sql_statements.without(name);
+        self.drop_sql_statement(name);
         None
+    }
+
+    /// It is gone for the client, and whatever trouble there was with it: another one of its name is another one.
+    pub(super) fn drop_sql_statement(&mut self, name: &[u8]) {
+        self.sql_statements = self.sql_statements.without(name);
+        if let Ok(name) = std::str::from_utf8(name) {
+            self.troubles.wake(name);
+        }
     }
 
     /// The PREPARE at the front was refused, or what was around it.
@@ -309,7 +317,15 @@ impl Conversation {
 
     /// What the server says is there is the client's. Says what ties the client, if not all of it could be prepared
     /// elsewhere.
-    pub(super) fn take_statements(&mut self, found: Vec<(String, Option<String>)>, session: &mut Session) -> Touches {
+    ///
+    /// What a text was read by is known from the settings of now, unless some have come and gone: then a new one whose
+    /// constants depend on them stays where it is.
+    pub(super) fn take_statements(
+        &mut self,
+        about: Touches,
+        found: Vec<(String, Option<String>)>,
+        session: &mut Session,
+    ) -> Touches {
         if found.is_empty() && self.sql_statements.is_empty() && session.sql_statements.is_empty() {
             return Touches::NONE;
         }
@@ -322,7 +338,10 @@ impl Conversation {
             let known = before.get(name.as_bytes()).filter(|known| *known.text == *text);
             known.cloned().or_else(|| {
                 let fresh = SqlStatement::read(name, text, &session.overlay);
-                fresh.filter(|_| session.has_standard_strings()).map(Arc::new)
+                let is_read_by_these = |fresh: &SqlStatement| !about.any(Touches::CONTEXT) || !fresh.has_constants();
+                fresh
+                    .filter(|fresh| session.has_standard_strings() && is_read_by_these(fresh))
+                    .map(Arc::new)
             })
         };
         let here: Vec<_> = found.iter().filter_map(read).collect();
@@ -332,6 +351,7 @@ impl Conversation {
             true => session.sql_statements.clone(),
             false => here.into_iter().chain(elsewhere).collect(),
         };
+        self.troubles.keep_to(&self.sql_statements);
         let bytes: usize = self.sql_statements.iter().map(|statement| statement.weight()).sum();
         tied |=
             bytes > limits::MAX_SQL_STATEMENT_BYTES || self.sql_statements.iter().count() > limits::MAX_SQL_STATEMENTS;
@@ -411,6 +431,13 @@ impl Troubles {
             self.0.get_or_insert_default().dormant.push(name.into());
         }
         self.0.get_or_insert_default().tried.push((name.into(), error));
+    }
+
+    /// Of statements that are not there any more there is nothing to remember.
+    fn keep_to(&mut self, statements: &SqlStatements) {
+        if let Some(absent) = &mut self.0 {
+            absent.dormant.retain(|name| statements.get(name.as_bytes()).is_some());
+        }
     }
 
     fn wake(&mut self, name: &str) {
@@ -555,9 +582,13 @@ mod tests {
         assert!(troubles.has_tried("p") && troubles.is_dormant("p"));
         troubles.forgive();
         assert!(!troubles.has_tried("p") && troubles.is_dormant("p"));
-        troubles.wake("p");
+        let other = SqlStatement::read("q", "PREPARE q AS SELECT 1", &Overlay::default()).map(Arc::new);
+        troubles.note("q", error, true);
+        troubles.keep_to(&other.into_iter().collect());
+        assert!(!troubles.is_dormant("p") && troubles.is_dormant("q"));
+        troubles.wake("q");
         troubles.forgive();
-        assert!(!troubles.is_dormant("p") && troubles.0.is_none());
+        assert!(troubles.0.is_none());
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl Registry {
             listener.places.insert(channel.clone(), Place::Wanted);
             let subject = self.channels.entry(channel.clone()).or_default();
             subject.listeners.push(id);
-            if subject.on_server == OnServer::Unheard {
+            // While the connection is down, all of them are due when it comes.
+            if subject.on_server == OnServer::Unheard && matches!(self.line, Line::Up { .. }) {
                 self.due.push_back(channel.clone());
             }
         }
@@ -542,6 +543,20 @@ mod tests {
         assert_eq!(registry.next_batch().as_deref(), Some(&b"UNLISTEN \"a\"; "[..]));
         registry.answered();
         assert!(registry.channels.is_empty() && registry.listeners.is_empty());
+    }
+
+    #[test]
+    fn clients_that_come_and_go_while_the_connection_is_down_leave_nothing() {
+        let mut registry = Registry::default();
+        let id = registry.enter(Bell::default());
+        for _ in 0..1_000 {
+            assert!(registry.want(id, &[channel("a")]));
+            registry.forget(id, &[channel("a")]);
+        }
+        assert!(registry.due.is_empty() && registry.channels.is_empty());
+        registry.want(id, &[channel("a")]);
+        registry.up(channel("marks"));
+        assert_eq!(registry.next_batch().as_deref(), Some(&b"LISTEN \"a\"; "[..]));
     }
 
     #[test]

@@ -30,9 +30,12 @@ use crate::{
     wire::write,
 };
 
-/// The running task; it ends with this.
+/// The running task; it ends with this, and whoever relied on it is told.
 #[derive(Debug)]
-pub(crate) struct Listener(JoinHandle<()>);
+pub(crate) struct Listener {
+    task: JoinHandle<()>,
+    hub: Arc<Hub>,
+}
 
 /// How long the connection stays when nobody listens: clients come and go.
 const LINGER: Duration = Duration::from_secs(10);
@@ -52,13 +55,20 @@ const NO_LIMITS: &[u8] = b"SELECT pg_catalog.set_config(s.name, '0', false) FROM
 impl Listener {
     /// Starts it; opens nothing yet.
     pub(crate) fn start(hub: Arc<Hub>, opener: Arc<Opener>) -> Self {
-        Listener(tokio::spawn(run(hub, opener)))
+        let task = tokio::spawn(run(hub.clone(), opener));
+        Listener { task, hub }
+    }
+
+    /// The source has gone elsewhere: nothing is heard here any more.
+    pub(crate) fn end(&self) {
+        self.task.abort();
+        self.hub.with(|registry| registry.down(None));
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.0.abort();
+        self.end();
     }
 }
 

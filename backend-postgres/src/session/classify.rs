@@ -87,6 +87,9 @@ pub fn classify(text: &[u8]) -> Class {
     if class.touches.any(Touches::SETTINGS | Touches::UNKNOWN) || is_code {
         class.custom_settings = CustomSettings::of(text);
     }
+    if class.custom_settings.has_others() {
+        class.touches |= Touches::UNKNOWN;
+    }
     class
 }
 
@@ -234,6 +237,10 @@ struct SetConfig {
     depth: u32,
     /// Its first argument is a constant that names no time limit.
     harmless_name: bool,
+    /// Of the argument under way.
+    tokens: u32,
+    /// Arguments before it.
+    arguments: u32,
 }
 
 impl<'a> Reader<'a> {
@@ -244,15 +251,21 @@ impl<'a> Reader<'a> {
             _ => None,
         };
         if let Some(part) = part {
+            self.argument(token);
             self.read_name(part);
             return;
         }
         let name = self.name.take_if(|_| token != Token::Dot);
+        self.argument(token);
         match token {
             Token::Open => self.open(name),
             Token::Close => self.close(),
             Token::Semicolon if self.depth == 0 => self.end_statement(),
             Token::String(value) => self.string(value),
+            // `SET local.tenant = 1`: the class of a custom setting, however it is called.
+            Token::Dot if self.statement.verb == Verb::Set && self.statement.words == 1 => {
+                self.statement.scope = Scope::Session;
+            }
             Token::Unsure => self.touches |= Touches::UNKNOWN,
             _ => {}
         }
@@ -439,6 +452,8 @@ impl<'a> Reader<'a> {
                 self.set_config = Some(SetConfig {
                     depth: self.depth,
                     harmless_name: false,
+                    tokens: 0,
+                    arguments: 0,
                 });
                 self.statement.mode = Mode::Writes;
             }
@@ -476,12 +491,39 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A token among the arguments of `set_config`. A name that is more than one constant or parameter is a name that
+    /// nobody has seen.
+    fn argument(&mut self, token: Token<'a>) {
+        let Some(call) = &mut self.set_config else { return };
+        if token == Token::Comma && call.depth == self.depth {
+            (call.tokens, call.arguments) = (0, call.arguments.saturating_add(1));
+            return;
+        }
+        let ends = token == Token::Close && call.depth == self.depth;
+        if !ends {
+            call.tokens = call.tokens.saturating_add(1);
+        }
+        let is_plain = match token {
+            Token::String(_) | Token::Number => call.tokens == 1,
+            // A type, behind a cast.
+            Token::Cast | Token::Dot => true,
+            Token::Word(_) | Token::Quoted(_) => matches!(self.last, Last::Cast | Last::Dot),
+            _ => ends,
+        };
+        if call.arguments == 0 && !is_plain {
+            self.touches |= Touches::UNKNOWN;
+        }
+    }
+
     fn close(&mut self) {
         if let Some(call) = self.set_config
             && call.depth == self.depth
         {
-            let is_local = self.last.is(b"true");
-            if !is_local {
+            // And nothing else: `NOT true` is not.
+            let is_local = call.tokens == 1 && self.last.is(b"true");
+            if is_local {
+                self.touches |= Touches::LOCAL_SETTINGS;
+            } else {
                 self.touches |= Touches::SETTINGS;
                 if !call.harmless_name {
                     self.touches |= Touches::TIMEOUTS;
@@ -515,6 +557,7 @@ impl<'a> Reader<'a> {
         let statement = std::mem::take(&mut self.statement);
         match statement.verb {
             Verb::None => {}
+            Verb::Set if statement.scope == Scope::Transaction => self.touches |= Touches::LOCAL_SETTINGS,
             Verb::Set if statement.scope == Scope::Session => {
                 self.touches |= Touches::SETTINGS;
                 if statement.limits_time {
@@ -774,6 +817,19 @@ mod tests {
             ),
             ("SET TIME ZONE 'UTC'", Touches::SETTINGS),
             ("SET NAMES 'UTF8'", Touches::SETTINGS),
+            ("SET local.tenant = 'x'", Touches::SETTINGS),
+            ("SET transaction.tenant = 'x'", Touches::SETTINGS),
+            ("SET SESSION constraints.x = 'x'", Touches::SETTINGS),
+            ("SELECT set_config('a.b', 'c', NOT true)", Touches::SETTINGS),
+            ("SELECT set_config('a.b', 'c', false = true)", Touches::SETTINGS),
+            (
+                "SELECT set_config('a.b'::pg_catalog.text, 'c', false)",
+                Touches::SETTINGS,
+            ),
+            (
+                "SELECT E'a'\n'\\'', set_config('a.b', 'c', false), 'x'",
+                Touches::SETTINGS,
+            ),
             ("RESET ALL", Touches::SETTINGS),
             ("SELECT 1; SET x.y = 1; SELECT 2", Touches::SETTINGS),
             ("SET statement_timeout = '1s'", Touches::SETTINGS | Touches::TIMEOUTS),
@@ -905,6 +961,14 @@ mod tests {
             "SELECT DISTINCT ON (a) f(b) FROM t",
             "SELECT 1 OPERATOR(pg_catalog.+) f(2)",
             "SELECT * FROM a JOIN b ON f(a.x)",
+            "SELECT set_config('app.' || 'tenant', 'x', false)",
+            "SELECT set_config('app.ten'\n'ant', 'x', false)",
+            "SELECT set_config(('app.tenant'), 'x', false)",
+            "SELECT set_config(format('app.%s', $1), 'x', false)",
+            "SELECT set_config(name, 'x', false) FROM names",
+            "SELECT set_config(E'app.ten\\x61nt', 'x', false)",
+            "SET app.mändant = 'x'",
+            "SET session.tenant = 'x'",
             "SELECT filter(x), first(y) FROM t",
             "SELECT U&\"f\" (1)",
             "FROBNICATE",

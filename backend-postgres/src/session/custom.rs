@@ -9,7 +9,18 @@ use crate::limits;
 
 /// Names of custom settings, in lower case; nothing for almost every statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CustomSettings(Vec<Box<str>>);
+pub struct CustomSettings {
+    names: Vec<Box<str>>,
+    others: Others,
+}
+
+/// Whether a text sets some whose names cannot be asked for: PostgreSQL takes letters beyond ASCII and any length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Others {
+    #[default]
+    None,
+    Some,
+}
 
 impl CustomSettings {
     /// Those that a text names.
@@ -21,17 +32,22 @@ impl CustomSettings {
 
     /// The names.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|name| &**name)
+        self.names.iter().map(|name| &**name)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.names.is_empty()
+    }
+
+    /// Whether the text may set some that are not among them.
+    pub fn has_others(&self) -> bool {
+        self.others == Others::Some
     }
 
     /// Whether there may be more than there is room for.
     pub fn is_full(&self) -> bool {
-        self.0.len() >= limits::MAX_CUSTOM_NAMES
+        self.names.len() >= limits::MAX_CUSTOM_NAMES
     }
 
     /// Takes note of what may be the name of one, unless there is no room for it.
@@ -39,11 +55,19 @@ impl CustomSettings {
         let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_custom_name(name)) else {
             return;
         };
-        let names = &mut self.0;
+        let names = &mut self.names;
         let is_news = !names.iter().any(|known| known.eq_ignore_ascii_case(name));
         if is_news && names.len() < limits::MAX_CUSTOM_NAMES {
             names.push(name.to_ascii_lowercase().into());
         }
+    }
+
+    /// The same for a name in a text.
+    fn found(&mut self, name: &[u8]) {
+        if name.contains(&b'.') && !std::str::from_utf8(name).is_ok_and(is_custom_name) {
+            self.others = Others::Some;
+        }
+        self.note(name);
     }
 
     fn read(&mut self, text: &[u8], depth: u8) {
@@ -54,7 +78,7 @@ impl CustomSettings {
         for token in Lexer::new(text) {
             if let Token::String(value) = token {
                 if place == Place::Argument {
-                    self.note(value);
+                    self.found(value);
                 }
                 self.read(value, depth + 1);
             }
@@ -93,6 +117,15 @@ impl Place {
             (Place::Name(name), Token::Dot) if name.len() < limits::MAX_CUSTOM_NAME => {
                 Place::Name([&name[..], b"."].concat())
             }
+            (Place::Name(name), Token::Word(_) | Token::Quoted(_)) if name.is_empty() || name.ends_with(b".") => {
+                // Longer than any that is asked for.
+                names.others = Others::Some;
+                Place::Elsewhere
+            }
+            (Place::Name(_), Token::Dot) => {
+                names.others = Others::Some;
+                Place::Elsewhere
+            }
             (Place::Function, Token::Open) => Place::Argument,
             (place, token) => {
                 place.end(names);
@@ -109,9 +142,19 @@ impl Place {
 
     fn end(self, names: &mut CustomSettings) {
         if let Place::Name(name) = self {
-            names.note(&name);
+            names.found(&name);
         }
     }
+}
+
+/// Whether this can be the name of a custom setting, and not one that [`is_custom_name`].
+pub(crate) fn is_odd_name(name: &[u8]) -> bool {
+    let begins = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_' || *byte >= 0x80;
+    let belongs = |byte: &u8| begins(byte) || byte.is_ascii_digit() || *byte == b'$';
+    let is_part = |part: &[u8]| part.first().is_some_and(begins) && part.iter().all(belongs);
+    name.contains(&b'.')
+        && name.split(|byte| *byte == b'.').all(is_part)
+        && !std::str::from_utf8(name).is_ok_and(is_custom_name)
 }
 
 /// Whether this can be the name of a custom setting, and be put into a text as it is.
@@ -162,11 +205,36 @@ mod tests {
     }
 
     #[test]
+    fn names_that_cannot_be_asked_for_are_not_overlooked() {
+        let long = format!("SET {}.x = 1", "a".repeat(limits::MAX_CUSTOM_NAME));
+        for text in [
+            &long,
+            "SET app.mändant = 'x'",
+            "SET \"a b\".c = 1",
+            "DO $$ BEGIN PERFORM set_config('app.mändant', 'x', false); END $$",
+        ] {
+            assert!(CustomSettings::of(text.as_bytes()).has_others(), "{text}");
+        }
+        assert!(!CustomSettings::of(b"SET app.tenant = 'a.b c'; SET search_path = a.b").has_others());
+    }
+
+    #[test]
     fn a_text_cannot_grow_the_list_without_end() {
         let text: String = (0..1000).map(|n| format!("SET a.b{n} = 1;")).collect();
         assert_eq!(names(&text).len(), limits::MAX_CUSTOM_NAMES);
         let long = format!("SET {}", "a.".repeat(100_000));
         assert!(names(&long).is_empty());
+    }
+
+    #[test]
+    fn what_is_an_odd_name() {
+        let long = format!("a.{}", "b".repeat(limits::MAX_CUSTOM_NAME));
+        for name in ["app.mändant", "ä.b", &long] {
+            assert!(is_odd_name(name.as_bytes()), "{name}");
+        }
+        for name in ["app.tenant", "1.5", "a.b c", "text", "a.", ".", "ä", ""] {
+            assert!(!is_odd_name(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

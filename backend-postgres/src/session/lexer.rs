@@ -109,9 +109,43 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// An `E''` string. A backslash behind a byte beyond ASCII may be half a character in some client encodings, and
-    /// then escapes nothing.
+    /// An `E''` string, whose parts are all read like its first one: behind a line break it may go on without another `E`.
     fn escaped(&mut self) -> Token<'a> {
+        let mut token = self.escaped_part();
+        while self.skip_continuation() {
+            // One token for all of them; what they spell together is of no interest to anybody.
+            if self.escaped_part() == Token::Unsure {
+                token = Token::Unsure;
+            }
+        }
+        token
+    }
+
+    /// Goes to behind the quote that continues a string, if what comes is one: space and `--` comments with a line break
+    /// in them stand before it.
+    fn skip_continuation(&mut self) -> bool {
+        let before = self.rest;
+        let mut lines = 0;
+        loop {
+            let space = self.take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c));
+            lines += space.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
+            if !self.rest.starts_with(b"--") {
+                break;
+            }
+            self.take_while(|byte| byte != b'\n' && byte != b'\r');
+        }
+        let continues = lines > 0 && self.rest.first() == Some(&b'\'');
+        if continues {
+            self.take(1);
+        } else {
+            self.rest = before;
+        }
+        continues
+    }
+
+    /// Up to the next quote that ends it. A backslash behind a byte beyond ASCII may be half a character in some client
+    /// encodings, and then escapes nothing.
+    fn escaped_part(&mut self) -> Token<'a> {
         let all = self.rest;
         let mut index = 0;
         let mut unsure = false;
@@ -256,6 +290,14 @@ mod tests {
         assert_eq!(tokens("$$ ; $a$ $$ x"), [String(b" ; $a$ "), Word(b"x")]);
         assert_eq!(tokens("$a$ $$ $b$ $a$ x"), [String(b" $$ $b$ "), Word(b"x")]);
         assert_eq!(tokens("\"a\"\"b\" x"), [Quoted(b"a\"\"b"), Word(b"x")]);
+        assert_eq!(
+            tokens("E'a' -- it's\n  '\\' b' c, E'd' '\\' e"),
+            [String(b"a"), Word(b"c"), Comma, String(b"d"), String(b"\\"), Word(b"e")]
+        );
+        assert_eq!(
+            tokens("E'a' /* x */\n'\\' e"),
+            [String(b"a"), String(b"\\"), Word(b"e")]
+        );
         assert_eq!(
             tokens("U&'\\0041' N'x' B'1'"),
             [String(b"\\0041"), String(b"x"), String(b"1")]

@@ -69,6 +69,7 @@ pub(crate) fn shown(text: &[u8]) -> Box<str> {
     let mut shown = String::new();
     let mut lexer = Lexer::new(text);
     let mut end = 0;
+    let mut setting = Setting::Elsewhere;
     while let Some(token) = lexer.next() {
         let is_apart = text
             .get(end)
@@ -78,6 +79,7 @@ pub(crate) fn shown(text: &[u8]) -> Box<str> {
         }
         end = text.len() - lexer.left();
         match token {
+            Token::Word(_) | Token::Quoted(_) if setting == Setting::Value => shown.push('?'),
             Token::Word(word) => push(&mut shown, word),
             Token::Quoted(name) => {
                 shown.push('"');
@@ -94,6 +96,7 @@ pub(crate) fn shown(text: &[u8]) -> Box<str> {
             Token::Operator => push(&mut shown, &text[end.saturating_sub(1)..end]),
             Token::Unsure => return (shown + "…").into(),
         }
+        setting = setting.after(token);
         if shown.len() > limits::MAX_SHOWN_STATEMENT {
             let fits = |at: &usize| shown.is_char_boundary(*at);
             let cut = (0..=limits::MAX_SHOWN_STATEMENT).rev().find(fits).unwrap_or(0);
@@ -102,6 +105,29 @@ pub(crate) fn shown(text: &[u8]) -> Box<str> {
         }
     }
     shown.into()
+}
+
+/// `SET name = value`, where a constant needs no quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setting {
+    /// At the beginning of a statement, where SET may stand.
+    Elsewhere,
+    Name,
+    Value,
+    Not,
+}
+
+impl Setting {
+    fn after(self, token: Token<'_>) -> Self {
+        let is = |known: &[u8]| matches!(token, Token::Word(word) if word.eq_ignore_ascii_case(known));
+        match self {
+            _ if token == Token::Semicolon => Setting::Elsewhere,
+            Setting::Elsewhere if is(b"set") => Setting::Name,
+            Setting::Elsewhere => Setting::Not,
+            Setting::Name if token == Token::Operator || is(b"to") => Setting::Value,
+            other => other,
+        }
+    }
 }
 
 /// What is not text is shown as such, and nothing breaks the line.
@@ -132,6 +158,15 @@ mod tests {
             "select pg_advisory_lock(?, ?)"
         );
         assert_eq!(&*shown(b"select 'canary"), "select ?");
+        assert_eq!(&*shown(b"select E'a'\n'\\'canary', f()"), "select ?, f()");
+        assert_eq!(
+            &*shown(b"set app.token = canary; set session app.other to \"canary\", canary; listen a"),
+            "set app.token = ?; set session app.other to ?, ?; listen a"
+        );
+        assert_eq!(
+            &*shown(b"create role r password E'canary\\'canary'; alter role r password $x$canary$x$; select f()"),
+            "create role r password ?; alter role r password ?; select f()"
+        );
         assert_eq!(&*shown("select U&\"x\" 'canary'".as_bytes()), "select …");
     }
 

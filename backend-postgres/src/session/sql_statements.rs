@@ -39,6 +39,11 @@ impl SqlStatement {
         })
     }
 
+    /// Whether there is a constant in it that the settings of the moment decide how to read.
+    pub fn has_constants(&self) -> bool {
+        Lexer::new(self.text.as_bytes()).any(|token| matches!(token, Token::String(_)))
+    }
+
     /// Bytes that it takes to keep.
     pub fn weight(&self) -> usize {
         self.name.len() + self.text.len()

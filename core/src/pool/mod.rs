@@ -227,6 +227,7 @@ impl<B: Backend> Pool<B> {
     /// come back. Clients that wait already are still served. The caller bounds the time; a second call is harmless.
     pub async fn close(&self) {
         self.remember_runtime();
+        self.backend.retired();
         self.apply(|state, now, _| state.engine.drain(now));
         loop {
             let drained = self.drained.notified();

@@ -1,12 +1,15 @@
 //! Drivers of SQL Server, unchanged, through the gateway in transaction mode: more clients at a time than server connections,
 //! and each believes that it is alone.
 
+use std::time::Duration;
+
 use futures_util::future;
 use serde_json::json;
 use tiberius::EncryptionLevel;
+use tokio::sync::Semaphore;
 use weir_tests::{
     gateway::Gateway,
-    mssql::{Kind, StandIn},
+    mssql::{Faults, Kind, StandIn},
     process, turn,
 };
 
@@ -46,6 +49,7 @@ impl Site {
             address: self.gateway.address("tds"),
             server: &self.server,
             kind: self.kind,
+            certificate: &self.server.certificate,
             encrypt: "no",
         }
     }
@@ -146,6 +150,52 @@ async fn encrypted() {
     site.expect_frugality();
 }
 
+/// TDS 8.0: TLS from the first byte on, with a certificate that the drivers check.
+#[tokio::test]
+async fn strictly_encrypted() {
+    let _turn = turn::light();
+    let server = server(Kind::SqlServer);
+    let identity = server.authority.issue("localhost", &["localhost", "127.0.0.1"]);
+    let ssl = json!({ "sslmode": "strict", "sslcert": identity.certificate, "sslkey": identity.key });
+    let gateway = gateway_with(&server, 2, |metadata| {
+        metadata.listener(
+            json!({ "name": "strict", "kind": "mssql", "host": "127.0.0.1", "port": 0, "ssl_configuration": ssl }),
+        )
+    });
+    let target = Target {
+        address: gateway.address("strict"),
+        server: &server,
+        kind: Kind::SqlServer,
+        certificate: &identity.certificate,
+        encrypt: "strict",
+    };
+    target
+        .run_all([
+            "tedious_script.mjs",
+            "mssql_python_script.py",
+            "tedious_script.mjs",
+            "mssql_python_script.py",
+        ])
+        .await;
+}
+
+/// Answers in short packets, and acknowledgements of Attentions that come late.
+#[tokio::test]
+async fn a_server_that_answers_slowly_and_in_pieces() {
+    let _turn = turn::light();
+    let site = Site::start(Kind::SqlServer, 2);
+    site.server.inflict(Faults {
+        short_packets: Some(7),
+        late_attention: Some(Duration::from_millis(500)),
+        ..Faults::default()
+    });
+    // (pytds reads beyond the end of a short packet)
+    let names = SCRIPTS.into_iter().filter(|name| !name.starts_with("pytds"));
+    site.target().run_all(names.chain([MSSQL_TDS])).await;
+    site.server.inflict(Faults::default());
+    site.expect_frugality();
+}
+
 /// Whatever a server connection was before, it becomes what its next client expects.
 #[tokio::test]
 async fn all_of_them_over_a_single_server_connection() {
@@ -182,7 +232,7 @@ async fn clients_that_are_always_in_a_transaction_share_a_server_connection() {
 const CLIENTS: i32 = 200;
 const ROUNDS: i32 = 5;
 
-/// Two hundred clients of tiberius, and every other driver beside them.
+/// Two hundred clients of tiberius, and three applications with every other driver beside them.
 #[tokio::test]
 async fn two_hundred_clients_on_five_server_connections() {
     let _turn = turn::heavy();
@@ -190,9 +240,11 @@ async fn two_hundred_clients_on_five_server_connections() {
     site.server
         .execute("INSERT INTO accounts (owner, balance) VALUES (0, 0)");
     let target = site.target();
-    let clients = future::join_all((0..CLIENTS).map(|me| alone(target, 1000 + me)));
-    let scripts = target.run_all(SCRIPTS.into_iter().chain([MSSQL_TDS]));
-    let all = future::join3(clients, scripts, target.freebcp(7));
+    // A login is work, on purpose, and has 15 s.
+    let logins = Semaphore::new(20);
+    let clients = future::join_all((0..CLIENTS).map(|me| alone(target, &logins, 1000 + me)));
+    let scripts = target.run_all([SCRIPTS; 3].concat().into_iter().chain([MSSQL_TDS; 3]));
+    let all = future::join3(clients, scripts, target.freebcp(700));
     tokio::time::timeout(LIMIT, all).await.expect("all of them end");
     let balance = site.server.execute("SELECT balance FROM accounts WHERE owner = 0");
     assert_eq!(
@@ -204,8 +256,10 @@ async fn two_hundred_clients_on_five_server_connections() {
 }
 
 /// One client that looks whether it is alone: its settings, its transaction, its rows, its table, its identity.
-async fn alone(target: Target<'_>, me: i32) {
+async fn alone(target: Target<'_>, logins: &Semaphore, me: i32) {
+    let turn = logins.acquire().await.unwrap();
     let mut client = target.tiberius(EncryptionLevel::NotSupported).await;
+    drop(turn);
     let first_day = me % 7 + 1;
     batch(&mut client, &format!("SET DATEFIRST {first_day}")).await;
     for round in 0..ROUNDS {

@@ -32,6 +32,8 @@ pub(crate) struct Target<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) server: &'a StandIn,
     pub(crate) kind: Kind,
+    /// What strict clients are told to expect.
+    pub(crate) certificate: &'a str,
     /// `no`, `yes`, `strict`.
     pub(crate) encrypt: &'static str,
 }
@@ -43,6 +45,7 @@ impl<'a> Target<'a> {
             address: server.address(),
             server,
             kind: Kind::SqlServer,
+            certificate: &server.certificate,
             encrypt: "no",
         }
     }
@@ -54,10 +57,10 @@ impl<'a> Target<'a> {
         } else {
             Command::new("node")
         };
-        let authority = std::env::temp_dir().join(format!("weir-stand-in-{}.pem", self.server.port()));
+        let authority = std::env::temp_dir().join(format!("weir-stand-in-{}.pem", self.address.port()));
         self.server.authority.write(&authority);
         let certificate = authority.with_extension("server.pem");
-        std::fs::write(&certificate, &self.server.certificate).unwrap();
+        std::fs::write(&certificate, self.certificate).unwrap();
         command
             .arg(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers")).join(name))
             .arg(argument)

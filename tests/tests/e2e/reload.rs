@@ -322,6 +322,36 @@ async fn a_source_moves() {
     left.await.expect("nothing is left at the old place");
 }
 
+/// Nobody listens at the old place for a client whose next transaction is at the new one; and it is not left to wait for
+/// what will never come. Somebody who stays there in a transaction changes nothing about that.
+#[tokio::test]
+async fn who_listens_is_told_that_the_source_has_moved() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan {
+        log: Some("info"),
+        ..Plan::default()
+    })
+    .await;
+    let mut busy = site.connect().await;
+    let transaction = busy.transaction().await.unwrap();
+    let mut listening = site.raw().await;
+    listening.simple("listen news").await.unwrap();
+    wait_for(gateway(&site), "client needs its server connection no more", 0).await;
+
+    let other: &'static Cluster = Cluster::eighteen();
+    other.create_database(&site.database).await;
+    let moved = Site::metadata(&Plan::default(), other, &site.database, &site.authority);
+    write_and_wait(gateway(&site), &moved, APPLIED).await;
+    let told = tokio::time::timeout(SOON, listening.receive()).await;
+    let told = told.expect("it is told").unwrap().expect("before it is closed");
+    assert_eq!(told.sqlstate(), Some("08006"), "{told}");
+    transaction.commit().await.unwrap();
+    let mut again = site.raw().await;
+    again.simple("listen news; notify news, 'here'").await.unwrap();
+}
+
 #[tokio::test]
 async fn users_and_their_passwords_change() {
     if is_direct() {

@@ -160,6 +160,41 @@ async fn settings_follow_however_they_were_set() {
     place.expect("show work_mem", "4MB").await;
 }
 
+/// Texts that look harmless, or as if they meant another setting.
+#[tokio::test]
+async fn what_is_hard_to_see_leaks_to_nobody() {
+    const SEEN: &str = "select concat_ws(',', current_setting('work_mem'), \
+        nullif(current_setting('app.tenant', true), ''), nullif(current_setting('local.tenant', true), ''), \
+        nullif(current_setting('session.tenant', true), ''), nullif(current_setting('app.mändant', true), ''), \
+        (select count(*) from pg_locks where locktype = 'advisory'))";
+    for dirt in [
+        "select E'a'\n'\\'', set_config('work_mem', '7MB', false), 'x'",
+        "select E'a' -- '\n '\\'', pg_advisory_lock(1), 'x'",
+        "select set_config('work_mem', '7MB', not true)",
+        "select set_config('work_mem', '7MB', false = true)",
+        "set local.tenant = 'dirty'",
+        "set session.tenant = 'dirty'",
+        "set app.mändant = 'dirty'",
+        "select set_config('app.' || 'tenant', 'dirty', false)",
+        "select set_config('app.ten'\n'ant', 'dirty', false)",
+        "select set_config(E'app.ten\\x61nt', 'dirty', false)",
+        "select set_config(name, 'dirty', false) from (values ('app.tenant')) as v(name)",
+    ] {
+        let mut place = Place::start().await;
+        let answer = place.ask(dirt).await;
+        assert!(!answer.iter().any(|row| row.starts_with("error")), "{dirt}: {answer:?}");
+        place.client.leave().await;
+        settle().await;
+        let mut other = place.site.raw().await;
+        for _ in 0..2 {
+            assert_eq!(told(&other.simple(SEEN).await.unwrap()), ["4MB,0"], "{dirt}");
+            place.neighbour.simple("begin; select 1").await.unwrap();
+            assert_eq!(told(&other.simple(SEEN).await.unwrap()), ["4MB,0"], "{dirt}");
+            place.neighbour.simple("commit").await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn values_are_exact() {
     let mut place = Place::start().await;

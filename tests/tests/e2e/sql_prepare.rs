@@ -310,6 +310,38 @@ async fn a_statement_means_what_it_meant_when_it_was_prepared() {
     place.others_see(LEFT, "0").await;
 }
 
+/// The settings of the end of a transaction are not always those that a text in it was read by.
+#[tokio::test]
+async fn a_statement_keeps_the_settings_that_went_with_its_transaction() {
+    for (set, end) in [
+        ("set local datestyle = 'ISO, DMY'", "commit"),
+        ("set datestyle = 'ISO, DMY'", "rollback"),
+        ("select set_config('datestyle', 'ISO, DMY', true)", "commit"),
+    ] {
+        let mut place = Place::start().await;
+        place.turn().await;
+        for sql in [
+            "begin",
+            set,
+            "prepare day as select '01/02/2020'::date::text",
+            "prepare plain (int) as select $1 + 1",
+            end,
+        ] {
+            let answer = place.client.simple(sql).await.unwrap();
+            assert!(!answer.iter().any(|message| message.tag == b'E'), "{sql}");
+        }
+        place.neighbour.simple("commit").await.unwrap();
+        place.expect("execute day", "2020-02-01").await;
+        // Nor are they at the end of a later one.
+        place.ask("do $$ begin perform 1; end $$").await;
+        place.expect("execute day", "2020-02-01").await;
+        place.expect("execute plain(1)", "2").await;
+        place.ask("deallocate day").await;
+        place.others_see(LEFT, "0").await;
+        place.expect("execute plain(1)", "2").await;
+    }
+}
+
 #[tokio::test]
 async fn a_locked_table_holds_up_only_who_asks_for_it() {
     let mut place = Place::start().await;
