@@ -41,7 +41,10 @@ fn unix(folder: &str, port: u16) -> Host {
 fn a_value_may_look_like_a_url() {
     let found = endpoint("user=u password='a://b' dbname=://c host=h");
     assert_eq!(
-        (found.password.as_ref().unwrap().expose().as_str(), found.database.as_str()),
+        (
+            found.password.as_ref().unwrap().expose().as_str(),
+            found.database.as_str()
+        ),
         ("a://b", "://c")
     );
     assert!(error("mysql://u:p@h/d").contains("must begin with"));
