@@ -1,11 +1,10 @@
 //! From typed metadata to what serves: a source with its pools.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use weir_config::{MssqlConnection, MssqlSource, Pooling, Source as Declared};
 use weir_core::{
-    pool::Pool,
-    registry::{Source, SourceParts},
+    registry::{Pools, Source, SourceParts},
     settings::PoolSettings,
 };
 
@@ -24,13 +23,11 @@ pub fn parts(
     definition: &MssqlSource,
     present: Option<&SourceParts<Mssql>>,
 ) -> SourceParts<Mssql> {
-    let name: Arc<str> = declared.name.as_str().into();
+    let pools = Pools::new(&declared.name, present);
     let pass_through = match definition.pass_through_login {
         true => PassThrough::Allowed,
         false => PassThrough::Refused,
     };
-    let present: Vec<_> = present.into_iter().flat_map(SourceParts::pools).cloned().collect();
-    let present = RefCell::new(present);
     let pool = |connection: &MssqlConnection, role: &'static str| {
         // Not shared between endpoints: what one server accepts, another may not.
         let endpoint = Mssql::new(
@@ -40,15 +37,7 @@ pub fn parts(
             SourceState::new(),
             declared.session_state,
         );
-        // Each at most once: two replicas may be declared alike.
-        let mut present = present.borrow_mut();
-        let like = |pool: &Arc<Pool<Mssql>>| pool.role() == role && pool.backend().is_like(&endpoint);
-        if let Some(position) = present.iter().position(like) {
-            let pool = present.swap_remove(position);
-            pool.retune(pool_settings(connection));
-            return pool;
-        }
-        Pool::new(name.clone(), role, Arc::new(endpoint), pool_settings(connection))
+        pools.pool(role, endpoint, pool_settings(connection), Mssql::is_like)
     };
     SourceParts {
         database_names: declared.database_names.clone(),

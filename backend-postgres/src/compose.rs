@@ -1,6 +1,6 @@
 //! From typed metadata to what serves: a source with its pools, and the places where its users are looked up.
 
-use std::{cell::RefCell, sync::Arc};
+use std::sync::Arc;
 
 use weir_config::{
     AddressSource, Admission, IsolationLevel, ListenerTls, ListenerTlsMode, Metadata, PostgresConnection,
@@ -9,8 +9,7 @@ use weir_config::{
 pub use weir_core::front::UsersDeclared;
 use weir_core::{
     net::tls::{ClientCertificates, Pem, ServerTls, ServerTlsSettings, TlsVersions},
-    pool::Pool,
-    registry::{Source, SourceParts},
+    registry::{Pools, Source, SourceParts},
 };
 
 use crate::{
@@ -36,9 +35,7 @@ pub fn parts(
     definition: &PostgresSource,
     present: Option<&SourceParts<Postgres>>,
 ) -> SourceParts<Postgres> {
-    let name: Arc<str> = declared.name.as_str().into();
-    let present: Vec<_> = present.into_iter().flat_map(SourceParts::pools).cloned().collect();
-    let present = RefCell::new(present);
+    let pools = Pools::new(&declared.name, present);
     let pool = |connection: &PostgresConnection, role: &'static str| {
         // Not shared between endpoints: what one server accepts, another may not.
         let endpoint = Postgres::new(
@@ -50,15 +47,7 @@ pub fn parts(
             declared.sequence_functions,
         )
         .with_pin_notice(declared.pin_notice);
-        // Each at most once: two replicas may be declared alike.
-        let mut present = present.borrow_mut();
-        let like = |pool: &Arc<Pool<Postgres>>| pool.role() == role && pool.backend().is_like(&endpoint);
-        if let Some(position) = present.iter().position(like) {
-            let pool = present.swap_remove(position);
-            pool.retune(connection.pool.clone());
-            return pool;
-        }
-        Pool::new(name.clone(), role, Arc::new(endpoint), connection.pool.clone())
+        pools.pool(role, endpoint, connection.pool.clone(), Postgres::is_like)
     };
     SourceParts {
         database_names: declared.database_names.clone(),

@@ -23,6 +23,10 @@ LIMITS = {
 }
 
 
+# CPU of a small TDS request against PostgreSQL's.
+TDS_LIMIT = 1.3
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description="Weir beside PgBouncer, interleaved, on this machine.")
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer cells, two short rounds")
@@ -31,6 +35,7 @@ def arguments():
     parser.add_argument("--only", help="only cells whose name contains this, such as 'prepared 16' or 'TLS'")
     parser.add_argument("--workers", type=int, default=1, help="threads of Weir (default 1, as PgBouncer has)")
     parser.add_argument("--results", default="results", help="folder for results.md, results.json and plots (default bench/results)")
+    parser.add_argument("--tools", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--weir", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--pgbouncer", required=True, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -68,7 +73,7 @@ def main():
         targets = [
             direct,
             servers.pgbouncer(bench, options.pgbouncer, direct),
-            servers.weir(bench, options.weir, direct, options.workers),
+            servers.weir(bench, options.weir, direct, options.workers, tds_server=servers.stand_in(bench, options.tools)),
         ]
         facts = {"date": datetime.date.today().isoformat(), **machine.describe()}
         facts |= {target.name: target.version for target in targets}
@@ -84,6 +89,8 @@ def main():
                 figures = {target: outcome.cells[name][number][target] for target in ("pgbouncer", "weir")}
                 brief = ", ".join(f"{target} {report.number(next(iter(f.values())))} {next(iter(f))}" for target, f in figures.items())
                 say(f"round {number + 1}/{rounds} {name}: {brief}, {time.monotonic() - began:.0f} s so far")
+        if not options.only or "protocols" in options.only:
+            both_protocols(options, targets[-1], rounds, outcome)
         if not options.only:
             singles(options, targets[1:], outcome)
         folder = pathlib.Path(options.results)
@@ -92,6 +99,24 @@ def main():
 
         plots.draw(outcome, folder)
         say(f"written to {folder.resolve().name}/: results.md, results.json, plots")
+
+
+def both_protocols(options, weir, rounds, outcome):
+    """What a small request costs the gateway in TDS, against PostgreSQL, round by round."""
+    seconds, found = options.seconds or (3 if options.quick else 5), []
+    for _ in range(rounds):
+        pair = {protocol: workloads.small_requests(weir, options.tools, protocol, 16, seconds) for protocol in ("postgres", "tds")}
+        found.append(pair)
+    name = "Small requests, 16 clients, both protocols"
+    medians = {
+        protocol: {key: report.median([pair[protocol][key] for pair in found]) for key in found[0][protocol]}
+        for protocol in ("postgres", "tds")
+    }
+    ratios = sorted(pair["tds"]["cpu_us"] / pair["postgres"]["cpu_us"] for pair in found)
+    medians["tds"]["cpu / postgres"] = f"{report.median(ratios):.2f} ({ratios[0]:.2f} - {ratios[-1]:.2f})"
+    medians["tds"]["goal"] = f"<= {TDS_LIMIT}: {'met' if report.median(ratios) <= TDS_LIMIT else 'MISSED'}"
+    outcome.single[name] = medians
+    say(f"{name}: {medians}")
 
 
 def singles(options, targets, outcome):

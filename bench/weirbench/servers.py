@@ -177,8 +177,19 @@ def pgbouncer(bench, program, server):
     return Target("pgbouncer", port, process.pid, version.group(1))
 
 
-def weir(bench, program, server, workers, name="weir"):
+def stand_in(bench, tools):
+    """A small SQL Server over SQLite; its port."""
     port = free_port()
+    command = [
+        f"{tools}/weir-mssql-stand-in", "--listen", f"127.0.0.1:{port}", "--login", f"{USER}:{PASSWORD}", "--database", DATABASE,
+        "--encryption", "unsupported",
+    ]
+    wait_for(port, bench.start(command, bench.log("stand-in"), demote=False), "the stand-in")
+    return port
+
+
+def weir(bench, program, server, workers, name="weir", tds_server=None):
+    port, tds_port = free_port(), free_port()
     folder = f"{name}-metadata"
     source = {
         "name": DATABASE,
@@ -213,10 +224,18 @@ def weir(bench, program, server, workers, name="weir"):
         "defaults": {"pool_timeout": 120},
     }
     bench.write(f"{folder}/version.yaml", "version: 3\n")
-    bench.write(f"{folder}/databases/databases.yaml", json.dumps([source]))
+    sources = [source]
+    if tds_server:
+        connection = f"Driver={{ODBC Driver 18 for SQL Server}};Server=tcp:127.0.0.1,{tds_server};Database={DATABASE};UID={USER};PWD={PASSWORD};Encrypt=no"
+        settings = {"connection_string": connection, "pool_settings": {"max_connections": POOL}}
+        sources.append({"name": "tds", "kind": "mssql", "configuration": {"connection_info": settings}, "tables": []})
+        gateway["listeners"].append({"name": "tds", "kind": "mssql", "host": "127.0.0.1", "port": tds_port})
+    bench.write(f"{folder}/databases/databases.yaml", json.dumps(sources))
     bench.write(f"{folder}/gateway.yaml", json.dumps(gateway))
     log = bench.log(name)
     process = bench.start([program, "serve", str(bench.folder / folder), "--workers", str(workers)], log)
     wait_for(port, process, "Weir")
     version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()
-    return Target(name, port, process.pid, version[-1] if version else "")
+    target = Target(name, port, process.pid, version[-1] if version else "")
+    target.tds_port = tds_port
+    return target

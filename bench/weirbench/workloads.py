@@ -58,6 +58,27 @@ def pgbench(target, mode, clients, seconds, tls=False):
     return result
 
 
+def small_requests(target, tools, protocol, clients, seconds):
+    """`SELECT 1` by so many clients, in either protocol, through the same process."""
+    port, database = (target.tds_port, "tds") if protocol == "tds" else (target.port, servers.DATABASE)
+    process = subprocess.Popen(
+        [f"{tools}/weir-load", "--protocol", protocol, "--address", f"127.0.0.1:{port}", "--user", servers.USER,
+         "--password", servers.PASSWORD, "--database", database, "--clients", str(clients), "--seconds", str(seconds)],
+        stdout=subprocess.PIPE, text=True,
+    )
+    if process.stdout.readline().strip() != "counting":
+        raise SystemExit(f"bench: {protocol} requests fail")
+    before = machine.counters(target.pid)
+    requests = int(process.stdout.readline())
+    spent = machine.counters(target.pid).since(before)
+    process.wait()
+    return {
+        "tps": requests / seconds,
+        **{f"{key}_us": spent[key] * 1e6 / requests for key in ("cpu", "user", "system")},
+        "switches": spent["switches"] / requests,
+    }
+
+
 def system_calls(target, mode, clients, seconds):
     """System calls for each transaction, by name: the most frequent ones. Counted while strace slows everything down."""
     process = subprocess.Popen(

@@ -5,6 +5,7 @@
 //! each takes what applies now with its next transaction.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     sync::{
         Arc,
@@ -19,7 +20,7 @@ use crate::{
     backend::{Access, Backend},
     pool::Pool,
     refusal::{Limit, Refusal},
-    settings::{Origins, ReplicaRouting, Timeouts},
+    settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
 };
 
 /// A declared source, for as long as clients use it: what is declared of it may change meanwhile.
@@ -64,6 +65,45 @@ impl<B: Backend> SourceParts<B> {
     pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool<B>>> {
         let named = self.named.iter().map(|(_, pool)| pool);
         std::iter::once(&self.primary).chain(&self.replicas).chain(named)
+    }
+}
+
+/// Makes the pools of a source, and takes over those that serve already: an endpoint that is declared as it was keeps its
+/// pool, with the settings that are declared now.
+pub struct Pools<B: Backend> {
+    name: Arc<str>,
+    /// Those that nothing declared has taken over yet: each at most once, because two replicas may be declared alike.
+    present: RefCell<Vec<Arc<Pool<B>>>>,
+}
+
+impl<B: Backend> Pools<B> {
+    /// For the source `name`, which serves with `present` so far.
+    pub fn new(name: &str, present: Option<&SourceParts<B>>) -> Self {
+        Pools {
+            name: name.into(),
+            present: RefCell::new(present.into_iter().flat_map(SourceParts::pools).cloned().collect()),
+        }
+    }
+
+    /// The pool for `endpoint`. `is_like` says whether connections of another endpoint serve the same clients in the same
+    /// way.
+    pub fn pool(
+        &self,
+        role: &'static str,
+        endpoint: B,
+        settings: PoolSettings,
+        is_like: impl Fn(&B, &B) -> bool,
+    ) -> Arc<Pool<B>> {
+        let mut present = self.present.borrow_mut();
+        let like = |pool: &Arc<Pool<B>>| pool.role() == role && is_like(pool.backend(), &endpoint);
+        match present.iter().position(like) {
+            Some(position) => {
+                let pool = present.swap_remove(position);
+                pool.retune(settings);
+                pool
+            }
+            None => Pool::new(self.name.clone(), role, Arc::new(endpoint), settings),
+        }
     }
 }
 

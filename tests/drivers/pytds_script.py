@@ -68,6 +68,17 @@ failing(8134, "SELECT 1 / 0")
 assert rows("SELECT @@TRANCOUNT") == [(1,)]
 connection.rollback()
 assert count() == 1
+# one that an error has doomed: it can only be rolled back, and is at the end of the batch
+cursor.execute("SET XACT_ABORT ON")
+try:
+    cursor.execute(f"BEGIN TRY INSERT INTO items (owner, name) VALUES ({me}, N'doomed'); SELECT 1 / 0; END TRY BEGIN CATCH SELECT XACT_STATE(); END CATCH")
+    while cursor.nextset():
+        pass
+except pytds.DatabaseError as error:
+    assert error.number == 3998, error
+cursor.execute("SET XACT_ABORT OFF")
+connection.rollback()
+assert count() == 1
 print("ok transactions")
 
 cursor.executemany("INSERT INTO items (owner, name) VALUES (%s, %s)", [(me, f"many {number}") for number in range(30)])

@@ -84,6 +84,11 @@ assert.equal(await count(), before + 1);
 await batch('SET XACT_ABORT ON; BEGIN TRANSACTION');
 await failing(batch(`INSERT INTO items (owner, name) VALUES (${me}, N'lost'); SELECT 1 / 0`), 8134);
 assert.equal((await batch('SELECT @@TRANCOUNT')).rows[0][0], 0);
+// one that an error has doomed: it can only be rolled back, and is at the end of the batch
+const caught = await batch(`BEGIN TRANSACTION; BEGIN TRY INSERT INTO items (owner, name) VALUES (${me}, N'doomed'); SELECT 1 / 0; END TRY BEGIN CATCH SELECT XACT_STATE(), ERROR_NUMBER(); ROLLBACK; END CATCH`);
+assert.deepEqual(caught.rows.at(-1), [-1, 8134]);
+await failing(batch(`BEGIN TRANSACTION; BEGIN TRY INSERT INTO items (owner, name) VALUES (${me}, N'doomed'); SELECT 1 / 0; END TRY BEGIN CATCH SELECT XACT_STATE(); END CATCH`), 3998);
+assert.equal((await batch('SELECT @@TRANCOUNT')).rows[0][0], 0);
 await batch('SET XACT_ABORT OFF');
 assert.equal(await count(), before + 1);
 console.log('ok transactions');

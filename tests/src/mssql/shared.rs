@@ -17,7 +17,7 @@ use rustls::{
 };
 
 use super::{Kind, Options, failure::Failure, faults::Switch, observe::Observed};
-use crate::{certificates::Identity, clock};
+use crate::{certificates::Identity, clock, process::Watchdog};
 
 /// See the module.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     /// TLS from the first byte.
     pub(crate) strict_tls: Arc<ServerConfig>,
     folder: tempfile::TempDir,
+    /// Removes the folder when this process is killed.
+    _watchdog: Watchdog,
     write_locks: Mutex<HashMap<String, Arc<WriteLock>>>,
     pub(crate) application_locks: ApplicationLocks,
     cancels: Mutex<HashMap<u16, Arc<Cancel>>>,
@@ -50,6 +52,7 @@ impl Shared {
             faults: Switch::default(),
             tunnel_tls: tls(identity, &[&rustls::version::TLS12], &[]),
             strict_tls: tls(identity, rustls::ALL_VERSIONS, &[b"tds/8.0"]),
+            _watchdog: Watchdog::over(None, folder.path()),
             folder,
             write_locks: Mutex::default(),
             application_locks: ApplicationLocks::default(),

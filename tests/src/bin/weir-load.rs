@@ -1,0 +1,100 @@
+//! Small requests by many clients, in either protocol, as fast as they are answered: what `make bench` compares the two with.
+//!
+//! Prints one line at the end: the requests that were answered after the warm-up.
+
+// It says what went wrong and panics; there is nobody to hand an error to.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use clap::{Parser, ValueEnum};
+use tokio::net::TcpStream;
+use tokio_util::compat::TokioAsyncWriteCompatExt as _;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    Postgres,
+    Tds,
+}
+
+/// Asks `SELECT 1`, again and again.
+#[derive(Clone, Debug, Parser)]
+struct Arguments {
+    #[arg(long)]
+    protocol: Protocol,
+    #[arg(long)]
+    address: SocketAddr,
+    #[arg(long)]
+    user: String,
+    #[arg(long)]
+    password: String,
+    #[arg(long)]
+    database: String,
+    #[arg(long, default_value_t = 16)]
+    clients: u32,
+    /// Seconds that count.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Seconds before that; `counting` is printed when they are over.
+    #[arg(long, default_value_t = 1)]
+    warm_up: u64,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let arguments = Arguments::parse();
+    let answered = Arc::new(AtomicU64::new(0));
+    for _ in 0..arguments.clients {
+        let (arguments, answered) = (arguments.clone(), answered.clone());
+        tokio::spawn(async move {
+            match arguments.protocol {
+                Protocol::Postgres => postgres(&arguments, &answered).await,
+                Protocol::Tds => tds(&arguments, &answered).await,
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(arguments.warm_up)).await;
+    let before = answered.load(Ordering::Relaxed);
+    assert!(before > 0, "nothing is answered");
+    println!("counting");
+    tokio::time::sleep(Duration::from_secs(arguments.seconds)).await;
+    println!("{}", answered.load(Ordering::Relaxed) - before);
+}
+
+async fn postgres(arguments: &Arguments, answered: &AtomicU64) {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host(arguments.address.ip().to_string())
+        .port(arguments.address.port())
+        .user(&arguments.user)
+        .password(&arguments.password)
+        .dbname(&arguments.database);
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    loop {
+        client.simple_query("SELECT 1").await.unwrap();
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn tds(arguments: &Arguments, answered: &AtomicU64) {
+    let mut config = tiberius::Config::new();
+    config.authentication(tiberius::AuthMethod::sql_server(&arguments.user, &arguments.password));
+    config.database(&arguments.database);
+    config.encryption(tiberius::EncryptionLevel::NotSupported);
+    let socket = TcpStream::connect(arguments.address).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    let mut client = tiberius::Client::connect(config, socket.compat_write()).await.unwrap();
+    loop {
+        let answer = client.simple_query("SELECT 1").await.unwrap();
+        answer.into_results().await.unwrap();
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
