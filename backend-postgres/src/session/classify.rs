@@ -331,6 +331,7 @@ impl<'a> Reader<'a> {
             b"delete" => self.writes(Touches::SEQUENCES),
             b"update" if !self.last.is(b"for") && !self.last.is(b"key") => self.writes(Touches::SEQUENCES),
             b"update" | b"share" => self.writes(Touches::NONE),
+            b"into" if self.last.is(b"insert") || self.last.is(b"merge") => self.writes(Touches::NONE),
             b"into" => self.writes(Touches::CREATES),
             b"create" if self.statement.verb == Verb::Explain => self.writes(Touches::CREATES),
             b"c" if self.last.is(b"language") => self.loads_library(),
@@ -735,7 +736,11 @@ mod tests {
         ] {
             assert!(classify(text.as_bytes()).touches.any(Touches::CREATES), "{text}");
         }
-        assert!(!classify(b"SELECT 1; UPDATE t SET a = 1").touches.any(Touches::CREATES));
+        assert!(
+            !classify(b"INSERT INTO t VALUES (1); UPDATE t SET a = 1")
+                .touches
+                .any(Touches::CREATES)
+        );
     }
 
     #[test]
