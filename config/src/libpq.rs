@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, AddressError> {
     }
     let parameters = match uri::strip_scheme(text) {
         Some(rest) => uri::parse(rest)?,
-        None if text.contains("://") => {
+        None if is_url(text) => {
             return Err(AddressError::new(
                 "the URL must begin with postgres:// or postgresql://",
             ));
@@ -44,6 +44,13 @@ pub(crate) fn parse(text: &str) -> Result<Parsed, AddressError> {
         None => conninfo::parse(text)?,
     };
     endpoint::build(parameters)
+}
+
+/// Whether this is a URL, of whatever scheme; a value of a keyword string may hold the same characters.
+fn is_url(text: &str) -> bool {
+    let of_scheme = |character: char| character.is_ascii_alphanumeric() || matches!(character, '+' | '-' | '.' | '_');
+    text.split_once("://")
+        .is_some_and(|(scheme, _)| scheme.chars().all(of_scheme))
 }
 
 /// The parts of an address that are written one by one.

@@ -49,6 +49,9 @@ impl Conversation {
             }
         }
         session.touch(class);
+        if class.touches.any(Touches::CREATES) && self.may_create_temporary(session) {
+            session.touched |= Touches::TEMPORARY;
+        }
         if let Shape::Execute(name) = &class.shape {
             session.touched |= self.touches_of_execute(effective_name(name), session);
         }
@@ -296,6 +299,18 @@ impl Conversation {
         let is_asked =
             |settling: &Settling| settling.about.any(Touches::TEMPORARY) && settling.about.any(Touches::SETTINGS);
         self.is_temporary_schema_anothers(session) && session.settling.as_deref().is_some_and(is_asked)
+    }
+
+    /// Whether what is created now may go to the schema of temporary objects, which need not be the first in a
+    /// `search_path` for that: schemas that do not exist are passed over.
+    fn may_create_temporary(&self, session: &Session) -> bool {
+        let names_it = |search_path: &str| search_path.to_ascii_lowercase().contains("pg_temp");
+        let asked = session
+            .settling
+            .as_deref()
+            .map_or(Touches::NONE, |settling| settling.about);
+        (session.touched | asked).any(Touches::CONTEXT | Touches::UNKNOWN)
+            || self.overlay.get("search_path").is_some_and(names_it)
     }
 
     fn is_temporary_schema_anothers(&self, session: &Session) -> bool {

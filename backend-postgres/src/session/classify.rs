@@ -330,7 +330,10 @@ impl<'a> Reader<'a> {
             // Their triggers may draw from one.
             b"delete" => self.writes(Touches::SEQUENCES),
             b"update" if !self.last.is(b"for") && !self.last.is(b"key") => self.writes(Touches::SEQUENCES),
-            b"update" | b"into" | b"share" => self.writes(Touches::NONE),
+            b"update" | b"share" => self.writes(Touches::NONE),
+            b"into" if self.last.is(b"insert") || self.last.is(b"merge") => self.writes(Touches::NONE),
+            b"into" => self.writes(Touches::CREATES),
+            b"create" if self.statement.verb == Verb::Explain => self.writes(Touches::CREATES),
             b"c" if self.last.is(b"language") => self.loads_library(),
             b"execute" if self.statement.verb != Verb::Execute => self.writes(Touches::UNKNOWN),
             b"temp" | b"temporary" if BEFORE_TEMPORARY.iter().any(|word| self.last.is(word)) => {
@@ -367,7 +370,7 @@ impl<'a> Reader<'a> {
             b"commit" | b"end" => (Verb::Commit, Touches::NONE),
             b"set" => (Verb::Set, Touches::NONE),
             b"reset" => (Verb::Reset, Touches::SETTINGS),
-            b"create" => (Verb::Create, Touches::NONE),
+            b"create" => (Verb::Create, Touches::CREATES),
             b"unlisten" | b"close" | b"drop" => (Verb::Other, Touches::UNDOES),
             b"listen" => (Verb::Other, Touches::LISTEN),
             b"prepare" => (Verb::Prepare, Touches::NONE),
@@ -721,6 +724,23 @@ mod tests {
             assert!(classify(text.as_bytes()).touches.any(Touches::UNDOES), "{text}");
         }
         assert!(!classify(b"SELECT 1").touches.any(Touches::UNDOES));
+    }
+
+    #[test]
+    fn what_creates_something_is_seen() {
+        for text in [
+            "CREATE TABLE t (a int)",
+            "SELECT 1 INTO t",
+            "EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1",
+            "BEGIN; CREATE VIEW v AS SELECT 1; COMMIT",
+        ] {
+            assert!(classify(text.as_bytes()).touches.any(Touches::CREATES), "{text}");
+        }
+        assert!(
+            !classify(b"INSERT INTO t VALUES (1); UPDATE t SET a = 1")
+                .touches
+                .any(Touches::CREATES)
+        );
     }
 
     #[test]

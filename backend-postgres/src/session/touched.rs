@@ -39,8 +39,10 @@ impl Touches {
     pub const STATEMENTS: Touches = Touches(1 << 12);
     /// Settings of the transaction: gone with it, but what was prepared in it was read by them.
     pub const LOCAL_SETTINGS: Touches = Touches(1 << 14);
+    /// Something that creates objects where `search_path` says, which may be the schema of temporary ones.
+    pub const CREATES: Touches = Touches(1 << 15);
     /// What is nothing to put back by itself, and says where to look.
-    pub const HINTS: Touches = Touches(Self::UNDOES.0 | Self::STATEMENTS.0 | Self::LOCAL_SETTINGS.0);
+    pub const HINTS: Touches = Touches(Self::UNDOES.0 | Self::STATEMENTS.0 | Self::LOCAL_SETTINGS.0 | Self::CREATES.0);
     /// What a text prepared in the same transaction may have been read by, and what is not there any more.
     pub const CONTEXT: Touches = Touches(Self::SETTINGS.0 | Self::TIMEOUTS.0 | Self::LOCAL_SETTINGS.0);
     /// What statements prepared with SQL are there may be another one behind it.

@@ -38,6 +38,19 @@ fn unix(folder: &str, port: u16) -> Host {
 
 /// Addresses of PostgreSQL's documentation and of its URI regression test.
 #[test]
+fn a_value_may_look_like_a_url() {
+    let found = endpoint("user=u password='a://b' dbname=://c host=h");
+    assert_eq!(
+        (
+            found.password.as_ref().unwrap().expose().as_str(),
+            found.database.as_str()
+        ),
+        ("a://b", "://c")
+    );
+    assert!(error("mysql://u:p@h/d").contains("must begin with"));
+}
+
+#[test]
 fn hosts() {
     for (text, hosts, database) in [
         ("postgresql://u@localhost", vec![tcp("localhost", 5432)], "u"),

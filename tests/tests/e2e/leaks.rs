@@ -310,9 +310,15 @@ async fn soil(site: &Site, client: &mut RawClient, kind: &Kind, way: Way) {
             if !copying {
                 let _ = client.send(&wire::query("select pg_sleep(20)")).await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let _ = client.cancel(site.address(), &Security::Clear).await;
-            let _ = client.drain(Duration::from_millis(20)).await;
+            // One that comes before the statement has begun is for nothing, as it is with PostgreSQL.
+            for _ in 0..100 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let _ = client.cancel(site.address(), &Security::Clear).await;
+                match client.drain(Duration::from_millis(20)).await {
+                    Ok(heard) if heard.iter().all(|message| message.tag != b'E') => {}
+                    _ => break,
+                }
+            }
             let _ = client.send(&wire::terminate()).await;
         }
     }

@@ -166,7 +166,7 @@ async fn what_is_hard_to_see_leaks_to_nobody() {
     const SEEN: &str = "select concat_ws(',', current_setting('work_mem'), \
         nullif(current_setting('app.tenant', true), ''), nullif(current_setting('local.tenant', true), ''), \
         nullif(current_setting('session.tenant', true), ''), nullif(current_setting('app.mändant', true), ''), \
-        (select count(*) from pg_locks where locktype = 'advisory'))";
+        (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()))";
     for dirt in [
         "select E'a'\n'\\'', set_config('work_mem', '7MB', false), 'x'",
         "select E'a' -- '\n '\\'', pg_advisory_lock(1), 'x'",
@@ -190,6 +190,43 @@ async fn what_is_hard_to_see_leaks_to_nobody() {
             assert_eq!(told(&other.simple(SEEN).await.unwrap()), ["4MB,0"], "{dirt}");
             place.neighbour.simple("begin; select 1").await.unwrap();
             assert_eq!(told(&other.simple(SEEN).await.unwrap()), ["4MB,0"], "{dirt}");
+            place.neighbour.simple("commit").await.unwrap();
+        }
+    }
+}
+
+/// Where `search_path` begins with the schema of temporary objects, a table is temporary that does not look so.
+#[tokio::test]
+async fn tables_that_are_temporary_by_search_path_leak_to_nobody() {
+    for how in ["set", "start-up", "inside"] {
+        let path = [("search_path", "pg_temp, public")];
+        let mut place = Place::with(Plan::default(), if how == "start-up" { &path } else { &[] }).await;
+        place.turn().await;
+        for sql in match how {
+            "set" => &["set search_path = pg_temp, public", "create table hidden as select 1"][..],
+            "start-up" => &["create table hidden as select 1"],
+            _ => &[
+                "begin",
+                "set local search_path = pg_temp, public",
+                "create table hidden as select 1",
+                "commit",
+            ],
+        } {
+            let answer = place.client.simple(sql).await.unwrap();
+            assert!(!answer.iter().any(|message| message.tag == b'E'), "{how}: {sql}");
+        }
+        place.neighbour.simple("commit").await.unwrap();
+        for _ in 0..3 {
+            place.expect("select count(*) from hidden", "1").await;
+        }
+        place.client.leave().await;
+        settle().await;
+        let mut other = place.site.raw().await;
+        for _ in 0..2 {
+            let left = "select count(*) from pg_class where relnamespace = pg_my_temp_schema()";
+            assert_eq!(told(&other.simple(left).await.unwrap()), ["0"], "{how}");
+            place.neighbour.simple("begin; select 1").await.unwrap();
+            assert_eq!(told(&other.simple(left).await.unwrap()), ["0"], "{how}");
             place.neighbour.simple("commit").await.unwrap();
         }
     }
