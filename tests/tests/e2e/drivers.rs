@@ -12,7 +12,7 @@ use weir_tests::{
 const INSTANCES: usize = 5;
 const LIMIT: Duration = Duration::from_secs(90);
 
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers")).join(name)
 }
 
@@ -30,13 +30,29 @@ async fn site() -> Site {
     site
 }
 
-/// Runs so many instances of a script at a time, each with a number of its own.
+/// Runs a script so many times at once, each with a number of its own.
 async fn run_instances(site: &Site, what: &str, command: impl Fn(usize) -> Command) {
     let sampler = site.sampler().await;
-    let runs = (1..=INSTANCES).map(|instance| {
+    run_at_once(site, what, INSTANCES, LIMIT, command).await;
+    let most = sampler.stop().await;
+    assert!(
+        site.gateway.is_none() || most <= 2,
+        "{what}: {most} server connections instead of 2"
+    );
+}
+
+/// The same without a look at the server connections. A script says `passed` at its end.
+pub(crate) async fn run_at_once(
+    site: &Site,
+    what: &str,
+    instances: usize,
+    limit: Duration,
+    command: impl Fn(usize) -> Command,
+) {
+    let runs = (1..=instances).map(|instance| {
         let mut command = command(instance);
         site.environment(&mut command);
-        async move { process::run(command, LIMIT).await }
+        async move { process::run(command, limit).await }
     });
     for outcome in future::join_all(runs).await {
         outcome.expect_success(what);
@@ -46,14 +62,9 @@ async fn run_instances(site: &Site, what: &str, command: impl Fn(usize) -> Comma
             outcome.output
         );
     }
-    let most = sampler.stop().await;
-    assert!(
-        site.gateway.is_none() || most <= 2,
-        "{what}: {most} server connections instead of 2"
-    );
 }
 
-fn node(name: &'static str, instance: usize) -> Command {
+pub(crate) fn node(name: &'static str, instance: usize) -> Command {
     let mut command = Command::new("node");
     command
         .arg(script(name))
@@ -62,7 +73,7 @@ fn node(name: &'static str, instance: usize) -> Command {
     command
 }
 
-fn python(name: &'static str, instance: usize) -> Command {
+pub(crate) fn python(name: &'static str, instance: usize) -> Command {
     let mut command = Command::new(process::cache().join("python/bin/python"));
     command.arg(script(name)).arg(instance.to_string());
     command

@@ -1,13 +1,11 @@
 //! Object-relational mappers and migration tools, unchanged, with the features on that poolers usually ask to turn off:
 //! more of them at a time than server connections.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
-use futures_util::future;
-use weir_tests::{
-    process,
-    site::{Plan, Site},
-};
+use weir_tests::site::{Plan, Site};
+
+use crate::drivers::{node, python, run_at_once, script};
 
 const INSTANCES: usize = 4;
 const LIMIT: Duration = Duration::from_secs(150);
@@ -27,61 +25,47 @@ async fn site(connections: u32) -> Site {
     site
 }
 
-/// Runs so many instances of a script at a time, each with a number of its own.
-async fn run_instances(site: &Site, command: &[&str]) {
-    let runs = (1..=INSTANCES).map(|instance| {
-        let mut command = program(command);
-        command.arg(instance.to_string());
-        site.environment(&mut command);
-        async move { process::run(command, LIMIT).await }
-    });
-    for outcome in future::join_all(runs).await {
-        outcome.expect_success(command[1]);
-        assert!(
-            outcome.output.contains("passed"),
-            "{command:?} ends early:\n{}",
-            outcome.output
-        );
-    }
-}
-
-/// An interpreter with a script from the folder of drivers.
-fn program(command: &[&str]) -> Command {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers"));
-    let interpreter = match command[0] {
-        "python" => process::cache().join("python/bin/python"),
-        other => PathBuf::from(other),
-    };
-    let mut program = Command::new(interpreter);
-    program
-        .arg(folder.join(command[1]))
-        .env("NODE_MODULES_OF", process::cache().join("node"));
-    program
+async fn run(site: &Site, what: &str, command: impl Fn(usize) -> Command) {
+    run_at_once(site, what, INSTANCES, LIMIT, command).await;
 }
 
 #[tokio::test]
 async fn django() {
-    run_instances(&site(3).await, &["python", "django_script.py"]).await;
+    run(&site(3).await, "Django", |instance| {
+        python("django_script.py", instance)
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn sqlalchemy_and_alembic() {
-    run_instances(&site(3).await, &["python", "sqlalchemy_script.py"]).await;
+    run(&site(3).await, "SQLAlchemy", |instance| {
+        python("sqlalchemy_script.py", instance)
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn activerecord() {
-    run_instances(&site(3).await, &["ruby", "activerecord_script.rb"]).await;
+    run(&site(3).await, "ActiveRecord", |instance| {
+        let mut command = Command::new("ruby");
+        command.arg(script("activerecord_script.rb")).arg(instance.to_string());
+        command
+    })
+    .await;
 }
 
 /// The lock ties its holder to one connection; whoever waits for it in the database holds another.
 #[tokio::test]
 async fn migrations_under_an_advisory_lock() {
     let site = site(INSTANCES as u32 + 2).await;
-    run_instances(&site, &["python", "migrations_script.py"]).await;
+    run(&site, "migrations", |instance| python("migrations_script.py", instance)).await;
 }
 
 #[tokio::test]
 async fn node_pg_migrate() {
-    run_instances(&site(3).await, &["node", "node-pg-migrate.mjs"]).await;
+    run(&site(3).await, "node-pg-migrate", |instance| {
+        node("node-pg-migrate.mjs", instance)
+    })
+    .await;
 }
