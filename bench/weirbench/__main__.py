@@ -34,6 +34,7 @@ def arguments():
     parser.add_argument("--seconds", type=int, help="seconds for each run (default 5; quick 3)")
     parser.add_argument("--only", help="only cells whose name contains this, such as 'prepared 16' or 'TLS'")
     parser.add_argument("--workers", type=int, default=1, help="threads of Weir (default 1, as PgBouncer has)")
+    parser.add_argument("--instructions", action="store_true", help="count instructions and system calls instead of time: exact on a busy machine, too")
     parser.add_argument("--results", default="results", help="folder for results.md, results.json and plots (default bench/results)")
     parser.add_argument("--tools", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--weir", required=True, help=argparse.SUPPRESS)
@@ -67,6 +68,16 @@ def say(text):
 
 def main():
     options = arguments()
+    if options.instructions:
+        from . import instructions
+
+        found = instructions.measure(options)
+        folder = pathlib.Path(options.results)
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = "\n".join(instructions.summary(found))
+        (folder / "instructions.txt").write_text("\n".join([summary, *instructions.functions(found), ""]))
+        print(summary)
+        return
     rounds = options.rounds or (2 if options.quick else 5)
     with servers.Bench() as bench:
         direct = servers.postgres(bench)
