@@ -3,7 +3,11 @@
 //! Invariant: a statement is here exactly if the messages sent so far make it exist once they are carried out (what
 //! turns out otherwise is undone by whoever judges the answers).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
+};
 
 use super::statement::{Statement, StatementId};
 use crate::limits;
@@ -11,11 +15,29 @@ use crate::limits;
 /// The set.
 #[derive(Debug)]
 pub(crate) struct PreparedStatements {
-    by_id: HashMap<StatementId, Slot>,
+    by_id: HashMap<StatementId, Slot, BuildHasherDefault<Spread>>,
     capacity: usize,
     /// What the statements weigh together.
     bytes: usize,
     clock: u64,
+}
+
+/// Hashes identities, which are numbers of our own, given out in order: nobody can choose them so that they collide.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug)]
@@ -28,7 +50,7 @@ impl PreparedStatements {
     /// Room for `capacity` statements.
     pub(crate) fn new(capacity: u32) -> Self {
         PreparedStatements {
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             capacity: capacity as usize,
             bytes: 0,
             clock: 0,
