@@ -16,7 +16,7 @@ use super::{
     answers::Ending,
     output::{Cutting, Fate, Output, Patch, Receiver},
     pending::{Pending, Weight},
-    procedures::Stream,
+    procedures::{Passage, Stream},
     request::{Asks, Control, Request},
     transactions::Outgoing,
 };
@@ -283,7 +283,14 @@ impl Conversation {
         let body = &packet[HEADER + output.taken()..];
         let is_last = header.status.ends_message();
         let passed = match &mut stream {
-            Some(stream) => self.rewrite(stream, body, &mut pending, &mut output, session, is_last),
+            Some(stream) => {
+                let passage = Passage {
+                    pending: &mut pending,
+                    output: &mut output,
+                    session,
+                };
+                self.rewrite(stream, body, passage, is_last)
+            }
             None => {
                 output.keep(body);
                 Ok(())
