@@ -78,12 +78,12 @@ impl Watch {
         })
     }
 
-    pub(super) fn lease_started(&mut self) {
-        self.lease_since = clock::now();
+    pub(super) fn lease_started(&mut self, now: Instant) {
+        self.lease_since = now;
     }
 
     /// Takes note of where the client stands.
-    pub(super) fn observe(&mut self, session: Option<&impl TransactionDetection>) {
+    pub(super) fn observe(&mut self, session: Option<&impl TransactionDetection>, now: Instant) {
         let phase = match session.map(TransactionDetection::state) {
             None | Some(SessionState::Idle | SessionState::Pinned(_) | SessionState::Broken(_)) => Phase::AtRest,
             Some(SessionState::Busy) => Phase::Running,
@@ -93,16 +93,16 @@ impl Watch {
         let same = match (self.phase, phase) {
             (Phase::Grace(_), Phase::Running) => true,
             (Phase::RollingBack(_), Phase::Running | Phase::InTransaction) => true,
-            (before, now) => before == now,
+            (before, present) => before == present,
         };
         if !same || completed != self.completed {
             // A session-pinned client starts its next transaction without a new lease.
             if self.phase == Phase::AtRest && phase != Phase::AtRest {
-                self.lease_since = clock::now();
+                self.lease_since = now;
             }
             self.phase = phase;
             self.completed = completed;
-            self.since = clock::now();
+            self.since = now;
         }
     }
 
