@@ -3,11 +3,9 @@
 //! Invariant: a statement is here exactly if the messages sent so far make it exist once they are carried out (what
 //! turns out otherwise is undone by whoever judges the answers).
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
+
+use weir_core::spread::BuildSpread;
 
 use super::statement::{Statement, StatementId};
 use crate::limits;
@@ -15,29 +13,11 @@ use crate::limits;
 /// The set.
 #[derive(Debug)]
 pub(crate) struct PreparedStatements {
-    by_id: HashMap<StatementId, Slot, BuildHasherDefault<Spread>>,
+    by_id: HashMap<StatementId, Slot, BuildSpread>,
     capacity: usize,
     /// What the statements weigh together.
     bytes: usize,
     clock: u64,
-}
-
-/// Hashes identities, which are numbers of our own, given out in order: nobody can choose them so that they collide.
-#[derive(Debug, Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[derive(Debug)]
