@@ -290,18 +290,13 @@ impl Conversation {
 
     fn query(&mut self, head: Head, bytes: &[u8], session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
         let mut entry = Entry::new(Expects::Query, Disposition::Forward, session.group_number);
-        let class = if head.total() > limits::MAX_PEEK as u64 {
-            classify::too_long_to_read()
-        } else {
-            let Some(message) = head.message(bytes) else {
-                return Ok(Step::Need(head.total() as usize));
-            };
-            classify::classify(query::text(head.body(message)))
+        let text = head.message(bytes).map(|message| query::text(head.body(message)));
+        let class = match text {
+            _ if head.total() > limits::MAX_PEEK as u64 => classify::too_long_to_read(),
+            Some(text) => classify::classify(text),
+            None => return Ok(Step::Need(head.total() as usize)),
         };
-        session.suspect(
-            self.suspicious(&class),
-            head.message(bytes).map(|message| query::text(head.body(message))),
-        );
+        session.suspect(self.suspicious(&class), text);
         entry.weight = self.touch(&class, session);
         if session.group == crate::session::Group::Open && session.server_major() >= QUERY_IN_A_GROUP_SPOILS {
             session.touched |= Touches::IRREVERSIBLE;

@@ -90,10 +90,7 @@ impl Conversation {
 
     /// What a text is. Most drivers that prepare without a name prepare the same one again and again: it is read once.
     fn class_of_unnamed(&self, parse: Parse<'_>) -> Class {
-        let same = self
-            .unnamed
-            .as_ref()
-            .filter(|before| before.body() == Some(parse.body));
+        let same = self.unnamed.as_ref().filter(|before| before.body() == Some(parse.body));
         same.map_or_else(|| classify::classify(parse.text()), |same| same.class().clone())
     }
 
