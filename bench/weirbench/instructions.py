@@ -15,6 +15,9 @@ from . import machine, servers, workloads
 CLIENTS = 16
 # Transactions of each client.
 FEW, MANY = 100, 500
+# Of core/benches/pool_engine.rs.
+ENGINE_TASKS = ("hand-over", "lease", "give-up", "resize")
+WAITING = (10, 100, 1_000, 10_000)
 WORKLOADS = ("simple", "extended", "prepared", "TLS simple", "TDS")
 CLOCK = re.compile(r"\b(__)?(vdso_)?clock_gettime\b|\bgettimeofday\b")
 
@@ -112,14 +115,14 @@ def measure(options):
     with servers.Bench() as bench:
         direct, stand_in = servers.postgres(bench), servers.stand_in(bench, options.tools)
         for under, measured in ((False, "calls"), (True, "profile")):
-            for name in ("pgbouncer", "weir", f"weir-{options.workers}-threads"):
+            for name in ("pgbouncer", "weir", f"weir-{options.beside}-threads"):
                 if under and "threads" in name or name == "weir-1-threads":
                     continue
                 prefix = valgrind(bench, name) if under else ()
                 if name == "pgbouncer":
                     target = servers.pgbouncer(bench, options.pgbouncer, direct, prefix)
                 else:
-                    workers = 1 if name == "weir" else options.workers
+                    workers = 1 if name == "weir" else options.beside
                     target = servers.weir(bench, options.weir, direct, workers, name, stand_in, prefix)
                 for workload in wanted:
                     if workload == "TDS" and name == "pgbouncer":
@@ -153,3 +156,15 @@ def functions(found, limit=80):
                 yield f"\n{workload}, {name}"
                 costs = figures["profile"].cost.most_common(limit)
                 yield from (f"{cost:10.1f} {figures['profile'].calls[function]:8.2f}  {function}" for function, cost in costs)
+
+
+def engine(program):
+    """What the pool's engine costs by itself, with few and with many clients waiting."""
+
+    def total(*arguments):
+        done = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, *map(str, arguments)], capture_output=True, text=True)
+        return int(re.search(r"Collected : (\d+)", done.stderr).group(1))
+
+    for task in ENGINE_TASKS if program else ():
+        costs = [(total(task, waiting, 2000) - total(task, waiting, 1000)) / 1000 for waiting in WAITING]
+        yield f"pool engine, {task}: " + ", ".join(f"{cost:,.0f} with {waiting:,}" for cost, waiting in zip(costs, WAITING)) + " waiting"

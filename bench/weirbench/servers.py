@@ -240,7 +240,8 @@ def weir(bench, program, server, workers, name="weir", tds_server=None, under=()
     bench.write(f"{folder}/gateway.yaml", json.dumps(gateway))
     log = bench.log(name)
     process = bench.start([*under, program, "serve", str(bench.folder / folder), "--workers", str(workers)], log)
-    wait_for(port, process, "Weir")
+    for listening in (port, *([tds_port] if tds_server else [])):
+        wait_for(listening, process, "Weir")
     version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()
     target = Target(name, port, process.pid, version[-1] if version else "")
     target.tds_port = tds_port

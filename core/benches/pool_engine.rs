@@ -40,7 +40,11 @@ impl Task {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize| arguments.get(index).and_then(|word| word.parse().ok());
-    match (arguments.first().and_then(|name| Task::named(name)), number(1), number(2)) {
+    match (
+        arguments.first().and_then(|name| Task::named(name)),
+        number(1),
+        number(2),
+    ) {
         (Some(task), Some(waiting), Some(times)) => run(task, waiting, times),
         _ => Task::ALL.iter().for_each(|(_, task)| run(*task, 100, 1)),
     }
@@ -108,7 +112,8 @@ impl Crowd {
         let slot = self.leased.remove(0);
         self.engine.put_back(slot, self.now);
         self.settle();
-        self.leased.extend(self.engine.take_idle(PROFILE, Wish::default(), self.now));
+        self.leased
+            .extend(self.engine.take_idle(PROFILE, Wish::default(), self.now));
         self.settle();
     }
 
