@@ -283,11 +283,16 @@ pub(crate) const HEALTH_TEST: [Key; 1] = [Key::hasura(
 pub(crate) const CUSTOMIZATION: [Key; 3] = [
     Key::hasura(
         "root_fields",
-        Kind::Group("names"),
+        Kind::Group("`root_fields`"),
         Default::None,
-        "`namespace`, `prefix`, `suffix`",
+        "of the GraphQL API",
     ),
-    Key::hasura("type_names", Kind::Group("names"), Default::None, "`prefix`, `suffix`"),
+    Key::hasura(
+        "type_names",
+        Kind::Group("`type_names`"),
+        Default::None,
+        "of the GraphQL API",
+    ),
     Key::hasura(
         "naming_convention",
         Kind::Word(|| words::all(words::NAMING_CONVENTIONS)),

@@ -295,7 +295,7 @@ impl<'i> Converter<'i> {
                 }
                 Err(error) => {
                     let path = self.secrets.join(&target).display().to_string();
-                    self.report().to_do(format!("{error}; put it at {path} yourself"));
+                    self.report().ask(format!("{error}; put it at {path} yourself"));
                     tls.push((key.to_owned(), Yaml::from_file(&path)));
                 }
             }
@@ -322,7 +322,7 @@ impl<'i> Converter<'i> {
                 let place = self.place("auth_file");
                 self.report().note(&place, "auth_file", "not read", error);
                 self.report()
-                    .to_do("declare the users of auth_file in gateway.yaml, or run the import where it can be read");
+                    .ask("declare the users of auth_file in gateway.yaml, or run the import where it can be read");
             }
         }
     }

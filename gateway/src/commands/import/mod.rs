@@ -61,7 +61,7 @@ impl Report {
         });
     }
 
-    fn to_do(&mut self, text: impl Into<String>) {
+    fn ask(&mut self, text: impl Into<String>) {
         let text = text.into();
         if !self.to_do.contains(&text) {
             self.to_do.push(text);

@@ -107,7 +107,7 @@ impl Converter<'_> {
             None => {
                 let variable = format!("{}_PASSWORD", variable_name(name));
                 let role = user.as_deref().unwrap_or("its role");
-                self.report().to_do(format!(
+                self.report().ask(format!(
                     "set the environment variable {variable} to the clear-text password of {role} for {name}"
                 ));
                 Yaml::from_env(&variable)
@@ -117,7 +117,7 @@ impl Converter<'_> {
             Some(user) => Yaml::text(user),
             None => {
                 let variable = format!("{}_USERNAME", variable_name(name));
-                self.report().to_do(format!("set the environment variable {variable} to the role that {name} is connected to as: PgBouncer used each client's own, here a source has one"));
+                self.report().ask(format!("set the environment variable {variable} to the role that {name} is connected to as: PgBouncer used each client's own, here a source has one"));
                 Yaml::from_env(&variable)
             }
         };
@@ -256,7 +256,7 @@ impl Converter<'_> {
             Some(password) => self.secret(format!("{}.auth-user", file_name(&user)), password),
             None => {
                 let variable = format!("{}_PASSWORD", variable_name(&user));
-                self.report().to_do(format!(
+                self.report().ask(format!(
                     "set the environment variable {variable} to the clear-text password of auth_user {user}"
                 ));
                 Yaml::from_env(&variable)

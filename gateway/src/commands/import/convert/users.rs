@@ -52,7 +52,7 @@ impl Converter<'_> {
                 };
                 self.report().note(place, name, "left out", text);
                 if !looked_up {
-                    self.report().to_do(format!("give {name} a SCRAM verifier (SET password_encryption = 'scram-sha-256'; ALTER ROLE … PASSWORD …; SELECT rolpassword FROM pg_authid) or an auth_query, and declare it in users"));
+                    self.report().ask(format!("give {name} a SCRAM verifier (SET password_encryption = 'scram-sha-256'; ALTER ROLE … PASSWORD …; SELECT rolpassword FROM pg_authid) or an auth_query, and declare it in users"));
                 }
                 return None;
             }
