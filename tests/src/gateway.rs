@@ -128,7 +128,7 @@ impl Gateway {
     /// Where its HTTP interface listens.
     #[track_caller]
     pub fn http(&self) -> SocketAddr {
-        let last = self.log.lock().lines().filter_map(http_listens).last();
+        let last = self.log.lock().lines().filter_map(http_listens).next_back();
         last.unwrap_or_else(|| panic!("no HTTP interface:\n{}", self.log()))
     }
 
@@ -172,10 +172,9 @@ impl Gateway {
         }
     }
 
-    /// SIGTERM, and how it ended; None when it had to be killed.
-    pub fn stop(&mut self, limit: Duration) -> Option<ExitStatus> {
+    /// Waits for the end of a process that has had its signal; None when it had to be killed.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let (mut child, watchdog) = self.running.take()?;
-        process::signal(&child, "TERM");
         let status = process::wait(&mut child, limit);
         if status.is_none() {
             let _ = child.kill();
@@ -183,6 +182,12 @@ impl Gateway {
         }
         watchdog.dismiss();
         status
+    }
+
+    /// SIGTERM, and how it ended; None when it had to be killed.
+    pub fn stop(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.signal("TERM");
+        self.wait(limit)
     }
 }
 

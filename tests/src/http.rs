@@ -36,7 +36,12 @@ pub struct Http {
 impl Http {
     /// A client that shows no secret.
     pub fn new(address: SocketAddr) -> Http {
-        let client = Client::builder().no_proxy().timeout(LIMIT).build().unwrap();
+        let client = Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .timeout(LIMIT)
+            .build()
+            .unwrap();
         Http {
             client,
             address,

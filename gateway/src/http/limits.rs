@@ -9,7 +9,7 @@ pub(super) const MAX_CONNECTIONS: usize = 256;
 
 /// From the first wait for a request to the end of its head. Closes idle connections as well, so that slow peers hold a
 /// place for this long at most.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Bytes of a request's head.
 pub(super) const MAX_HEAD: usize = 16 * 1024;
@@ -38,7 +38,7 @@ pub(super) const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
 pub(super) const LAST_ANSWER: Duration = Duration::from_secs(120);
 
 /// How long answers under way get at the end.
-pub(super) const GOODBYE: Duration = Duration::from_millis(500);
+pub(super) const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Pause after an accept that the system refused, such as for want of file descriptors.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -36,10 +36,21 @@ pub(super) struct Running {
     args: ServeArgs,
 }
 
+/// What there is to do.
+enum Work {
+    /// To read the metadata again; why.
+    Reload(&'static str),
+    /// What somebody has ordered.
+    Order(Order),
+}
+
 impl Running {
     /// Loads, builds, binds, serves. `None` when nothing would be served; why is in the log.
     pub(super) async fn start(args: &ServeArgs) -> Option<Self> {
-        let loaded = weir_config::load(&args.metadata, &ProcessEnvironment, args.strict);
+        let Some(loaded) = load(args).await else {
+            error!(reason = "reading the metadata broke off", "weir does not start");
+            return None;
+        };
         loaded.problems.iter().for_each(log_problem);
         if let Some(reason) = unusable(&loaded, args.strict) {
             error!(
@@ -77,21 +88,27 @@ impl Running {
     /// Follows the metadata and carries out orders until a signal says to stop; its name.
     pub(super) async fn until_stopped(&mut self, signals: &mut Signals) -> &'static str {
         loop {
-            tokio::select! {
+            let work = tokio::select! {
                 wish = signals.next() => match wish {
                     Wish::Stop(name) => return name,
-                    // Why it is refused is in the log.
-                    Wish::Reload => drop(self.reload("SIGHUP").await),
+                    Wish::Reload => Work::Reload("SIGHUP"),
                 },
-                () = self.changes.changed() => drop(self.reload("files").await),
-                order = self.orders.next() => self.carry_out(order).await,
+                () = self.changes.changed() => Work::Reload("files"),
+                order = self.orders.next() => Work::Order(order),
+            };
+            // It may hang as the start may. Whatever is half done then, ends.
+            tokio::select! {
+                () = self.carry_out(work) => {}
+                name = signals.stop() => return name,
             }
         }
     }
 
-    async fn carry_out(&mut self, order: Order) {
-        match order {
-            Order::Reload { cause, reply } => {
+    async fn carry_out(&mut self, work: Work) {
+        match work {
+            // Why it is refused is in the log.
+            Work::Reload(cause) => drop(self.reload(cause).await),
+            Work::Order(Order::Reload { cause, reply }) => {
                 let outcome = self.reload(cause).await;
                 // Whoever asked may have gone.
                 let _ = reply.send(outcome);
@@ -101,9 +118,7 @@ impl Running {
 
     /// Reads the metadata again and applies it, or says why not.
     async fn reload(&mut self, cause: &'static str) -> Result<Applied, Refused> {
-        let (path, strict) = (self.args.metadata.clone(), self.args.strict);
-        let loading = tokio::task::spawn_blocking(move || weir_config::load(&path, &ProcessEnvironment, strict));
-        let Ok(loaded) = loading.await else {
+        let Some(loaded) = load(&self.args).await else {
             let reason = "reading the metadata broke off";
             error!(cause, reason, "metadata refused; the present one stays");
             return Err(Refused {
@@ -186,10 +201,10 @@ impl Running {
                 "transactions were cut off"
             );
         }
-        // Last, so that one can look until the end.
-        self.http.stop().await;
-        // Idle server connections take their leave; the ones that cannot in time are closed with the process.
-        let _ = tokio::time::timeout(GOODBYE, self.sources.close()).await;
+        // Last, so that one can look until the end. Idle server connections take their leave meanwhile; the ones that
+        // cannot in time are closed with the process.
+        let close = tokio::time::timeout(GOODBYE, self.sources.close());
+        let _ = tokio::join!(self.http.stop(), close);
     }
 }
 
@@ -202,4 +217,12 @@ fn views(sources: &Sources, clients: Arc<Clients>) -> Views {
         health: sources.health.clone(),
         started: clock::wall(),
     }
+}
+
+/// Reads the metadata off the threads that serve: a disk may hang, and a signal must be obeyed even then. `None` when the
+/// reading panicked.
+async fn load(args: &ServeArgs) -> Option<Loaded> {
+    let (path, strict) = (args.metadata.clone(), args.strict);
+    let loading = tokio::task::spawn_blocking(move || weir_config::load(&path, &ProcessEnvironment, strict));
+    loading.await.ok()
 }
