@@ -5,6 +5,7 @@
 mod check;
 mod cli;
 mod commands;
+mod http;
 mod logging;
 mod serve;
 mod usable;

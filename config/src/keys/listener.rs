@@ -55,7 +55,7 @@ pub(crate) const KEYS: [Key; 9] = [
         "host",
         Kind::Text,
         Default::Words("`0.0.0.0`"),
-        "`*` is every address. `WEIR_PG_LISTEN` and `WEIR_MSSQL_LISTEN` override host and port",
+        "`*` is every IPv4 address. `WEIR_PG_LISTEN` and `WEIR_MSSQL_LISTEN` override host and port",
     ),
     PORT,
     Key::weir(
