@@ -38,6 +38,7 @@ pub struct Mssql {
     proven_logins: Option<ProvenLogins>,
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
+    pin_notice: bool,
 }
 
 /// Whether clients that are not gateway users may log in as themselves.
@@ -65,7 +66,14 @@ impl Mssql {
             proven_logins: (pass_through == PassThrough::Allowed).then(ProvenLogins::default),
             shared,
             session_state,
+            pin_notice: false,
         }
+    }
+
+    /// Clients are told when they begin or cease to keep their server connections.
+    pub fn with_pin_notice(mut self, pin_notice: bool) -> Self {
+        self.pin_notice = pin_notice;
+        self
     }
 
     /// What a server here says to such a login; `None` before the first connection of the kind. With it a client can be
@@ -99,12 +107,18 @@ impl Mssql {
         self.session_state
     }
 
+    /// Whether clients are told when they begin or cease to keep their server connections.
+    pub fn pin_notice(&self) -> bool {
+        self.pin_notice
+    }
+
     /// Whether connections opened by either serve the same clients in the same way: the pool of one can stay when the
     /// other is declared. The sizes and time limits of the pool do not matter.
     pub fn is_like(&self, other: &Self) -> bool {
         self.opener.is_like(&other.opener)
             && self.proven_logins.is_some() == other.proven_logins.is_some()
             && self.session_state == other.session_state
+            && self.pin_notice == other.pin_notice
     }
 
     /// How connections are opened; for the control plane.

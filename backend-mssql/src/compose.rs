@@ -36,7 +36,8 @@ pub fn parts(
             pass_through,
             SourceState::new(),
             declared.session_state,
-        );
+        )
+        .with_pin_notice(declared.pin_notice);
         pools.pool(role, endpoint, pool_settings(connection), Mssql::is_like)
     };
     SourceParts {

@@ -93,6 +93,7 @@ fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
         isolation_level: None,
         server_name: String::new(),
         shared: shared.clone(),
+        pin_notice: true,
         client_id: 1,
     })
 }

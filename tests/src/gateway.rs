@@ -163,10 +163,9 @@ impl Gateway {
         }
     }
 
-    /// SIGTERM, and how it ended; None when it had to be killed.
-    pub fn stop(&mut self, limit: Duration) -> Option<ExitStatus> {
+    /// Waits for the end of a process that has had its signal; None when it had to be killed.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let (mut child, watchdog) = self.running.take()?;
-        process::signal(&child, "TERM");
         let status = process::wait(&mut child, limit);
         if status.is_none() {
             let _ = child.kill();
@@ -174,6 +173,12 @@ impl Gateway {
         }
         watchdog.dismiss();
         status
+    }
+
+    /// SIGTERM, and how it ended; None when it had to be killed.
+    pub fn stop(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.signal("TERM");
+        self.wait(limit)
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     answers::Ending,
     output::{Cutting, Fate, Output, Patch, Receiver},
     pending::{Pending, Weight},
-    procedures::Stream,
+    procedures::{Passage, Stream},
     request::{Asks, Control, Request},
     transactions::Outgoing,
 };
@@ -29,6 +29,7 @@ use crate::{
         own,
         pins::Tie,
         settings::{Isolation, Key},
+        shown::Beginning,
     },
     wire::{
         done::{Done, command},
@@ -283,7 +284,14 @@ impl Conversation {
         let body = &packet[HEADER + output.taken()..];
         let is_last = header.status.ends_message();
         let passed = match &mut stream {
-            Some(stream) => self.rewrite(stream, body, &mut pending, &mut output, session, is_last),
+            Some(stream) => {
+                let passage = Passage {
+                    pending: &mut pending,
+                    output: &mut output,
+                    session,
+                };
+                self.rewrite(stream, body, passage, is_last)
+            }
             None => {
                 output.keep(body);
                 Ok(())
@@ -309,8 +317,12 @@ impl Conversation {
             pending.transaction = MayChange::Yes;
         }
         match &request.asks {
-            Asks::Batch(findings) => pending.classified((**findings).clone()),
+            Asks::Batch(findings) => {
+                pending.suspect(request.body, findings);
+                pending.classified((**findings).clone());
+            }
             Asks::LongBatch => {
+                pending.text = Some(Beginning::whatever(request.body));
                 let mut classifier = Classifier::new();
                 classifier.push(request.body);
                 pending.classifier = Some(classifier);

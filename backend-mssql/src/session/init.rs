@@ -84,6 +84,8 @@ pub struct ConversationInit {
     pub server_name: String,
     /// What its source shares.
     pub shared: Arc<SourceState>,
+    /// It is told when it begins or ceases to keep its server connection.
+    pub pin_notice: bool,
     /// Its place in the directory of clients.
     pub client_id: u32,
 }

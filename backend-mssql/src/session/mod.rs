@@ -16,6 +16,7 @@ pub(crate) mod pins;
 mod reset;
 pub(crate) mod session_state;
 pub(crate) mod settings;
+pub(crate) mod shown;
 pub mod source_state;
 pub(crate) mod transaction;
 
@@ -36,6 +37,7 @@ use self::{
     pins::{Pins, Tie},
     session_state::SessionStates,
     settings::{Isolation, Key, Settings},
+    shown::Suspects,
     transaction::{Told, Transaction},
 };
 pub use self::{
@@ -77,6 +79,8 @@ pub struct Session {
     pub(crate) left: Pins,
     /// Why its present client keeps it whatever it does.
     pub(crate) kept_for: Option<PinReason>,
+    /// Requests that may be why.
+    pub(crate) suspects: Suspects,
     pub(crate) traces: Traces,
     /// Who held it last.
     pub(crate) holder: Option<u64>,
@@ -157,6 +161,7 @@ impl Session {
             pins: Pins::default(),
             left: Pins::default(),
             kept_for: None,
+            suspects: Suspects::default(),
             traces: Traces::None,
             holder: None,
             condition: Condition::Sound,
@@ -242,6 +247,7 @@ impl Session {
         }
         self.pins = Pins::default();
         self.left = Pins::default();
+        self.suspects.forget();
         self.traces = Traces::None;
         self.transaction.told(Told::Reset);
     }
@@ -277,6 +283,15 @@ impl Session {
             && self.database.as_ref() == Some(&self.login.database)
             && self.isolation == Some(self.login.isolation)
             && !self.transaction.is_open()
+    }
+
+    /// The statement because of which its client keeps it, as far as is known. Nothing that the client did is why it is kept
+    /// in session mode.
+    pub(crate) fn pin_cause(&self) -> Option<Box<str>> {
+        match self.kept_for {
+            Some(_) => None,
+            None => self.suspects.cause(self.pins.tie()),
+        }
     }
 
     /// Why it is kept outside of transactions.

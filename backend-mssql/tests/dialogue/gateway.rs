@@ -101,6 +101,7 @@ pub fn init(shared: &Arc<SourceState>, kind: Kind) -> ConversationInit {
         isolation_level: None,
         server_name: "model".to_owned(),
         shared: shared.clone(),
+        pin_notice: false,
         client_id: 1,
     }
 }

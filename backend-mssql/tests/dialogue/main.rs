@@ -8,5 +8,6 @@ mod gateway;
 mod hostile;
 mod messages;
 mod model;
+mod pins;
 mod random;
 mod rules;

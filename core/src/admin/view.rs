@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     backend::{Backend, PinReason},
+    observe::LatencyView,
     pool::{ConnectionView, Doings, PinCount, Pool, PoolStats, Rest},
     registry::{Admission, Flow, Registry, Source},
     settings::{Origins, PoolSettings, Timeouts},
@@ -114,6 +115,8 @@ pub struct PoolView {
     pub stats: PoolStats,
     /// What its clients do.
     pub doings: Doings,
+    /// How long things take in it.
+    pub latency: LatencyView,
     /// Why they keep connections.
     pub pins: Vec<(PinReason, PinCount)>,
     /// Its connections.
@@ -184,6 +187,7 @@ fn pool_view<B: Backend>(database: String, pool: &Pool<B>) -> PoolView {
         number: pool.number(),
         stats: pool.stats(),
         doings: pool.activity().total(),
+        latency: pool.latency(),
         pins: pool.activity().pins().to_vec(),
         connections: pool.connections(),
         settings: pool.settings(),

@@ -39,7 +39,10 @@ pub(super) struct Running {
 impl Running {
     /// Loads, builds, binds, serves. `None` when nothing would be served; why is in the log.
     pub(super) async fn start(args: &ServeArgs) -> Option<Self> {
-        let loaded = weir_config::load(&args.metadata, &ProcessEnvironment, args.strict);
+        let Some(loaded) = load(args).await else {
+            error!(reason = "reading the metadata broke off", "weir does not start");
+            return None;
+        };
         loaded.problems.iter().for_each(log_problem);
         if let Some(reason) = unusable(&loaded, args.strict) {
             error!(
@@ -73,12 +76,17 @@ impl Running {
     /// Follows the metadata until a signal says to stop; its name.
     pub(super) async fn until_stopped(&mut self, signals: &mut Signals) -> &'static str {
         loop {
-            tokio::select! {
+            let cause = tokio::select! {
                 wish = signals.next() => match wish {
                     Wish::Stop(name) => return name,
-                    Wish::Reload => self.reload("SIGHUP").await,
+                    Wish::Reload => "SIGHUP",
                 },
-                () = self.changes.changed() => self.reload("files").await,
+                () = self.changes.changed() => "files",
+            };
+            // It may hang as the start may. Whatever is half done then, ends.
+            tokio::select! {
+                () = self.reload(cause) => {}
+                name = signals.stop() => return name,
             }
         }
     }
@@ -86,9 +94,7 @@ impl Running {
     /// Reads the metadata again and applies it, or says why not.
     async fn reload(&mut self, cause: &'static str) {
         let began = clock::now();
-        let (path, strict) = (self.args.metadata.clone(), self.args.strict);
-        let loading = tokio::task::spawn_blocking(move || weir_config::load(&path, &ProcessEnvironment, strict));
-        let Ok(loaded) = loading.await else {
+        let Some(loaded) = load(&self.args).await else {
             error!(cause, "reading the metadata broke off; the present one stays");
             return;
         };
@@ -159,4 +165,12 @@ impl Running {
         // Idle server connections take their leave; the ones that cannot in time are closed with the process.
         let _ = tokio::time::timeout(GOODBYE, self.sources.close()).await;
     }
+}
+
+/// Reads the metadata off the threads that serve: a disk may hang, and a signal must be obeyed even then. `None` when the
+/// reading panicked.
+async fn load(args: &ServeArgs) -> Option<Loaded> {
+    let (path, strict) = (args.metadata.clone(), args.strict);
+    let loading = tokio::task::spawn_blocking(move || weir_config::load(&path, &ProcessEnvironment, strict));
+    loading.await.ok()
 }

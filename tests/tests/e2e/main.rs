@@ -41,3 +41,4 @@ mod session_state;
 mod sql_prepare;
 mod sqlsmith;
 mod startup;
+mod stopping;

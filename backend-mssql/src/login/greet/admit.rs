@@ -266,6 +266,7 @@ impl Facts<'_> {
             isolation_level: backend.opener().connection().isolation_level,
             server_name: welcome.server_name.clone(),
             shared: backend.shared().clone(),
+            pin_notice: backend.pin_notice(),
             client_id: self.client_id,
         }
     }
