@@ -11,7 +11,7 @@ mod command;
 mod explain;
 mod problem;
 mod tables;
-mod time;
+pub mod time;
 mod view;
 mod words;
 
