@@ -41,4 +41,4 @@ for (let round = 0; round < 3; round += 1) {
   assert.ok(recordset.some((row) => row.user === user));
 }
 await pool.close();
-console.log("ok");
+console.log("passed");

@@ -39,4 +39,4 @@ check(
     mssql_python.connect(f"Server=tcp:{host},{port};UID={user};PWD={password};Database=weir;Encrypt=no"),
     mssql_python.Error,
 )
-print("ok")
+print("passed")

@@ -4,7 +4,7 @@ use serde_json::json;
 use weir_tests::{
     gateway::Gateway,
     mssql::{
-        DATABASE, Kind, LOGIN, PASSWORD, StandIn,
+        DATABASE, Faults, Kind, LOGIN, PASSWORD, StandIn,
         client::{Call, Credentials, Lines, RawClient},
     },
     process,
@@ -147,9 +147,10 @@ async fn a_handle_that_the_server_has_lost_is_prepared_again() {
         let mut client = log_in(&gateway, LOGIN, PASSWORD, DATABASE).await.unwrap();
         let prepare = Call::id(11).int("", None, true).text("", "").text("", "SELECT 4711");
         client.call(prepare.body()).await;
-        let mut faults = weir_tests::mssql::Faults::default();
-        faults.forgotten_handles = true;
-        server.inflict(faults);
+        server.inflict(Faults {
+            forgotten_handles: true,
+            ..Faults::default()
+        });
         for _ in 0..3 {
             let answer = client
                 .call(Call::id(12).int("", Some(1), false).body())
