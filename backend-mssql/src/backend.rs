@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use weir_config::{MssqlConnection, SessionStatePolicy};
+use weir_config::{MssqlConnection, SessionFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
     refusal::{OpenError, Retry},
@@ -38,6 +38,7 @@ pub struct Mssql {
     proven_logins: Option<ProvenLogins>,
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
+    session_functions: SessionFunctions,
 }
 
 /// Whether clients that are not gateway users may log in as themselves.
@@ -57,6 +58,7 @@ impl Mssql {
         pass_through: PassThrough,
         shared: Arc<SourceState>,
         session_state: SessionStatePolicy,
+        session_functions: SessionFunctions,
     ) -> Self {
         Mssql {
             opener: Opener::new(connection, application_name),
@@ -65,6 +67,7 @@ impl Mssql {
             proven_logins: (pass_through == PassThrough::Allowed).then(ProvenLogins::default),
             shared,
             session_state,
+            session_functions,
         }
     }
 
@@ -99,12 +102,18 @@ impl Mssql {
         self.session_state
     }
 
+    /// What `@@IDENTITY`, `@@ROWCOUNT` and their like are worth in transaction mode.
+    pub fn session_functions(&self) -> SessionFunctions {
+        self.session_functions
+    }
+
     /// Whether connections opened by either serve the same clients in the same way: the pool of one can stay when the
     /// other is declared. The sizes and time limits of the pool do not matter.
     pub fn is_like(&self, other: &Self) -> bool {
         self.opener.is_like(&other.opener)
             && self.proven_logins.is_some() == other.proven_logins.is_some()
             && self.session_state == other.session_state
+            && self.session_functions == other.session_functions
     }
 
     /// How connections are opened; for the control plane.

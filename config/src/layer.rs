@@ -8,6 +8,7 @@
 //! * `max_client_connections`: clients of this source at a time;
 //! * `session_state: follow | reset`;
 //! * `sequence_functions: learn | pin | forget`;
+//! * `session_functions: learn | pin | forget` (SQL Server);
 //! * `shared_listener: true | false`;
 //! * `pin_notice: true | false`;
 //! * `ssl_configuration`, `health_check`: replace Hasura's;
@@ -25,7 +26,10 @@ use crate::{
     context::Context,
     fields::Fields,
     health_check,
-    model::{AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionStatePolicy, TlsSettings},
+    model::{
+        AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionFunctions, SessionStatePolicy,
+        TlsSettings,
+    },
     pool::{self, PoolLayer},
     problem::Place,
     scalars::{self, Located},
@@ -34,7 +38,7 @@ use crate::{
 };
 
 /// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 18] = [
+pub(crate) const KEYS: [&str; 19] = [
     "pool_settings",
     "query_timeout",
     "idle_in_transaction_timeout",
@@ -43,6 +47,7 @@ pub(crate) const KEYS: [&str; 18] = [
     "read_replica_routing",
     "session_state",
     "sequence_functions",
+    "session_functions",
     "shared_listener",
     "pin_notice",
     "caching",
@@ -66,6 +71,7 @@ pub(crate) struct Layer {
     pub(crate) read_replica_routing: Option<Located<ReplicaRouting>>,
     pub(crate) session_state: Option<Located<SessionStatePolicy>>,
     pub(crate) sequence_functions: Option<Located<SequenceFunctions>>,
+    pub(crate) session_functions: Option<Located<SessionFunctions>>,
     pub(crate) shared_listener: Option<Located<bool>>,
     pub(crate) pin_notice: Option<Located<bool>>,
     pub(crate) caching: Option<Located<Caching>>,
@@ -115,6 +121,9 @@ impl Layer {
             }),
             sequence_functions: located(fields, "sequence_functions", |node| {
                 scalars::word(cx, "sequence_functions", node, words::SEQUENCE_FUNCTIONS)
+            }),
+            session_functions: located(fields, "session_functions", |node| {
+                scalars::word(cx, "session_functions", node, words::SESSION_FUNCTIONS)
             }),
             shared_listener: located(fields, "shared_listener", |node| {
                 scalars::boolean(cx, "shared_listener", node)

@@ -5,7 +5,10 @@ use std::fmt;
 use weir_core::settings::{PoolMode, ReplicaRouting, ServerReset};
 
 use crate::{
-    model::{IsolationLevel, ListenerKind, MssqlIsolationLevel, SequenceFunctions, SessionStatePolicy, SslMode},
+    model::{
+        IsolationLevel, ListenerKind, MssqlIsolationLevel, SequenceFunctions, SessionFunctions, SessionStatePolicy,
+        SslMode,
+    },
     quote::shorten,
     suggest,
 };
@@ -134,6 +137,13 @@ pub(crate) const SEQUENCE_FUNCTIONS: Words<SequenceFunctions> = &[
     ("learn", SequenceFunctions::Learn),
     ("pin", SequenceFunctions::Pin),
     ("forget", SequenceFunctions::Forget),
+];
+
+/// `session_functions`
+pub(crate) const SESSION_FUNCTIONS: Words<SessionFunctions> = &[
+    ("learn", SessionFunctions::Learn),
+    ("pin", SessionFunctions::Pin),
+    ("forget", SessionFunctions::Forget),
 ];
 
 /// `kind` of a listener

@@ -255,6 +255,7 @@ impl Conversation {
             &mut self.now.settings,
             &mut self.now.isolation,
         );
+        self.keep_last_values(&pending, session);
         if !pending.findings.begins.has(Tie::Bulk) {
             session.pins.end(Tie::Bulk);
         }
@@ -272,7 +273,11 @@ impl Conversation {
             session.transaction.doubt();
         }
         if session.transaction.is_unknown() {
-            session.ask(Own::Count, own::COUNT, ResetBit::None, &mut out.to_server);
+            if session.puts_off_asking() {
+                self.follow_transaction(session);
+            } else {
+                session.ask(Own::Count, own::COUNT, ResetBit::None, &mut out.to_server);
+            }
             return Ok(());
         }
         self.come_to_rest(session);
@@ -306,7 +311,7 @@ impl Conversation {
                 self.come_to_rest(session);
             }
             Own::Prepare => self.prepared_ahead(session),
-            Own::Release => {}
+            Own::Release | Own::Forget => {}
             Own::Reset => return Err(session.fail("a reset while a client holds the connection")),
         }
         if self.is_gone() {

@@ -6,6 +6,7 @@
 mod contract;
 mod gateway;
 mod hostile;
+mod last_values;
 mod messages;
 mod model;
 mod random;
