@@ -39,6 +39,7 @@ pub struct Mssql {
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
     session_functions: SessionFunctions,
+    pin_notice: bool,
 }
 
 /// Whether clients that are not gateway users may log in as themselves.
@@ -68,7 +69,14 @@ impl Mssql {
             shared,
             session_state,
             session_functions,
+            pin_notice: false,
         }
+    }
+
+    /// Clients are told when they begin or cease to keep their server connections.
+    pub fn with_pin_notice(mut self, pin_notice: bool) -> Self {
+        self.pin_notice = pin_notice;
+        self
     }
 
     /// What a server here says to such a login; `None` before the first connection of the kind. With it a client can be
@@ -107,6 +115,11 @@ impl Mssql {
         self.session_functions
     }
 
+    /// Whether clients are told when they begin or cease to keep their server connections.
+    pub fn pin_notice(&self) -> bool {
+        self.pin_notice
+    }
+
     /// Whether connections opened by either serve the same clients in the same way: the pool of one can stay when the
     /// other is declared. The sizes and time limits of the pool do not matter.
     pub fn is_like(&self, other: &Self) -> bool {
@@ -114,6 +127,7 @@ impl Mssql {
             && self.proven_logins.is_some() == other.proven_logins.is_some()
             && self.session_state == other.session_state
             && self.session_functions == other.session_functions
+            && self.pin_notice == other.pin_notice
     }
 
     /// How connections are opened; for the control plane.

@@ -37,7 +37,8 @@ pub fn parts(
             SourceState::new(),
             declared.session_state,
             declared.session_functions,
-        );
+        )
+        .with_pin_notice(declared.pin_notice);
         pools.pool(role, endpoint, pool_settings(connection), Mssql::is_like)
     };
     SourceParts {

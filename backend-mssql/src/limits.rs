@@ -92,6 +92,15 @@ pub const MAX_PREPARED_AHEAD: usize = 16;
 /// Bytes of a batch that is read for the handles which it releases. One driver releases about ten in one.
 pub const MAX_RELEASING_TEXT: usize = 16 * 1024;
 
+/// Bytes of a statement that are shown as the reason why a client keeps its server connection: enough to recognize it.
+pub const MAX_SHOWN_STATEMENT: usize = 200;
+
+/// Bytes of a request's text that are kept for that: comments may stand in front of what is shown.
+pub const MAX_SHOWN_TEXT: usize = 1024;
+
+/// Requests that are remembered for that while a client holds a server connection.
+pub const MAX_SUSPECTS: usize = 4;
+
 /// Bytes of a request that are kept until it is known that the server still had its prepared statement (TDS 7.2).
 pub const MAX_KEPT_REQUEST: usize = 64 * 1024;
 

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod front;
 pub mod limits;
 pub mod net;
+pub mod observe;
 pub mod pool;
 pub mod refusal;
 pub mod registry;

@@ -541,3 +541,62 @@ async fn clients_of_a_source_that_is_removed_go_at_their_next_transaction_border
     let (_, said) = busy.answer().await.expect("then it is told");
     assert!(said.contains("SourceRemoved"), "{said}");
 }
+
+/// What the time of the only pool's clients went into, in milliseconds: waiting, connecting, resetting, server, client.
+fn split(gateway: &Gateway) -> [u128; 5] {
+    let latency = gateway.source.parts().primary.latency();
+    latency.split.parts().map(|(_, time)| time.as_millis())
+}
+
+/// Timers round up to the next millisecond, and each exchange may take a few.
+fn assert_about(found: [u128; 5], expected: [u128; 5]) {
+    let close = |(found, expected): (&u128, &u128)| *found >= *expected && *found <= *expected + 10;
+    assert!(
+        found.iter().zip(&expected).all(close),
+        "{found:?} instead of {expected:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_transaction_is_split_into_what_it_was_spent_on() {
+    let gateway = gateway(1);
+    gateway.database.delay_logins(Duration::from_millis(200));
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    assert_eq!(first.ask("preslow 300").await, "slept");
+    assert_about(split(&gateway), [0, 200, 50, 300, 0]);
+
+    assert_eq!(first.ask("begin").await, "begun");
+    second.send("echo second").await;
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(first.ask("slow 500").await, "slept");
+    assert_eq!(first.ask("commit").await, "ended");
+    assert_eq!(second.answer().await, Some((b'i', "second".to_owned())));
+    assert_about(split(&gateway), [1_500, 200, 50, 800, 1_000]);
+
+    // The answer is larger than what the gateway takes for a client that does not read.
+    first.send("big 100000").await;
+    pass(Duration::from_secs(3)).await;
+    first.answer().await.expect("the answer");
+    pass(Duration::from_millis(1)).await;
+    assert_about(split(&gateway), [1_500, 200, 50, 800, 4_000]);
+
+    let latency = gateway.source.parts().primary.latency();
+    let counts = [&latency.wait, &latency.connect, &latency.transaction, &latency.query]
+        .map(weir_core::observe::Snapshot::count);
+    assert_eq!(counts, [4, 1, 4, 6]);
+    assert!(latency.transaction.quantile(1.0) > Duration::from_secs(2));
+    // Only two had to wait.
+    assert_eq!(latency.wait.cumulative(&weir_core::observe::HASURA_WAIT)[0], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_is_cut_off_is_counted_up_to_its_end() {
+    let gateway = gateway(1);
+    let mut client = gateway.connect();
+    assert_eq!(client.ask("begin").await, "begun");
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(client.ask("die").await, "server lost");
+    let latency = gateway.source.parts().primary.latency();
+    assert_eq!(latency.transaction.count(), 1);
+    assert_eq!(latency.transaction.sum().as_secs(), 2);
+}

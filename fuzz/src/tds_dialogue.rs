@@ -94,6 +94,7 @@ fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
         server_name: String::new(),
         shared: shared.clone(),
         asker: shared.asker("somebody", SessionFunctions::Learn),
+        pin_notice: true,
         client_id: 1,
     })
 }

@@ -59,6 +59,8 @@ impl Gateway {
             .env("RUST_LOG", &level)
             .env("WEIR_LOG", &level)
             .env("RUST_BACKTRACE", "1")
+            // Of its own for each gateway; empty in `environment` lets gateway.yaml decide.
+            .env("HASURA_GRAPHQL_SERVER_PORT", "0")
             .envs(environment.iter().copied());
         command
             .stdin(Stdio::null())
@@ -123,6 +125,13 @@ impl Gateway {
             .unwrap_or_else(|| panic!("no listener {listener}:\n{}", self.log()))
     }
 
+    /// Where its HTTP interface listens.
+    #[track_caller]
+    pub fn http(&self) -> SocketAddr {
+        let last = self.log.lock().lines().filter_map(http_listens).next_back();
+        last.unwrap_or_else(|| panic!("no HTTP interface:\n{}", self.log()))
+    }
+
     /// Everything it logged so far.
     pub fn log(&self) -> String {
         self.log.lock().clone()
@@ -163,10 +172,9 @@ impl Gateway {
         }
     }
 
-    /// SIGTERM, and how it ended; None when it had to be killed.
-    pub fn stop(&mut self, limit: Duration) -> Option<ExitStatus> {
+    /// Waits for the end of a process that has had its signal; None when it had to be killed.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let (mut child, watchdog) = self.running.take()?;
-        process::signal(&child, "TERM");
         let status = process::wait(&mut child, limit);
         if status.is_none() {
             let _ = child.kill();
@@ -174,6 +182,12 @@ impl Gateway {
         }
         watchdog.dismiss();
         status
+    }
+
+    /// SIGTERM, and how it ended; None when it had to be killed.
+    pub fn stop(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.signal("TERM");
+        self.wait(limit)
     }
 }
 
@@ -205,6 +219,14 @@ pub fn program() -> PathBuf {
     folder
         .map(|folder| folder.join("weir"))
         .expect("target/debug/weir is missing: run cargo build --workspace --bins (make test does)")
+}
+
+/// `{"fields":{"message":"HTTP interface listens","address":"127.0.0.1:41234"},...}`
+fn http_listens(line: &str) -> Option<SocketAddr> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    let fields = &event["fields"];
+    let is_it = fields["message"] == "HTTP interface listens";
+    is_it.then(|| fields["address"].as_str()?.parse().ok()).flatten()
 }
 
 /// `{"fields":{"message":"listening","listener":"pg","address":"127.0.0.1:41234"},...}`

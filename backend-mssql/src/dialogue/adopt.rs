@@ -74,6 +74,7 @@ impl Conversation {
         debug_assert!(self.pending.is_none(), "released with a response outstanding");
         session.holder = Some(self.serial);
         session.kept_for = None;
+        session.suspects.forget();
         self.adoption = Adoption::Settled;
         if self.policy == SessionStatePolicy::Reset {
             self.now = self.login.clone();

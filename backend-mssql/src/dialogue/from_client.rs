@@ -30,6 +30,7 @@ use crate::{
         own,
         pins::Tie,
         settings::{Isolation, Key},
+        shown::Beginning,
     },
     wire::{
         done::{Done, command},
@@ -336,8 +337,12 @@ impl Conversation {
             pending.transaction = MayChange::Yes;
         }
         match &request.asks {
-            Asks::Batch(findings) => pending.classified((**findings).clone()),
+            Asks::Batch(findings) => {
+                pending.suspect(request.body, findings);
+                pending.classified((**findings).clone());
+            }
             Asks::LongBatch => {
+                pending.text = Some(Beginning::whatever(request.body));
                 let mut classifier = Classifier::new();
                 classifier.push(request.body);
                 pending.classifier = Some(classifier);

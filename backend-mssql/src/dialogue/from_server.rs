@@ -123,6 +123,9 @@ impl Conversation {
                         env_change::write_reset_ack(&mut reset);
                         output.insert(&reset);
                     }
+                    if let Some(notice) = self.pin_notice_before(&piece) {
+                        output.insert(&notice);
+                    }
                     match piece {
                         Piece::Pass(bytes) => {
                             session.note_row()?;
@@ -245,7 +248,7 @@ impl Conversation {
 
     /// Takes note of what the request has come to.
     fn response_over(&mut self, session: &mut Session, out: &mut Outbox) -> Result<(), Fault> {
-        let Some(pending) = self.pending.take() else {
+        let Some(mut pending) = self.pending.take() else {
             return Err(session.fail("a response is lost"));
         };
         self.overrun = None;
@@ -256,6 +259,9 @@ impl Conversation {
             &mut self.now.isolation,
         );
         self.keep_last_values(&pending, session);
+        session
+            .suspects
+            .note(&pending.findings, pending.outcome, pending.text.take());
         if !pending.findings.begins.has(Tie::Bulk) {
             session.pins.end(Tie::Bulk);
         }

@@ -4,7 +4,7 @@
 //! over), 7 (prepared statements on whichever server connection) and 8 (Attention). Files: `from_client` and `from_server`
 //! judge the two streams, `request` reads the front of a request, `transactions` and `handles` hold the rules for those,
 //! `adopt` what happens when a server connection comes, `pending` what a response will mean, `output` rewrites responses,
-//! `attention`, `lost` and `leave` what happens when one side breaks off.
+//! `attention`, `lost` and `leave` what happens when one side breaks off, `pin_notice` what is told of a kept connection.
 //!
 //! Invariants: one client, at most one session at a time, one request at a time; a request is sent only when everything
 //! that it relies on has been confirmed by the server; what the client is told about transactions is what the server
@@ -21,6 +21,7 @@ mod leave;
 mod lost;
 mod output;
 mod pending;
+mod pin_notice;
 mod procedures;
 mod request;
 mod transactions;
@@ -31,7 +32,7 @@ use std::sync::{
 };
 
 use weir_core::{
-    backend::{Dialogue, Leave, Onward, Outbox, Step},
+    backend::{Dialogue, Leave, Onward, Outbox, PinNews, Step},
     refusal::{Fault, Refusal},
     settings::{PoolMode, SessionStatePolicy},
 };
@@ -41,6 +42,7 @@ use self::{
     alias::Alias,
     from_client::Incoming,
     pending::Pending,
+    pin_notice::PinNotices,
     transactions::ClientTransaction,
 };
 pub use crate::session::ConversationInit;
@@ -96,6 +98,8 @@ pub struct Conversation {
     /// Whether its user asks for what its earlier requests came to.
     asker: Asker,
     last: LastRequests,
+    /// Whether it is told when it begins or ceases to keep its server connection.
+    pin_notices: PinNotices,
     /// Server connections lost in a row before the request at hand could be sent.
     lost_in_adoption: u8,
 }
@@ -156,6 +160,7 @@ impl Conversation {
             overrun: None,
             asker: init.asker,
             last: LastRequests::default(),
+            pin_notices: PinNotices::new(init.pin_notice),
             lost_in_adoption: 0,
         }
     }
@@ -235,6 +240,14 @@ impl Dialogue for Conversation {
 
     fn has_request_under_way(&self, _: &Session) -> bool {
         self.pending.is_some()
+    }
+
+    fn pin_cause(&self, session: &Session) -> Option<Box<str>> {
+        session.pin_cause()
+    }
+
+    fn tell_pin(&mut self, news: PinNews, _: &mut Outbox) {
+        self.hear_of_pin(news);
     }
 
     fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {

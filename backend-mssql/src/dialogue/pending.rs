@@ -3,12 +3,13 @@
 use super::{
     output::Line,
     procedures::{ExpectedCalls, Stream},
-    request::Beginning,
+    request,
 };
 use crate::session::{
     classify::{Bare, Classifier, Findings, MayChange},
     follow::Outcome,
     settings::Isolation,
+    shown::Beginning,
 };
 
 /// See the module.
@@ -17,9 +18,11 @@ pub(super) struct Pending {
     /// Of a batch that is still being sent.
     pub(super) classifier: Option<Classifier>,
     pub(super) findings: Findings,
+    /// The beginning of a text that may be why its client keeps the connection.
+    pub(super) text: Option<Beginning>,
     pub(super) acknowledgement: Acknowledgement,
     /// A transaction that begins virtually behind the one that this ends.
-    pub(super) next: Option<Beginning>,
+    pub(super) next: Option<request::Beginning>,
     /// The level that it leaves the session with.
     pub(super) isolation: Option<Isolation>,
     pub(super) weight: Weight,
@@ -81,6 +84,7 @@ impl Pending {
         Pending {
             classifier: None,
             findings: Findings::default(),
+            text: None,
             acknowledgement: Acknowledgement::None,
             next: None,
             isolation: None,
@@ -94,6 +98,13 @@ impl Pending {
             expected: ExpectedCalls::new(),
             stream: None,
             own_attentions: 0,
+        }
+    }
+
+    /// Keeps the beginning of a text, if that may become the reason why its client keeps the connection.
+    pub(super) fn suspect(&mut self, text: &[u8], findings: &Findings) {
+        if let Some(beginning) = Beginning::of(text, findings) {
+            self.text = Some(beginning);
         }
     }
 

@@ -354,8 +354,8 @@ impl Reader {
             Token::Temporary { .. } => self.temporary(token),
             Token::Variable(_) => self.before = Before::Variable,
             Token::String(..) if before == Before::SetUser => self.begin(Tie::Impersonation, 1),
-            Token::Quoted(_) if self.count == 1 => self.calls(),
-            Token::Quoted(_) | Token::Symbol(b'.') if before == Before::AlterDatabase => self.before = before,
+            Token::Quoted(..) if self.count == 1 => self.calls(),
+            Token::Quoted(..) | Token::Symbol(b'.') if before == Before::AlterDatabase => self.before = before,
             _ => {}
         }
         if before == Before::SetUser && !matches!(token, Token::String(..)) {
@@ -377,7 +377,7 @@ impl Reader {
 
     fn temporary(&mut self, token: Token<'_>) {
         let weight = match token {
-            Token::Temporary { global: true } => GLOBAL,
+            Token::Temporary { global: true, .. } => GLOBAL,
             _ => 1,
         };
         self.begin(Tie::TemporaryTable, weight);
@@ -600,7 +600,7 @@ impl Reader {
             }
             (Takes::Name, Token::Word("N"), Some(key)) => return Set::National(key),
             (Takes::Name, Token::String(text, Whole::Yes), Some(key)) => return self.certain(key, quoted(text)),
-            (Takes::Name, Token::Word(word) | Token::Quoted(word), Some(key)) => {
+            (Takes::Name, Token::Word(word) | Token::Quoted(word, _), Some(key)) => {
                 return self.certain(key, quoted(word));
             }
             (Takes::Word | Takes::WordOrNumber, Token::Word(word), Some(key)) if is_plain(word) => {
@@ -739,7 +739,7 @@ impl Reader {
 }
 
 /// Words that begin a statement; any other word at the front of a batch is a procedure's name.
-fn is_statement(word: &str) -> bool {
+pub(super) fn is_statement(word: &str) -> bool {
     const WORDS: [&str; 57] = [
         "ADD",
         "ALTER",

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use super::classify::Findings;
+use super::{classify::Findings, shown::Beginning};
 use crate::limits;
 
 /// What was prepared, shared by all clients that prepared the same.
@@ -25,6 +25,8 @@ pub(crate) struct Statement {
     pub(crate) parameters: Box<[u8]>,
     /// What carrying it out may do.
     pub(crate) findings: Findings,
+    /// The beginning of its text, if carrying it out may tie a client.
+    pub(crate) text: Option<Beginning>,
 }
 
 /// What a client's handle stands for.
@@ -59,7 +61,13 @@ pub(crate) struct Interned {
 }
 
 impl Interned {
-    pub(crate) fn intern(&mut self, kind: StatementKind, parameters: &[u8], findings: &Findings) -> Arc<Statement> {
+    pub(crate) fn intern(
+        &mut self,
+        kind: StatementKind,
+        parameters: &[u8],
+        findings: &Findings,
+        text: Option<&Beginning>,
+    ) -> Arc<Statement> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let key = (kind, Box::from(parameters));
         if let Some(known) = self.by_content.get(&key).and_then(std::sync::Weak::upgrade) {
@@ -74,6 +82,7 @@ impl Interned {
             kind,
             parameters: parameters.into(),
             findings: findings.clone(),
+            text: text.cloned(),
         });
         self.by_content.insert(key, Arc::downgrade(&statement));
         statement
@@ -225,23 +234,23 @@ mod tests {
     #[test]
     fn equal_statements_are_one_while_somebody_has_them() {
         let mut interned = Interned::default();
-        let one = interned.intern(StatementKind::Text, b"select 1", &Findings::default());
+        let one = interned.intern(StatementKind::Text, b"select 1", &Findings::default(), None);
         let id = one.id;
         assert_eq!(
             interned
-                .intern(StatementKind::Text, b"select 1", &Findings::default())
+                .intern(StatementKind::Text, b"select 1", &Findings::default(), None)
                 .id,
             id
         );
         assert_ne!(
             interned
-                .intern(StatementKind::Procedure, b"select 1", &Findings::default())
+                .intern(StatementKind::Procedure, b"select 1", &Findings::default(), None)
                 .id,
             id
         );
         drop(one);
         for number in 0..1_000_u32 {
-            interned.intern(StatementKind::Text, &number.to_le_bytes(), &Findings::default());
+            interned.intern(StatementKind::Text, &number.to_le_bytes(), &Findings::default(), None);
         }
         assert!(interned.by_content.len() <= 129, "{}", interned.by_content.len());
     }
@@ -249,7 +258,7 @@ mod tests {
     #[test]
     fn a_statement_is_another_one_in_another_database() {
         let mut interned = Interned::default();
-        let statement = interned.intern(StatementKind::Text, b"select 1", &Findings::default());
+        let statement = interned.intern(StatementKind::Text, b"select 1", &Findings::default(), None);
         let mut handles = ServerHandles::new(10);
         handles.insert(&statement, &context("a"), 7);
         assert_eq!(handles.find(&statement, &context("a")), Some(7));
@@ -261,7 +270,7 @@ mod tests {
         let mut interned = Interned::default();
         let mut handles = ServerHandles::new(10);
         let statements: Vec<_> = (0..100_u8)
-            .map(|number| interned.intern(StatementKind::Text, &[number], &Findings::default()))
+            .map(|number| interned.intern(StatementKind::Text, &[number], &Findings::default(), None))
             .collect();
         for (number, statement) in (0..).zip(&statements) {
             handles.insert(statement, &context("a"), number);
@@ -275,7 +284,7 @@ mod tests {
     #[test]
     fn a_client_has_a_bound() {
         let mut interned = Interned::default();
-        let statement = Prepared::Anywhere(interned.intern(StatementKind::Text, b"x", &Findings::default()));
+        let statement = Prepared::Anywhere(interned.intern(StatementKind::Text, b"x", &Findings::default(), None));
         let mut handles = ClientHandles::default();
         for _ in 0..limits::MAX_CLIENT_STATEMENTS {
             assert!(handles.insert(statement.clone()).is_some());

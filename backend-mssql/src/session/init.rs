@@ -86,6 +86,8 @@ pub struct ConversationInit {
     pub shared: Arc<SourceState>,
     /// Whether its user asks for what its earlier requests came to.
     pub asker: Asker,
+    /// It is told when it begins or ceases to keep its server connection.
+    pub pin_notice: bool,
     /// Its place in the directory of clients.
     pub client_id: u32,
 }

@@ -17,6 +17,7 @@ pub(crate) mod pins;
 mod reset;
 pub(crate) mod session_state;
 pub(crate) mod settings;
+pub(crate) mod shown;
 pub mod source_state;
 pub(crate) mod transaction;
 
@@ -38,6 +39,7 @@ use self::{
     pins::{Pins, Tie},
     session_state::SessionStates,
     settings::{Isolation, Key, Settings},
+    shown::Suspects,
     transaction::{Told, Transaction},
 };
 pub use self::{
@@ -79,6 +81,8 @@ pub struct Session {
     pub(crate) left: Pins,
     /// Why its present client keeps it whatever it does.
     pub(crate) kept_for: Option<PinReason>,
+    /// Requests that may be why.
+    pub(crate) suspects: Suspects,
     pub(crate) traces: Traces,
     /// Whose it is what the last statement came to.
     pub(crate) authors: Authors,
@@ -161,6 +165,7 @@ impl Session {
             pins: Pins::default(),
             left: Pins::default(),
             kept_for: None,
+            suspects: Suspects::default(),
             traces: Traces::None,
             authors: Authors::default(),
             holder: None,
@@ -250,6 +255,7 @@ impl Session {
         }
         self.pins = Pins::default();
         self.left = Pins::default();
+        self.suspects.forget();
         self.traces = Traces::None;
         self.authors = Authors::default();
         self.transaction.told(Told::Reset);
@@ -295,6 +301,15 @@ impl Session {
     /// would be the last statement, until the client has said what it wants.
     pub(crate) fn puts_off_asking(&self) -> bool {
         self.pins.has(Tie::Outcome)
+    }
+
+    /// The statement because of which its client keeps it, as far as is known. Nothing that the client did is why it is kept
+    /// in session mode.
+    pub(crate) fn pin_cause(&self) -> Option<Box<str>> {
+        match self.kept_for {
+            Some(_) => None,
+            None => self.suspects.cause(self.pins.tie()),
+        }
     }
 
     /// Why it is kept outside of transactions.

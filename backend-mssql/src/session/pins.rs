@@ -132,8 +132,16 @@ impl Pins {
 
     /// What to tell people.
     pub(crate) fn reason(&self) -> Option<PinReason> {
-        let found = REASONS.iter().find(|(tie, _)| self.has(*tie));
-        found.map(|(_, reason)| *reason)
+        self.telling().map(|(_, reason)| reason)
+    }
+
+    /// The kind that is told to people.
+    pub(crate) fn tie(&self) -> Option<Tie> {
+        self.telling().map(|(tie, _)| tie)
+    }
+
+    fn telling(&self) -> Option<(Tie, PinReason)> {
+        REASONS.into_iter().find(|(tie, _)| self.has(*tie))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     classify::Findings,
     handles::{Interned, Statement, StatementKind},
     last_values::{Asker, Askers},
+    shown::Beginning,
 };
 
 /// Shared by everything of one endpoint of a source.
@@ -34,7 +35,13 @@ impl SourceState {
     }
 
     /// The statement with these parameters, shared with everybody who has prepared the same.
-    pub(crate) fn intern(&self, kind: StatementKind, parameters: &[u8], findings: &Findings) -> Arc<Statement> {
-        self.statements.lock().intern(kind, parameters, findings)
+    pub(crate) fn intern(
+        &self,
+        kind: StatementKind,
+        parameters: &[u8],
+        findings: &Findings,
+        text: Option<&Beginning>,
+    ) -> Arc<Statement> {
+        self.statements.lock().intern(kind, parameters, findings, text)
     }
 }

@@ -102,6 +102,7 @@ pub fn init(shared: &Arc<SourceState>, kind: Kind) -> ConversationInit {
         server_name: "model".to_owned(),
         shared: shared.clone(),
         asker: shared.asker("somebody", SessionFunctions::Learn),
+        pin_notice: false,
         client_id: 1,
     }
 }

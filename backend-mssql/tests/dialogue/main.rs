@@ -9,5 +9,6 @@ mod hostile;
 mod last_values;
 mod messages;
 mod model;
+mod pins;
 mod random;
 mod rules;

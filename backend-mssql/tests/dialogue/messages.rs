@@ -211,7 +211,8 @@ fn word(content: &Content<'_>) -> Option<String> {
         Content::EnvChange(EnvChange::Database { new, .. }) => format!("Database({})", new.to_lossy()),
         Content::EnvChange(other) => format!("{other:?}"),
         Content::Error(error) => format!("Error({} {})", error.number, error.text.to_lossy()),
-        Content::Info(_) | Content::ColumnMetadata { .. } => return None,
+        Content::Info(info) => format!("Info({})", info.text.to_lossy()),
+        Content::ColumnMetadata { .. } => return None,
         Content::ReturnStatus(status) => format!("Status({status})"),
         Content::ReturnValue(value) => match value.value {
             Value::Integer { value, .. } => format!("Value({value})"),

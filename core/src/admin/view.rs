@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     backend::{Backend, PinReason},
+    observe::LatencyView,
     pool::{ConnectionView, Doings, PinCount, Pool, PoolStats},
     registry::{Registry, Source},
     settings::{Origins, PoolSettings, Timeouts},
@@ -50,6 +51,8 @@ pub struct PoolView {
     pub stats: PoolStats,
     /// What its clients do.
     pub doings: Doings,
+    /// How long things take in it.
+    pub latency: LatencyView,
     /// Why they keep connections.
     pub pins: Vec<(PinReason, PinCount)>,
     /// Its connections.
@@ -105,6 +108,7 @@ fn pool_view<B: Backend>(database: String, pool: &Pool<B>) -> PoolView {
         number: pool.number(),
         stats: pool.stats(),
         doings: pool.activity().total(),
+        latency: pool.latency(),
         pins: pool.activity().pins().to_vec(),
         connections: pool.connections(),
         settings: pool.settings(),

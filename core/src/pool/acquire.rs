@@ -63,6 +63,7 @@ impl<B: Backend> Acquire<B> {
             let profile = state.intern(profile);
             if let Some((slot, connection)) = state.check_out(profile, Wish::default(), now, after) {
                 state.counters.leases += 1;
+                state.counters.prompt += 1;
                 return Some(Ok((slot, connection)));
             }
             state.counters.waits += 1;
@@ -74,7 +75,7 @@ impl<B: Backend> Acquire<B> {
                 timer: None,
             };
             // A refusal may be there at once.
-            let refused = collect(state, stage, now);
+            let refused = collect(pool, state, stage, now);
             refused.map(|answer| answer.map_err(Box::new))
         })?;
         Some(match outcome {
@@ -84,9 +85,9 @@ impl<B: Backend> Acquire<B> {
     }
 
     fn answer(&mut self, waker: &Waker) -> Option<Outcome<B>> {
-        let stage = &mut self.stage;
-        let answer = self.pool.apply(|state, now, _| {
-            let answer = collect(state, stage, now);
+        let (pool, stage) = (&self.pool, &mut self.stage);
+        let answer = pool.apply(|state, now, _| {
+            let answer = collect(pool, state, stage, now);
             if let (None, Stage::Queued { waiter, .. }) = (&answer, &stage) {
                 state.set_waker(*waiter, waker);
             }
@@ -100,7 +101,7 @@ impl<B: Backend> Acquire<B> {
         let pool = self.pool.clone();
         let stage = &mut self.stage;
         let answer = pool.apply(|state, now, after| {
-            collect(state, stage, now).unwrap_or_else(|| {
+            collect(&pool, state, stage, now).unwrap_or_else(|| {
                 let Stage::Queued {
                     waiter, profile, since, ..
                 } = std::mem::replace(stage, Stage::Ended)
@@ -110,7 +111,7 @@ impl<B: Backend> Acquire<B> {
                 let waited = now.saturating_sub(since).max(limit);
                 let refusal = timed_out(&pool, state, profile, waited);
                 state.counters.timeouts += 1;
-                state.counters.wait_time += waited;
+                pool.waited(state, waited);
                 state.give_up(waiter, now, after);
                 Err(refusal)
             })
@@ -119,15 +120,28 @@ impl<B: Backend> Acquire<B> {
     }
 }
 
+impl<B: Backend> Pool<B> {
+    /// Counts a wait that is over, whatever it came to.
+    fn waited(&self, state: &mut State<B>, time: Duration) {
+        state.counters.wait_time += time;
+        self.activity.latency().wait.record(time);
+    }
+}
+
 type Granted<B> = (super::engine::SlotId, Box<super::connection::Connection<B>>);
 
 /// The answer, if it has come. Then the waiter has left and the wait is over.
-fn collect<B: Backend>(state: &mut State<B>, stage: &mut Stage<B>, now: Moment) -> Option<Result<Granted<B>, Refusal>> {
+fn collect<B: Backend>(
+    pool: &Pool<B>,
+    state: &mut State<B>,
+    stage: &mut Stage<B>,
+    now: Moment,
+) -> Option<Result<Granted<B>, Refusal>> {
     let Stage::Queued { waiter, since, .. } = stage else {
         return None;
     };
     let answer = state.collect(*waiter, now)?;
-    state.counters.wait_time += now.saturating_sub(*since);
+    pool.waited(state, now.saturating_sub(*since));
     *stage = Stage::Ended;
     Some(match answer {
         Answer::Granted(slot, connection) => {
@@ -196,8 +210,9 @@ impl<B: Backend> Unpin for Acquire<B> {}
 impl<B: Backend> Drop for Acquire<B> {
     fn drop(&mut self) {
         if let Stage::Queued { waiter, since, .. } = self.stage {
-            self.pool.apply(|state: &mut State<B>, now, after: &mut After<B>| {
-                state.counters.wait_time += now.saturating_sub(since);
+            let pool = &self.pool;
+            pool.apply(|state: &mut State<B>, now, after: &mut After<B>| {
+                pool.waited(state, now.saturating_sub(since));
                 state.give_up(waiter, now, after);
             });
         }

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use crate::{
     backend::{PinReason, Work},
     clock::{self, Instant},
+    observe::Latency,
 };
 
 /// The counters of one pool.
@@ -24,14 +25,13 @@ use crate::{
 pub struct Activity {
     transactions: AtomicU64,
     queries: AtomicU64,
-    transaction_micros: AtomicU64,
-    query_micros: AtomicU64,
     from_clients: AtomicU64,
     from_servers: AtomicU64,
+    latency: Latency,
     pins: Mutex<[Pins; PinReason::ALL.len()]>,
 }
 
-/// What was done since it was counted last.
+/// What was done since the pool began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Doings {
     /// Requests and transactions that came to their end.
@@ -69,18 +69,21 @@ struct Pins {
 
 impl Activity {
     /// Adds what was done.
-    pub fn count(&self, done: Doings) {
+    pub(crate) fn count(&self, work: Work, from_clients: u64, from_servers: u64) {
         let add = |counter: &AtomicU64, amount: u64| {
             if amount > 0 {
                 counter.fetch_add(amount, Relaxed);
             }
         };
-        add(&self.transactions, done.work.transactions);
-        add(&self.queries, done.work.queries);
-        add(&self.transaction_micros, micros(done.transaction_time));
-        add(&self.query_micros, micros(done.query_time));
-        add(&self.from_clients, done.from_clients);
-        add(&self.from_servers, done.from_servers);
+        add(&self.transactions, work.transactions);
+        add(&self.queries, work.queries);
+        add(&self.from_clients, from_clients);
+        add(&self.from_servers, from_servers);
+    }
+
+    /// How long things take.
+    pub(crate) fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// Everything counted so far.
@@ -90,8 +93,8 @@ impl Activity {
                 transactions: self.transactions.load(Relaxed),
                 queries: self.queries.load(Relaxed),
             },
-            transaction_time: Duration::from_micros(self.transaction_micros.load(Relaxed)),
-            query_time: Duration::from_micros(self.query_micros.load(Relaxed)),
+            transaction_time: self.latency.transaction.sum(),
+            query_time: self.latency.query.sum(),
             from_clients: self.from_clients.load(Relaxed),
             from_servers: self.from_servers.load(Relaxed),
         }
@@ -165,10 +168,6 @@ fn epoch() -> Instant {
     *EPOCH.get_or_init(clock::now)
 }
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,18 +201,14 @@ mod tests {
     #[test]
     fn doings_add_up() {
         let activity = Activity::default();
-        let done = Doings {
-            work: Work {
-                transactions: 1,
-                queries: 3,
-            },
-            transaction_time: Duration::from_micros(70),
-            query_time: Duration::from_micros(20),
-            from_clients: 100,
-            from_servers: 2_000,
+        let work = Work {
+            transactions: 1,
+            queries: 3,
         };
-        activity.count(done);
-        activity.count(done);
+        for _ in 0..2 {
+            activity.count(work, 100, 2_000);
+            activity.latency().transaction.record(Duration::from_micros(70));
+        }
         let total = activity.total();
         assert_eq!((total.work.queries, total.work.transactions), (6, 2));
         assert_eq!(total.transaction_time, Duration::from_micros(140));

@@ -4,6 +4,7 @@ use std::{
     mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, ReadBuf};
@@ -25,6 +26,8 @@ pub struct Connection<B: Backend> {
     pub cancel_key: Option<B::CancelKey>,
     id: u64,
     mark: Option<Mark>,
+    /// How long it took to open, until somebody has asked.
+    connect_time: Option<Duration>,
 }
 
 /// Why an idle connection cannot be used any more.
@@ -45,7 +48,7 @@ impl Gone {
 }
 
 impl<B: Backend> Connection<B> {
-    pub(super) fn new(id: u64, opened: Opened<B>) -> Self {
+    pub(super) fn new(id: u64, opened: Opened<B>, connect_time: Duration) -> Self {
         let Opened {
             io,
             session,
@@ -57,6 +60,7 @@ impl<B: Backend> Connection<B> {
             cancel_key,
             id,
             mark: None,
+            connect_time: Some(connect_time),
         }
     }
 
@@ -68,6 +72,11 @@ impl<B: Backend> Connection<B> {
     /// The lease that it was handed out for last.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.mark
+    }
+
+    /// How long it took to open, for the first client that asks: it may have waited for just that.
+    pub(crate) fn take_connect_time(&mut self) -> Option<Duration> {
+        self.connect_time.take()
     }
 
     /// A number of its own among the connections of its pool, for logs.

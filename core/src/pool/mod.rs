@@ -48,6 +48,7 @@ use state::{After, Keeper, State};
 use crate::{
     backend::Backend,
     clock::{self, Instant},
+    observe::LatencyView,
     settings::PoolSettings,
 };
 
@@ -125,6 +126,7 @@ impl<B: Backend> Pool<B> {
             let profile = state.profiles.find(profile)?;
             let found = state.check_out(profile, wish, now, after)?;
             state.counters.leases += 1;
+            state.counters.prompt += 1;
             Some(found)
         })?;
         Some(Lease::new(self.clone(), slot, connection))
@@ -185,6 +187,12 @@ impl<B: Backend> Pool<B> {
     /// What its clients do.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// How long things take in it: histograms since it began, and where the time of its clients went.
+    pub fn latency(&self) -> LatencyView {
+        let prompt = self.state.lock().counters.prompt;
+        self.activity.latency().view(prompt)
     }
 
     /// Its server connections, in no order.

@@ -53,6 +53,8 @@ pub struct Counters {
     pub closed: u64,
     /// Connections given to clients.
     pub leases: u64,
+    /// Of these, to clients that did not have to wait.
+    pub prompt: u64,
     /// Clients that had to wait.
     pub waits: u64,
     /// How long they waited together, those that gave up included.

@@ -3,7 +3,7 @@
 //! Every task holds something that reports back when it is dropped, so that a task that panics, or that a runtime throws
 //! away while it shuts down, cannot leave a place in the pool occupied for ever.
 
-use std::{future::Future, sync::Weak};
+use std::{future::Future, sync::Weak, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, Opened, Reset, SessionReset},
+    clock::{self, Instant},
     refusal::{Fault, OpenError},
 };
 
@@ -36,11 +37,12 @@ pub(super) fn open<B: Backend>(
     let backend = pool.backend().clone();
     let limit = pool.settings().connect_timeout;
     async move {
+        let began = clock::now();
         let result = match timeout(limit, backend.open(&profile)).await {
             Ok(result) => result,
             Err(_) => Err(OpenError::TimedOut(limit)),
         };
-        attempt.report(result);
+        attempt.report(result, began);
     }
 }
 
@@ -50,17 +52,18 @@ struct Attempt<B: Backend> {
 }
 
 impl<B: Backend> Attempt<B> {
-    fn report(mut self, result: Result<Opened<B>, OpenError>) {
-        self.end(result);
+    fn report(mut self, result: Result<Opened<B>, OpenError>, began: Instant) {
+        self.end(result.map(|opened| (opened, began.elapsed())));
     }
 
-    fn end(&mut self, result: Result<Opened<B>, OpenError>) {
+    fn end(&mut self, result: Result<(Opened<B>, Duration), OpenError>) {
         let (Some(slot), Some(pool)) = (self.slot.take(), self.pool.upgrade()) else {
             return;
         };
         match result {
-            Ok(opened) => {
-                let connection = Box::new(Connection::new(pool.next_connection_id(), opened));
+            Ok((opened, time)) => {
+                pool.activity().latency().connect.record(time);
+                let connection = Box::new(Connection::new(pool.next_connection_id(), opened, time));
                 pool.apply(|state, now, after| state.opened(slot, connection, now, after));
             }
             Err(error) => pool.apply(|state, now, after| state.open_failed(slot, error, now, after)),
@@ -76,7 +79,10 @@ impl<B: Backend> Drop for Attempt<B> {
 
 /// Sends what a reset asked for, reads the answer and returns the connection. Whatever goes wrong closes it.
 pub(super) async fn reset<B: Backend>(mut lease: Lease<B>, out: BytesMut) {
-    match timeout(RESET_TIME, exchange(&mut lease, out)).await {
+    let began = clock::now();
+    let outcome = timeout(RESET_TIME, exchange(&mut lease, out)).await;
+    lease.pool().activity().latency().reset.record(began.elapsed());
+    match outcome {
         Ok(Ok(())) => lease.return_clean(),
         Ok(Err(why)) => lease.discard(why),
         Err(_) => lease.discard("reset took too long"),

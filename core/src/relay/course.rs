@@ -1,16 +1,19 @@
-//! The course of one lease, counted: transactions, statements, their times and bytes, and why a client keeps what it
-//! holds.
+//! The course of one lease, counted: transactions, statements, their times and bytes, what the time went into, and why a
+//! client keeps what it holds.
 //!
 //! Cheap on purpose: the clock is read when a transaction or a statement in it begins or ends, counters are added to when
-//! a transaction ends, nothing is allocated. Whatever ends a lease, a pin ends with it.
+//! a transaction or a statement ends, nothing is allocated. What few transactions spend time on (waiting, a reset with a
+//! round trip of its own, a client that does not read) is kept in a box of its own, and only it costs more. Whatever ends
+//! a lease, a pin ends with it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     backend::{PinNews, SessionState, TransactionDetection, Work},
     clock::{self, Instant},
     front::{Card, Pinned, Standing},
-    pool::{Activity, Doings, Pin},
+    observe::RareTimes,
+    pool::{Activity, Pin},
 };
 
 /// See the module.
@@ -22,8 +25,38 @@ pub(super) struct Course {
     rest_since: Instant,
     /// What the connection had done when it was counted last.
     counted: Work,
-    doings: Doings,
+    from_clients: u64,
+    from_servers: u64,
+    delay: Delay,
+    rare: Option<Box<Rare>>,
     pin: Option<Pin>,
+}
+
+/// Why the server is not at work although it is the turn of the server's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delay {
+    /// It is.
+    None,
+    /// The client's request is held back until the connection has been made the client's own.
+    Resetting,
+    /// The client does not read what the server has sent.
+    Reading,
+}
+
+/// What few transactions need.
+struct Rare {
+    times: RareTimes,
+    /// When the present [`Delay`] began.
+    since: Instant,
+}
+
+/// How a lease came about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wait {
+    /// When the client began to wait; `None` when it did not have to.
+    pub(super) since: Option<Instant>,
+    /// How long the connection took to open, if nobody has used it yet.
+    pub(super) connect_time: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +70,27 @@ enum Stage {
 
 impl Course {
     /// A lease begins. `sent`: bytes that the client has sent for it already.
-    pub(super) fn begin(session: &impl TransactionDetection, server: u64, card: Arc<Card>, sent: usize) -> Self {
+    pub(super) fn begin(
+        session: &impl TransactionDetection,
+        server: u64,
+        card: Arc<Card>,
+        sent: usize,
+        wait: Wait,
+    ) -> Self {
         let now = clock::now();
+        let rare = wait.since.map(|since| {
+            let waited = now.saturating_duration_since(since);
+            // Who waited for a connection to be opened did so for as long as it took, or came later.
+            let connecting = wait.connect_time.unwrap_or_default().min(waited);
+            Box::new(Rare {
+                times: RareTimes {
+                    waiting: waited - connecting,
+                    connecting,
+                    ..RareTimes::default()
+                },
+                since: now,
+            })
+        });
         card.hold(Some(server));
         card.stand(Standing::Active, now);
         Course {
@@ -48,20 +100,20 @@ impl Course {
             query_since: now,
             rest_since: now,
             counted: session.work(),
-            doings: Doings {
-                from_clients: sent as u64,
-                ..Doings::default()
-            },
+            from_clients: sent as u64,
+            from_servers: 0,
+            delay: Delay::None,
+            rare,
             pin: None,
         }
     }
 
     pub(super) fn client_sent(&mut self, count: usize) {
-        self.doings.from_clients += count as u64;
+        self.from_clients += count as u64;
     }
 
     pub(super) fn server_sent(&mut self, count: usize) {
-        self.doings.from_servers += count as u64;
+        self.from_servers += count as u64;
     }
 
     /// Takes note of where the connection stands.
@@ -71,6 +123,55 @@ impl Course {
             SessionState::Busy => Stage::Busy,
             SessionState::InTransaction { .. } => Stage::InTransaction,
         };
+        self.enter(stage, session, activity);
+    }
+
+    /// Nothing more comes of the lease, wherever it stands: what has begun ends now.
+    pub(super) fn cut(&mut self, session: &impl TransactionDetection, activity: &Activity) {
+        self.enter(Stage::AtRest, session, activity);
+        self.count(session, activity);
+    }
+
+    /// Takes note of what keeps the server from the client's work, or that nothing does.
+    #[inline]
+    pub(super) fn delayed(&mut self, delay: Delay) {
+        if delay != self.delay && self.stage == Stage::Busy {
+            let now = clock::now();
+            self.delay_over(now);
+            self.delay = delay;
+            let begun = || {
+                Box::new(Rare {
+                    times: RareTimes::default(),
+                    since: now,
+                })
+            };
+            self.rare.get_or_insert_with(begun).since = now;
+        }
+    }
+
+    /// Takes note of whether the client lets the server wait.
+    #[inline]
+    pub(super) fn reading(&mut self, is_full: bool) {
+        match (is_full, self.delay) {
+            (true, Delay::None) => self.delayed(Delay::Reading),
+            (false, Delay::Reading) => self.delayed(Delay::None),
+            _ => {}
+        }
+    }
+
+    fn delay_over(&mut self, now: Instant) {
+        let delay = std::mem::replace(&mut self.delay, Delay::None);
+        if let Some(rare) = &mut self.rare {
+            let lasted = now.saturating_duration_since(rare.since);
+            match delay {
+                Delay::None => {}
+                Delay::Resetting => rare.times.resetting += lasted,
+                Delay::Reading => rare.times.reading += lasted,
+            }
+        }
+    }
+
+    fn enter(&mut self, stage: Stage, session: &impl TransactionDetection, activity: &Activity) {
         if stage == self.stage {
             return;
         }
@@ -80,12 +181,17 @@ impl Course {
                 self.transaction_since = now;
                 self.card.stand(Standing::Active, now);
             }
-            Stage::Busy => self.doings.query_time += now.saturating_duration_since(self.query_since),
+            Stage::Busy => {
+                self.delay_over(now);
+                let query = &activity.latency().query;
+                query.record(now.saturating_duration_since(self.query_since));
+            }
             Stage::InTransaction => {}
         }
         match stage {
             Stage::AtRest => {
-                self.doings.transaction_time += now.saturating_duration_since(self.transaction_since);
+                let transaction = &activity.latency().transaction;
+                transaction.record(now.saturating_duration_since(self.transaction_since));
                 self.rest_since = now;
                 self.card.stand(Standing::Holding, now);
                 self.count(session, activity);
@@ -97,15 +203,21 @@ impl Course {
     }
 
     /// Adds what has happened to the pool's counters.
-    pub(super) fn count(&mut self, session: &impl TransactionDetection, activity: &Activity) {
+    fn count(&mut self, session: &impl TransactionDetection, activity: &Activity) {
         let work = session.work();
-        let mut doings = std::mem::take(&mut self.doings);
-        doings.work = Work {
+        let done = Work {
             transactions: work.transactions.wrapping_sub(self.counted.transactions),
             queries: work.queries.wrapping_sub(self.counted.queries),
         };
         self.counted = work;
-        activity.count(doings);
+        let sent = (
+            std::mem::take(&mut self.from_clients),
+            std::mem::take(&mut self.from_servers),
+        );
+        activity.count(done, sent.0, sent.1);
+        if let Some(rare) = self.rare.take() {
+            activity.latency().add(rare.times);
+        }
     }
 
     /// Takes note of why the client keeps the connection, if that has changed.

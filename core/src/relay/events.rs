@@ -137,7 +137,7 @@ impl<B: Backend> Life<B> {
             pool,
             ..
         } = self.attached.take()?;
-        course.count(&lease.session, pool.activity());
+        course.cut(&lease.session, pool.activity());
         let mid_message = matches!(self.to_client.body(), Body::Forward(_));
         self.to_client.sender_gone();
         self.to_server.receiver_gone();

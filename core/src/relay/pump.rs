@@ -12,13 +12,14 @@ use bytes::Buf;
 
 use super::{
     Attached, Event, Held, Life, Prospect,
-    course::Course,
+    course::{Course, Delay, Wait},
     lane::{Body, Verdict},
     log_pin,
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
     backend::{Backend, Dialogue, Heard, Outbox, SessionState, TransactionDetection},
+    clock::Instant,
     front::{Rung, Share},
     limits,
     pool::{Lease, Pool, engine::Wish},
@@ -60,8 +61,17 @@ impl<B: Backend> Life<B> {
                 return Err(Event::Drained);
             }
             if !(from_server || from_client || told || released) {
+                self.note_reading();
                 return Ok(());
             }
+        }
+    }
+
+    /// Takes note of a client that does not read what the server has sent, and of one that reads on.
+    fn note_reading(&mut self) {
+        if let Some(attached) = &mut self.attached {
+            let is_full = !self.to_client.is_flushed();
+            attached.course.reading(is_full);
         }
     }
 
@@ -244,6 +254,13 @@ impl<B: Backend> Life<B> {
     }
 
     pub(super) fn obey(&mut self, verdict: Verdict) -> Result<(), Event> {
+        if let Some(attached) = &mut self.attached {
+            // A request that is held back while nothing of the client's runs waits for work of our own.
+            let is_ours = verdict == Verdict::Hold && !self.dialogue.has_request_under_way(&attached.lease.session);
+            attached
+                .course
+                .delayed(if is_ours { Delay::Resetting } else { Delay::None });
+        }
         match verdict {
             Verdict::More => Ok(()),
             Verdict::Hold => {
@@ -265,7 +282,7 @@ impl<B: Backend> Life<B> {
                 };
                 match pool.try_acquire_near(&self.profile, wish) {
                     Some(lease) => {
-                        self.attach(lease, pool, share.flatten());
+                        self.attach(lease, pool, share.flatten(), None);
                         Ok(())
                     }
                     None => Err(Event::Lease(access)),
@@ -277,10 +294,21 @@ impl<B: Backend> Life<B> {
         }
     }
 
-    pub(super) fn attach(&mut self, mut lease: Lease<B>, pool: Arc<Pool<B>>, share: Option<Share>) {
+    /// The client has a server connection; `since`: when it began to wait for it, if it had to.
+    pub(super) fn attach(
+        &mut self,
+        mut lease: Lease<B>,
+        pool: Arc<Pool<B>>,
+        share: Option<Share>,
+        since: Option<Instant>,
+    ) {
         let mut out = Outbox::default();
         let (card, sent) = (self.registration.card().clone(), self.to_server.unjudged());
-        let course = Course::begin(&lease.session, lease.number(), card, sent);
+        let wait = Wait {
+            since,
+            connect_time: lease.take_connect_time(),
+        };
+        let course = Course::begin(&lease.session, lease.number(), card, sent, wait);
         self.dialogue.adopt(&mut lease.session, &mut out);
         self.to_server.push(&mut out.to_server);
         self.to_client.push(&mut out.to_client);
@@ -306,9 +334,11 @@ impl<B: Backend> Life<B> {
             return false;
         }
         let state = attached.lease.session.state();
-        attached
-            .course
-            .observe(&attached.lease.session, attached.pool.activity());
+        // Nothing is over while the rest of a message is still to come.
+        if self.to_client.body() == Body::None {
+            let activity = attached.pool.activity();
+            attached.course.observe(&attached.lease.session, activity);
+        }
         let told = self.note_pin(scratch);
         let at_rest = state == SessionState::Idle
             && self.held == Held::Nothing

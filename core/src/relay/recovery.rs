@@ -51,7 +51,7 @@ pub(super) async fn discard_or_recover<B: Backend>(
     } else {
         Err("a cancel request for it did not come back")
     });
-    attached.course.count(&attached.lease.session, attached.pool.activity());
+    attached.course.cut(&attached.lease.session, attached.pool.activity());
     match outcome {
         Ok(()) => {
             dialogue.release(&mut attached.lease.session);

@@ -25,7 +25,8 @@ impl<B: Backend> Life<B> {
     /// Waits in the queue for a server connection. Meanwhile the client may go away, cancel, or be told to end.
     pub(super) async fn wait_for_lease(&mut self, access: Access) -> Option<Ending> {
         let mut pool = self.route.pool(access);
-        self.registration.card().stand(Standing::Waiting, clock::now());
+        let since = clock::now();
+        self.registration.card().stand(Standing::Waiting, since);
         loop {
             let timeout = self.terms.pool_timeout(&pool);
             let waited = {
@@ -50,7 +51,7 @@ impl<B: Backend> Life<B> {
             }
             return match waited {
                 Waited::Answer(Ok((lease, share))) => {
-                    self.attach(lease, pool, share);
+                    self.attach(lease, pool, share, Some(since));
                     None
                 }
                 Waited::Answer(Err(refusal)) => {

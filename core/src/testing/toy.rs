@@ -48,6 +48,7 @@ impl Backend for Toy {
     type CancelKey = KillSwitch;
 
     async fn open(&self, (): &()) -> Result<Opened<Self>, OpenError> {
+        tokio::time::sleep(self.0.login_delay()).await;
         let (io, kill_switch) = self.0.connect()?;
         Ok(Opened {
             io,

@@ -27,6 +27,7 @@ pub struct Database {
     refuse_with: Mutex<Option<Rejection>>,
     log: Mutex<Vec<String>>,
     cancel_delay: Mutex<Duration>,
+    login_delay: Mutex<Duration>,
     delayed: Mutex<Option<(&'static str, Duration)>>,
 }
 
@@ -52,6 +53,11 @@ impl Database {
         *self.cancel_delay.lock() = delay;
     }
 
+    /// From now on, logins take this long.
+    pub fn delay_logins(&self, delay: Duration) {
+        *self.login_delay.lock() = delay;
+    }
+
     /// From now on, this command takes so long.
     pub fn slow_down(&self, command: &'static str, time: Duration) {
         *self.delayed.lock() = Some((command, time));
@@ -59,6 +65,10 @@ impl Database {
 
     pub(super) fn cancel_delay(&self) -> Duration {
         *self.cancel_delay.lock()
+    }
+
+    pub(super) fn login_delay(&self) -> Duration {
+        *self.login_delay.lock()
     }
 
     /// Connections at the moment.

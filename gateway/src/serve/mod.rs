@@ -7,8 +7,9 @@
 
 mod certificates;
 mod changes;
+pub(crate) mod control;
 mod files;
-mod health;
+pub(crate) mod health;
 mod listeners;
 mod running;
 mod signals;
@@ -26,7 +27,7 @@ use running::Running;
 use signals::Signals;
 
 /// How long idle server connections get to say good-bye at the very end. Whoever needs longer is closed by the system.
-const GOODBYE: Duration = Duration::from_millis(500);
+const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Runs the command until a signal ends it.
 pub(crate) fn run(args: &ServeArgs) -> ExitCode {
@@ -70,7 +71,15 @@ async fn serve(args: &ServeArgs, workers: NonZeroUsize) -> ExitCode {
     };
     let open_files = files::raise_limit();
     info!(version = env!("CARGO_PKG_VERSION"), workers, open_files, metadata = %args.metadata.display(), "weir starts");
-    let Some(mut running) = Running::start(args).await else {
+    // A start may hang, in a disk or a name server; nobody is served yet, so nothing has to be ended in order.
+    let started = tokio::select! {
+        started = Running::start(args) => started,
+        signal = signals.stop() => {
+            info!(signal, "weir stops before it has begun to serve");
+            return ExitCode::SUCCESS;
+        }
+    };
+    let Some(mut running) = started else {
         return ExitCode::FAILURE;
     };
     let signal = running.until_stopped(&mut signals).await;

@@ -43,12 +43,11 @@ impl Signals {
         }
     }
 
-    /// The name of the next signal to stop.
+    /// The name of the next signal to stop. A wish to reload that comes meanwhile is not lost: [`Signals::next`] tells it.
     pub(super) async fn stop(&mut self) -> &'static str {
-        loop {
-            if let Wish::Stop(name) = self.next().await {
-                return name;
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

@@ -165,6 +165,17 @@ impl RawClient {
         self.batch_with(0, sql).await
     }
 
+    /// A SQL batch and its answer, from a server that may have gone.
+    ///
+    /// # Errors
+    /// The connection ended.
+    pub async fn try_batch(&mut self, sql: &str) -> io::Result<Lines> {
+        let mut payload = self.headers();
+        payload.utf16(sql);
+        self.send(kind::BATCH, 0, &payload).await?;
+        self.read().await
+    }
+
     /// As [`RawClient::batch`], with bits of the status: 0x08 resets.
     ///
     /// # Panics

@@ -45,6 +45,9 @@ impl Conversation {
             Some(Prepared::Here(owner)) => owner.handle,
             Some(Prepared::Anywhere(statement)) => {
                 pending.joined(&statement.findings);
+                if statement.text.is_some() {
+                    pending.text.clone_from(&statement.text);
+                }
                 match session.handles.find(statement, &self.context()) {
                     Some(handle) => handle,
                     None => return self.execute_and_prepare(statement, passage),

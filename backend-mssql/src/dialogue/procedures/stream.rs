@@ -16,12 +16,14 @@ use crate::{
         classify::{Calls, Classifier, Findings, MayChange, classify},
         handles::StatementKind,
         pins::Tie,
+        shown::Beginning,
     },
     wire::{
         TdsVersion,
         rpc::{
             Call, Enclave, NO_METADATA, Parameter, ParameterValue, Procedure, RpcPiece, RpcReader, WellKnown, write,
         },
+        utf16::{self, Utf16},
     },
 };
 
@@ -141,6 +143,7 @@ impl Conversation {
             Procedure::WellKnown(known) => well_known(known, call.flags, pending),
             Procedure::Named(name) => {
                 pending.calls_procedures();
+                pending.text = Some(call_by_name(name));
                 let mut named = Classifier::new();
                 named.call(&name.to_lossy());
                 at_hand.classifier = Some(named);
@@ -202,7 +205,11 @@ impl Conversation {
     /// The text of a statement, which runs in a scope of its own.
     fn text(&self, parameter: &Parameter<'_>, pending: &mut Pending) {
         match parameter.value {
-            ParameterValue::Text(text) => pending.joined(&self.scoped(classify(text.0))),
+            ParameterValue::Text(text) => {
+                let findings = self.scoped(classify(text.0));
+                pending.suspect(text.0, &findings);
+                pending.joined(&findings);
+            }
             ParameterValue::Null => {}
             _ => {
                 pending.findings.begins.add(Tie::Unsure);
@@ -230,8 +237,10 @@ impl Conversation {
             completeness,
         } = std::mem::take(&mut at_hand.what)
         {
-            let statement = (completeness == Completeness::Whole && !parameters.is_empty())
-                .then(|| self.shared.intern(kind, &parameters, &pending.findings));
+            let statement = (completeness == Completeness::Whole && !parameters.is_empty()).then(|| {
+                self.shared
+                    .intern(kind, &parameters, &pending.findings, pending.text.as_ref())
+            });
             if let Some(expected) = pending.expected.back_mut() {
                 *expected = Expected::Handle {
                     statement,
@@ -260,6 +269,7 @@ fn well_known(procedure: WellKnown, flags: u16, pending: &mut Pending) -> What {
         WellKnown::Unprepare => What::Unprepare,
         WellKnown::CursorOpen | WellKnown::CursorPrepare | WellKnown::CursorExecute | WellKnown::CursorPrepExec => {
             pending.findings.begins.add(Tie::Cursor);
+            pending.text = Some(Beginning::whatever(&utf16::encode("EXEC sp_cursoropen")));
             What::Other
         }
         WellKnown::CursorClose | WellKnown::CursorUnprepare => {
@@ -270,6 +280,13 @@ fn well_known(procedure: WellKnown, flags: u16, pending: &mut Pending) -> What {
             What::Other
         }
     }
+}
+
+/// A call as text, of which only the name is shown.
+fn call_by_name(name: Utf16<'_>) -> Beginning {
+    let mut text = utf16::encode("EXEC ");
+    text.extend_from_slice(name.0);
+    Beginning::whatever(&text)
 }
 
 /// Keeps what a statement is prepared from: its declarations and text, or a procedure's name.

@@ -269,6 +269,7 @@ impl Facts<'_> {
             server_name: welcome.server_name.clone(),
             shared: backend.shared().clone(),
             asker: backend.shared().asker(self.user, backend.session_functions()),
+            pin_notice: backend.pin_notice(),
             client_id: self.client_id,
         }
     }
