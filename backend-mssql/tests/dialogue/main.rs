@@ -5,6 +5,7 @@
 
 mod contract;
 mod gateway;
+mod handles;
 mod hostile;
 mod last_values;
 mod messages;
