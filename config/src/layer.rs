@@ -3,23 +3,7 @@
 //!
 //! Pool settings may stand under `pool_settings` or directly beside the others; under `pool_settings` wins.
 //!
-<<<<<<< HEAD
-//! Beyond the keys of the metadata specification, section 7.4, we define:
-//! * `transaction_timeout` (s): a whole transaction is cancelled and rolled back after this; `null` or 0 = no limit;
-//! * `max_client_connections`: clients of this source at a time;
-//! * `session_state: follow | reset`;
-//! * `sequence_functions: learn | pin | forget`;
-//! * `session_functions: learn | pin | forget` (SQL Server);
-//! * `shared_listener: true | false`;
-//! * `pin_notice: true | false`;
-//! * `ssl_configuration`, `health_check`: replace Hasura's;
-//! * `auth_query: {query, user_database_url, disabled}`: clients that are not gateway users are looked up in the
-//!   database. All keys are optional; `auth_query: {}` is the built-in query over the source's own connection;
-//! * `pass_through_login` (SQL Server): clients that are not gateway users log in at the database with the name and
-//!   password that they give, and are served as that login.
-=======
 //! What each key means stands in [`crate::keys::layer`].
->>>>>>> main
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -30,49 +14,18 @@ use crate::{
     context::Context,
     fields::Fields,
     health_check,
-<<<<<<< HEAD
+    keys::{self, Key},
     model::{
         AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionFunctions, SessionStatePolicy,
         TlsSettings,
     },
-    pool::{self, PoolLayer},
-=======
-    keys::{self, Key},
-    model::{AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionStatePolicy, TlsSettings},
     pool::PoolLayer,
->>>>>>> main
     problem::Place,
     scalars::{self, Located},
     tls, words,
     yaml::{Node, Value},
 };
 
-<<<<<<< HEAD
-/// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 19] = [
-    "pool_settings",
-    "query_timeout",
-    "idle_in_transaction_timeout",
-    "transaction_timeout",
-    "client_idle_timeout",
-    "read_replica_routing",
-    "session_state",
-    "sequence_functions",
-    "session_functions",
-    "shared_listener",
-    "pin_notice",
-    "caching",
-    "application_name",
-    "startup_parameters",
-    "max_client_connections",
-    "auth_query",
-    "pass_through_login",
-    "ssl_configuration",
-    "health_check",
-];
-
-=======
->>>>>>> main
 /// The settings of one place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Layer {

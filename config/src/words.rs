@@ -144,20 +144,18 @@ pub(crate) const SEQUENCE_FUNCTIONS: Words<SequenceFunctions> = &[
     ("forget", SequenceFunctions::Forget),
 ];
 
-<<<<<<< HEAD
 /// `session_functions`
 pub(crate) const SESSION_FUNCTIONS: Words<SessionFunctions> = &[
     ("learn", SessionFunctions::Learn),
     ("pin", SessionFunctions::Pin),
     ("forget", SessionFunctions::Forget),
 ];
-=======
+
 /// `customization.naming_convention`
 pub(crate) const NAMING_CONVENTIONS: Words<()> = &[("hasura-default", ()), ("graphql-default", ())];
 
 /// `query_tags.format`
 pub(crate) const TAG_FORMATS: Words<()> = &[("standard", ()), ("sqlcommenter", ())];
->>>>>>> main
 
 /// `kind` of a listener
 pub(crate) const LISTENER_KINDS: Words<ListenerKind> =

@@ -119,10 +119,6 @@ impl Conversation {
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
         let alias = self.alias.as_ref();
-<<<<<<< HEAD
-        let Some((header, renamed)) = alias.and_then(|alias| alias.replace(header, packet, self.version)) else {
-            return self.begin_request(&Request::read(header, packet, self.version)?, bytes, session, out);
-=======
         let mut session = session;
         let instead = match alias.and_then(|alias| alias.replace(header, packet, self.version)) {
             Some(renamed) => renamed,
@@ -130,10 +126,9 @@ impl Conversation {
                 let request = Request::read(header, packet, self.version)?;
                 match self.without_own_handles(&request, session.as_deref_mut()) {
                     Some(shorter) => shorter,
-                    None => return self.begin_request(&request, session, out),
+                    None => return self.begin_request(&request, bytes, session, out),
                 }
             }
->>>>>>> main
         };
         let (header, renamed) = instead;
         let request = Request::read(header, &renamed, self.version)?;
