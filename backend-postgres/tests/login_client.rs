@@ -158,6 +158,7 @@ fn source(name: &str, wanted: &Wanted) -> Source {
         replica_routing: ReplicaRouting::None,
         session_state: SessionStatePolicy::Follow,
         sequence_functions: SequenceFunctions::Learn,
+        session_functions: weir_config::SessionFunctions::Learn,
         shared_listener: true,
         pin_notice: false,
         max_client_connections: wanted.source_limit,
@@ -209,6 +210,8 @@ impl Site {
             },
             users: wanted.users,
             admin: weir_config::Admin {
+                disabled: true,
+                address_is_asked_for: false,
                 host: "127.0.0.1".to_owned(),
                 port: 0,
                 admin_secret: None,

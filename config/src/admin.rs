@@ -5,17 +5,17 @@ use weir_core::secret::Secret;
 use crate::{
     context::Context,
     fields::Fields,
+    keys,
     model::{Admin, SecretSource},
     scalars,
     yaml::Node,
 };
 
-const KEYS: [&str; 5] = ["host", "port", "admin_secret", "metrics_secret", "enabled_apis"];
-const APIS: [&str; 3] = ["metadata", "config", "metrics"];
+pub(crate) const APIS: [&str; 3] = ["metadata", "config", "metrics"];
 
 /// Reads the settings; what is wrong is reported and replaced by its default, a secret by one that nobody knows.
 pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>) -> Admin {
-    let fields = node.and_then(|node| Fields::of(cx, node, "admin", &KEYS));
+    let fields = node.and_then(|node| Fields::of(cx, node, "admin", &keys::admin::KEYS));
     let admin_secret = secret(cx, fields, "HASURA_GRAPHQL_ADMIN_SECRET", "admin_secret");
     let metrics_secret = secret(cx, fields, "HASURA_GRAPHQL_METRICS_SECRET", "metrics_secret");
     let host = match (
@@ -26,14 +26,21 @@ pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>) -> Admin {
         (None, Some(node)) => scalars::name(cx, "host", node),
         (None, None) => None,
     };
+    let port = port(cx, fields);
+    let disabled = fields.and_then(|fields| fields.get("disabled"));
     Admin {
+        disabled: disabled
+            .and_then(|node| scalars::boolean(cx, "disabled", node))
+            .unwrap_or_default(),
+        address_is_asked_for: host.is_some() || port.is_some(),
         host: match host.as_deref() {
             Some("*") => "0.0.0.0".to_owned(),
+            Some("localhost") => "127.0.0.1".to_owned(),
             Some(host) => host.to_owned(),
             None if admin_secret.is_some() => "0.0.0.0".to_owned(),
             None => "127.0.0.1".to_owned(),
         },
-        port: port(cx, fields).unwrap_or(8080),
+        port: port.unwrap_or(8080),
         admin_secret,
         metrics_secret,
         enabled_apis: apis(cx, fields),
@@ -73,7 +80,7 @@ fn port(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> Option<u16> {
         return port;
     }
     let node = fields?.get("port")?;
-    scalars::integer(cx, "port", node, 0..=65535).and_then(|port| u16::try_from(port).ok())
+    scalars::integer(cx, &keys::admin::PORT, node).and_then(|port| u16::try_from(port).ok())
 }
 
 fn apis(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> Vec<String> {

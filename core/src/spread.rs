@@ -66,7 +66,17 @@ mod tests {
     #[test]
     fn what_differs_hashes_differently() {
         let build = BuildHasherDefault::<Spread>::default();
-        let texts = ["", "a", "b", "ab", "ba", "utf8 utf8", "utf8 utf9", "12345678", "123456780"];
+        let texts = [
+            "",
+            "a",
+            "b",
+            "ab",
+            "ba",
+            "utf8 utf8",
+            "utf8 utf9",
+            "12345678",
+            "123456780",
+        ];
         let hashes: HashSet<u64> = texts.iter().map(|text| build.hash_one(text)).collect();
         assert_eq!(hashes.len(), texts.len());
     }

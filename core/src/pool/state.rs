@@ -34,6 +34,7 @@ pub(super) struct State<B: Backend> {
     /// What the last attempt to reach the host ended with.
     host_error: Option<OpenError>,
     journal: Journal,
+    departures: u64,
 }
 
 /// What a view shows of a connection, wherever it is.
@@ -77,6 +78,8 @@ pub(super) struct After<B: Backend> {
     pub(super) closes: Vec<(SlotId, Box<Connection<B>>)>,
     pub(super) starts_keeper: bool,
     pub(super) is_drained: bool,
+    /// A connection is no more.
+    pub(super) is_departure: bool,
     pub(super) lines: Vec<Line>,
 }
 
@@ -89,6 +92,7 @@ impl<B: Backend> After<B> {
             closes: Vec::new(),
             starts_keeper: false,
             is_drained: false,
+            is_departure: false,
             lines: Vec::new(),
         }
     }
@@ -97,6 +101,7 @@ impl<B: Backend> After<B> {
     pub(super) fn has_errands(&self) -> bool {
         !(self.more_woken.is_empty() && self.opens.is_empty() && self.closes.is_empty() && self.lines.is_empty())
             || self.starts_keeper
+            || self.is_departure
             || self.is_drained
     }
 
@@ -122,6 +127,7 @@ impl<B: Backend> State<B> {
             desks: Vec::new(),
             host_error: None,
             journal: Journal::default(),
+            departures: 0,
         }
     }
 
@@ -220,6 +226,8 @@ impl<B: Backend> State<B> {
             Failure::Refused => {
                 let profile = self.engine.profile_of(slot);
                 self.profiles.set_error(profile, Some(error));
+                // Somebody is at home.
+                self.host_error = None;
             }
             Failure::Full | Failure::Transient => self.host_error = Some(error),
         }
@@ -299,6 +307,22 @@ impl<B: Backend> State<B> {
         }
     }
 
+    /// Serves again. Everybody who waits is woken: the clock of their patience runs on.
+    pub(super) fn resume(&mut self, now: Moment, after: &mut After<B>) {
+        self.engine.resume(now);
+        let waiters: Vec<WaiterId> = self.engine.waiters().map(|(waiter, _)| waiter).collect();
+        for waiter in waiters {
+            if let Some(waker) = self.desks[waiter.0 as usize].waker.clone() {
+                after.wake(waker);
+            }
+        }
+    }
+
+    /// What the last attempt to reach the host ended with, or what the database says to some profile.
+    pub(super) fn last_error(&self) -> Option<&OpenError> {
+        self.host_error.as_ref().or_else(|| self.profiles.any_error())
+    }
+
     /// Does what the engine decided, as far as that can be done under the lock.
     pub(super) fn carry_out(&mut self, after: &mut After<B>) {
         while let Some(effect) = self.engine.next_effect() {
@@ -343,6 +367,8 @@ impl<B: Backend> State<B> {
             Keeper::Absent | Keeper::Starting | Keeper::Ended => {}
         }
         after.is_drained = self.is_drained();
+        let departures = self.engine.departures();
+        after.is_departure = departures != std::mem::replace(&mut self.departures, departures);
     }
 
     pub(super) fn is_drained(&self) -> bool {

@@ -39,7 +39,7 @@ pub(super) async fn discard_or_recover<B: Backend>(
     terms: &Terms,
     ending: Ending,
 ) {
-    let patience = terms.timeouts.recovery;
+    let patience = attached.lease.pool().recovery(terms.timeouts.recovery);
     let outcome = tokio::time::timeout(
         patience,
         recover(&mut attached, &mut dialogue, &mut lanes, &mut cancel, terms, ending),
