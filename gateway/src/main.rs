@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let Cli { command } = cli::parse();
     match command {
         Command::Check(args) => check::run(&args),
+        Command::Restart(args) => serve::takeover::restart::run(&args),
         Command::Serve(args) => match logging::start(args.log_format, args.log_level.as_deref()) {
             Ok(()) => serve::run(&args),
             Err(error) => {

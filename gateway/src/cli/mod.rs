@@ -5,11 +5,13 @@
 //! variable for honours that variable, so that an existing deployment needs no new words.
 
 mod check;
+mod restart;
 mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
 pub(crate) use check::CheckArgs;
+pub(crate) use restart::RestartArgs;
 pub(crate) use serve::{LogFormat, ServeArgs};
 
 const OVERVIEW: &str = "\
@@ -52,6 +54,9 @@ pub(crate) enum Command {
     /// Check the metadata, and with --connect the databases behind it
     #[command(after_help = check::NOTES)]
     Check(CheckArgs),
+    /// Replace the process that serves, without anybody noticing
+    #[command(after_help = restart::NOTES)]
+    Restart(RestartArgs),
 }
 
 /// How a report looks.

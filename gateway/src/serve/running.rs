@@ -4,13 +4,13 @@
 //! runs (a source, listener or user that was sound is not any more, or nothing can be read), all of it is refused, each
 //! problem is logged, and the present one stays.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
-use weir_config::{Loaded, Metadata, Problem, ProcessEnvironment, Severity};
+use weir_config::{Loaded, Metadata, Problem, ProcessEnvironment, Severity, model};
 use weir_core::{
-    clock,
-    front::{Clients, drain},
+    clock::{self, Instant},
+    front::{Clients, Inheritance, drain},
 };
 
 use super::{
@@ -20,15 +20,23 @@ use super::{
     log_problem,
     signals::{Signals, Wish},
     sources::Sources,
+    systemd,
+    takeover::{self, Budget, Kin, Predecessor, Seat, place},
     unusable,
 };
 use crate::cli::ServeArgs;
+
+/// How often a process that has a successor looks whether it is still needed.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Everything that serves.
 pub(super) struct Running {
     pub(super) sources: Sources,
     pub(super) listeners: Listeners,
     changes: Changes,
+    seat: Seat,
+    /// Once another process has taken over: how long this one serves on its clients.
+    succession: Option<Instant>,
     args: ServeArgs,
     /// What is declared of it.
     metadata: Metadata,
@@ -52,28 +60,52 @@ impl Running {
             );
             return None;
         }
+        let refused = |reason: &String| error!(reason, "weir does not start");
+        let control_socket = place::of(args.control_socket.as_deref(), &args.metadata);
+        let (mut predecessor, inherited) = meet(args, &control_socket).await.inspect_err(refused).ok()?;
         let sources = Sources::build(&loaded.metadata);
-        let bound = Listeners::bind(&loaded.metadata, &sources, Clients::new()).await;
-        let mut listeners = bound.inspect_err(|reason| error!(reason, "weir does not start")).ok()?;
-        if listeners.is_empty() {
-            error!(reason = "no listener could be opened", "weir does not start");
+        let clients = Clients::new();
+        let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
+        let kin = Kin::new(clients.clone(), budget);
+        let served = inherited.listeners();
+        let bound = Listeners::bind(&loaded.metadata, &sources, clients, &inherited).await;
+        let mut listeners = bound.inspect_err(refused).ok()?;
+        if let Some(reason) = unfit(&loaded.metadata, &listeners, &served) {
+            refused(&reason);
             return None;
+        }
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.ready(&kin).await.inspect_err(refused).ok()?;
         }
         sources.warm();
         listeners.serve();
+        if let Some(predecessor) = predecessor {
+            predecessor.serving(&kin).await;
+        }
+        let seat = Seat::take(control_socket, &inherited, kin).await;
+        // What nothing declares any more.
+        drop(inherited);
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
+        systemd::ready(&status(&loaded.metadata));
         Some(Running {
             sources,
             listeners,
             changes,
+            seat,
+            succession: None,
             args: args.clone(),
             metadata: loaded.metadata,
             problems: loaded.problems,
         })
     }
 
-    /// Follows the metadata until a signal says to stop; its name.
+    /// Whether another process has taken over.
+    pub(super) fn has_successor(&self) -> bool {
+        self.succession.is_some()
+    }
+
+    /// Follows the metadata until a signal says to stop, or until nothing is left to do beside a successor; its name.
     pub(super) async fn until_stopped(&mut self, signals: &mut Signals) -> &'static str {
         loop {
             let cause = tokio::select! {
@@ -82,13 +114,57 @@ impl Running {
                     Wish::Reload => "SIGHUP",
                 },
                 () = self.changes.changed() => "files",
+                wish = self.seat.next() => {
+                    self.oblige(wish).await;
+                    continue;
+                }
+                () = tokio::time::sleep(LOOK), if self.has_successor() => match self.is_done() {
+                    true => return "successor",
+                    false => continue,
+                },
             };
+            systemd::reloading();
             // It may hang as the start may. Whatever is half done then, ends.
             tokio::select! {
                 () = self.reload(cause) => {}
                 name = signals.stop() => return name,
             }
+            systemd::ready(&status(&self.metadata));
         }
+    }
+
+    /// What a successor needs.
+    async fn oblige(&mut self, wish: takeover::Wish) {
+        match wish {
+            takeover::Wish::Doors(reply) => {
+                let doors = self.listeners.hand_over().and_then(|mut doors| {
+                    doors.extend(self.seat.door().transpose()?);
+                    Ok(doors)
+                });
+                // The one who asked may have gone.
+                let _ = reply.send(doors);
+            }
+            takeover::Wish::Yield { successor, done } => {
+                self.listeners.give_up().await;
+                self.seat.give_up(successor).await;
+                systemd::succeeded(successor);
+                self.succession = Some(clock::now() + self.args.takeover_patience);
+                info!(
+                    successor,
+                    clients = self.listeners.clients().count(),
+                    patience = self.args.takeover_patience.as_secs_f64(),
+                    "another process has taken over; this one finishes with its clients"
+                );
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Whether a process that has a successor has nothing left to do, or has done it for long enough.
+    fn is_done(&self) -> bool {
+        let clients = self.listeners.clients();
+        let is_alone = clients.count() == 0 && clients.peers() == 0 && !self.seat.is_needed();
+        is_alone || self.succession.is_some_and(|until| until <= clock::now())
     }
 
     /// Reads the metadata again and applies it, or says why not.
@@ -119,7 +195,10 @@ impl Running {
             .filter(|problem| !self.problems.contains(problem));
         news.for_each(log_problem);
         self.sources.reload(&loaded.metadata, self.listeners.clients());
-        self.listeners.reload(&loaded.metadata, &self.sources).await;
+        // The places are a successor's, once there is one.
+        if !self.has_successor() {
+            self.listeners.reload(&loaded.metadata, &self.sources).await;
+        }
         self.metadata = loaded.metadata;
         self.problems = loaded.problems;
         info!(
@@ -173,4 +252,53 @@ async fn load(args: &ServeArgs) -> Option<Loaded> {
     let (path, strict) = (args.metadata.clone(), args.strict);
     let loading = tokio::task::spawn_blocking(move || weir_config::load(&path, &ProcessEnvironment, strict));
     loading.await.ok()
+}
+
+/// Asks a predecessor for what it has, if one is wanted and there is one.
+async fn meet(
+    args: &ServeArgs,
+    control_socket: &Result<PathBuf, String>,
+) -> Result<(Option<Predecessor>, Inheritance), String> {
+    let nobody = (None, Inheritance::default());
+    let path = match (args.takeover, control_socket) {
+        (false, _) => return Ok(nobody),
+        (true, Ok(path)) => path,
+        (true, Err(reason)) => return Err(reason.clone()),
+    };
+    match Predecessor::meet(path).await {
+        Ok(Some((predecessor, inherited))) => {
+            info!(predecessor = predecessor.pid(), "taking over");
+            Ok((Some(predecessor), inherited))
+        }
+        Ok(None) => {
+            info!(control_socket = %path.display(), "nobody to take over from");
+            Ok(nobody)
+        }
+        Err(reason) => Err(format!("the running process does not hand over: {reason}")),
+    }
+}
+
+/// Why these listeners cannot serve: there are none, or one is missing that a predecessor has.
+fn unfit(metadata: &Metadata, listeners: &Listeners, served: &[Arc<str>]) -> Option<String> {
+    if listeners.is_empty() {
+        return Some("no listener could be opened".to_owned());
+    }
+    let is_missing = |listener: &&model::Listener| {
+        let is_served = served.iter().any(|name| **name == *listener.name);
+        is_served && !listeners.is_open(&listener.name)
+    };
+    let missing = metadata.listeners.iter().find(is_missing)?;
+    Some(format!(
+        "the running process serves listener {}, which could not be opened here; it goes on",
+        missing.name
+    ))
+}
+
+/// For `systemctl status`.
+fn status(metadata: &Metadata) -> String {
+    format!(
+        "serving {} sources on {} listeners",
+        metadata.sources.len(),
+        metadata.listeners.len()
+    )
 }
