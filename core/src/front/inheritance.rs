@@ -5,12 +5,14 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use parking_lot::Mutex;
+use tokio::net::TcpListener;
 
 use super::{
     Bound,
@@ -26,6 +28,20 @@ pub struct HandedDoor {
     pub bound: Bound,
     /// The socket. It goes on listening for as long as either process has it open.
     pub socket: OwnedFd,
+}
+
+impl HandedDoor {
+    /// This socket, of something that listens by itself.
+    ///
+    /// # Errors
+    /// The system has no more file descriptors.
+    pub fn of(listener: Arc<str>, socket: &TcpListener) -> io::Result<Self> {
+        Ok(HandedDoor {
+            listener,
+            bound: Bound::Tcp(socket.local_addr()?),
+            socket: socket.as_fd().try_clone_to_owned()?,
+        })
+    }
 }
 
 /// What a predecessor has handed over, as far as nobody has taken it yet.
@@ -47,9 +63,9 @@ impl Inheritance {
         self.doors.lock().iter().map(|door| door.listener.clone()).collect()
     }
 
-    /// The TCP sockets of `listener`, if each of its addresses is among `wanted` and there is at least one. A port 0
-    /// stands for whichever port the system chose for the predecessor.
-    pub(super) fn take_tcp(&self, listener: &str, wanted: &[std::net::SocketAddr]) -> io::Result<Vec<Door>> {
+    /// The TCP sockets at these addresses, whichever listener's they are. A port 0 stands for whichever
+    /// port the system chose for the listener of this name.
+    pub(super) fn take_tcp(&self, listener: &str, wanted: &[SocketAddr]) -> io::Result<Vec<Door>> {
         let serves = |door: &HandedDoor| match door.bound {
             Bound::Tcp(address) => wanted.iter().any(|wanted| match wanted.port() {
                 0 => wanted.ip() == address.ip() && &*door.listener == listener,
@@ -58,6 +74,18 @@ impl Inheritance {
             Bound::Unix(_) => false,
         };
         self.take(serves).into_iter().map(|door| tcp(door.socket)).collect()
+    }
+
+    /// The first TCP socket of something that listens by itself, at one of these addresses.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn take_listener(&self, listener: &str, wanted: &[SocketAddr]) -> io::Result<Option<TcpListener>> {
+        let mut doors = self.take_tcp(listener, wanted)?.into_iter();
+        Ok(doors.find_map(|door| match door {
+            Door::Tcp(listener) => Some(listener),
+            Door::Unix(..) => None,
+        }))
     }
 
     /// The socket behind this file, if the file is still the predecessor's.
@@ -77,7 +105,7 @@ impl Inheritance {
 fn tcp(socket: OwnedFd) -> io::Result<Door> {
     let listener = std::net::TcpListener::from(socket);
     listener.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(listener).map(Door::Tcp)
+    TcpListener::from_std(listener).map(Door::Tcp)
 }
 
 /// Somebody may have removed the file meanwhile: then nobody can come in through the socket.

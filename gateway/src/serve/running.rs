@@ -9,6 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tracing::{error, info, warn};
 use weir_config::{Loaded, Metadata, Problem, ProcessEnvironment, Severity, model};
 use weir_core::{
+    admin::{Console, Family},
     clock::{self, Instant},
     front::{Clients, Inheritance, drain},
 };
@@ -16,6 +17,7 @@ use weir_core::{
 use super::{
     GOODBYE,
     changes::Changes,
+    control::{Applied, Control, Order, Orders, Refused, State, Views},
     listeners::Listeners,
     log_problem,
     signals::{Signals, Wish},
@@ -24,7 +26,7 @@ use super::{
     takeover::{self, Budget, Kin, Predecessor, Seat, place},
     unusable,
 };
-use crate::cli::ServeArgs;
+use crate::{cli::ServeArgs, http::Http};
 
 /// How often a process that has a successor looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -33,15 +35,21 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Running {
     pub(super) sources: Sources,
     pub(super) listeners: Listeners,
+    http: Http,
     changes: Changes,
+    orders: Orders,
     seat: Seat,
     /// Once another process has taken over: how long this one serves on its clients.
     succession: Option<Instant>,
     args: ServeArgs,
-    /// What is declared of it.
-    metadata: Metadata,
-    /// What is known to be wrong with it.
-    problems: Vec<Problem>,
+}
+
+/// What there is to do.
+enum Work {
+    /// To read the metadata again; why.
+    Reload(&'static str),
+    /// What somebody has ordered.
+    Order(Order),
 }
 
 impl Running {
@@ -64,19 +72,25 @@ impl Running {
         let control_socket = place::of(args.control_socket.as_deref(), &args.metadata);
         let (mut predecessor, inherited) = meet(args, &control_socket).await.inspect_err(refused).ok()?;
         let sources = Sources::build(&loaded.metadata);
-        let clients = Clients::new();
+        let views = views(&sources, Clients::new());
+        let (clients, console) = (views.clients.clone(), views.console.clone());
         let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
         let kin = Kin::new(clients.clone(), budget);
         let served = inherited.listeners();
-        let bound = Listeners::bind(&loaded.metadata, &sources, clients, &inherited).await;
+        let bound = Listeners::bind(&loaded.metadata, &sources, clients, console, &inherited).await;
         let mut listeners = bound.inspect_err(refused).ok()?;
         if let Some(reason) = unfit(&loaded.metadata, &listeners, &served) {
             refused(&reason);
             return None;
         }
+        let mut changes = Changes::new();
+        changes.follow(&loaded.files);
         if let Some(predecessor) = &mut predecessor {
             predecessor.ready(&kin).await.inspect_err(refused).ok()?;
         }
+        let status = status(&loaded.metadata);
+        let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
+        let http = Http::open(control, &inherited).await;
         sources.warm();
         listeners.serve();
         if let Some(predecessor) = predecessor {
@@ -85,18 +99,16 @@ impl Running {
         let seat = Seat::take(control_socket, &inherited, kin).await;
         // What nothing declares any more.
         drop(inherited);
-        let mut changes = Changes::new();
-        changes.follow(&loaded.files);
-        systemd::ready(&status(&loaded.metadata));
+        systemd::ready(&status);
         Some(Running {
             sources,
             listeners,
+            http,
             changes,
+            orders,
             seat,
             succession: None,
             args: args.clone(),
-            metadata: loaded.metadata,
-            problems: loaded.problems,
         })
     }
 
@@ -105,15 +117,17 @@ impl Running {
         self.succession.is_some()
     }
 
-    /// Follows the metadata until a signal says to stop, or until nothing is left to do beside a successor; its name.
+    /// Follows the metadata and carries out orders until a signal says to stop, or until nothing is left to do beside a
+    /// successor; its name.
     pub(super) async fn until_stopped(&mut self, signals: &mut Signals) -> &'static str {
         loop {
-            let cause = tokio::select! {
+            let work = tokio::select! {
                 wish = signals.next() => match wish {
                     Wish::Stop(name) => return name,
-                    Wish::Reload => "SIGHUP",
+                    Wish::Reload => Work::Reload("SIGHUP"),
                 },
-                () = self.changes.changed() => "files",
+                () = self.changes.changed() => Work::Reload("files"),
+                order = self.orders.next() => Work::Order(order),
                 wish = self.seat.next() => {
                     self.oblige(wish).await;
                     continue;
@@ -123,13 +137,30 @@ impl Running {
                     false => continue,
                 },
             };
-            systemd::reloading();
+            let is_reload = matches!(work, Work::Reload(_) | Work::Order(Order::Reload { .. }));
+            if is_reload {
+                systemd::reloading();
+            }
             // It may hang as the start may. Whatever is half done then, ends.
             tokio::select! {
-                () = self.reload(cause) => {}
+                () = self.carry_out(work) => {}
                 name = signals.stop() => return name,
             }
-            systemd::ready(&status(&self.metadata));
+            if is_reload {
+                systemd::ready(&status(&self.orders.state().metadata));
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, work: Work) {
+        match work {
+            // Why it is refused is in the log.
+            Work::Reload(cause) => drop(self.reload(cause).await),
+            Work::Order(Order::Reload { cause, reply }) => {
+                let outcome = self.reload(cause).await;
+                // Whoever asked may have gone.
+                let _ = reply.send(outcome);
+            }
         }
     }
 
@@ -139,6 +170,7 @@ impl Running {
             takeover::Wish::Doors(reply) => {
                 let doors = self.listeners.hand_over().and_then(|mut doors| {
                     doors.extend(self.seat.door().transpose()?);
+                    doors.extend(self.http.door().transpose()?);
                     Ok(doors)
                 });
                 // The one who asked may have gone.
@@ -156,6 +188,8 @@ impl Running {
                     "another process has taken over; this one finishes with its clients"
                 );
                 let _ = done.send(());
+                // It has stopped accepting as well, once this has finished its answers.
+                self.http.stop().await;
             }
         }
     }
@@ -168,18 +202,22 @@ impl Running {
     }
 
     /// Reads the metadata again and applies it, or says why not.
-    async fn reload(&mut self, cause: &'static str) {
-        let began = clock::now();
+    async fn reload(&mut self, cause: &'static str) -> Result<Applied, Refused> {
         let Some(loaded) = load(&self.args).await else {
-            error!(cause, "reading the metadata broke off; the present one stays");
-            return;
+            let reason = "reading the metadata broke off";
+            error!(cause, reason, "metadata refused; the present one stays");
+            return Err(Refused {
+                reason: reason.to_owned(),
+                problems: Vec::new(),
+            });
         };
         self.changes.follow(&loaded.files);
-        if loaded.metadata == self.metadata && loaded.problems == self.problems {
+        let present = self.orders.state();
+        if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
             info!(cause, "metadata unchanged");
-            return;
+            return Ok(Applied { state: present });
         }
-        if let Some(reason) = self.objection(&loaded) {
+        if let Some(reason) = self.objection(&present, &loaded) {
             loaded.problems.iter().for_each(log_problem);
             error!(
                 cause,
@@ -187,35 +225,47 @@ impl Running {
                 hint = "weir check shows all problems at once",
                 "metadata refused; the present one stays"
             );
-            return;
+            return Err(Refused {
+                reason: reason.to_owned(),
+                problems: loaded.problems,
+            });
         }
+        Ok(self.apply(cause, &present, loaded).await)
+    }
+
+    async fn apply(&mut self, cause: &'static str, present: &State, loaded: Loaded) -> Applied {
+        let began = clock::now();
         let news = loaded
             .problems
             .iter()
-            .filter(|problem| !self.problems.contains(problem));
+            .filter(|problem| !present.problems.contains(problem));
         news.for_each(log_problem);
         self.sources.reload(&loaded.metadata, self.listeners.clients());
         // The places are a successor's, once there is one.
         if !self.has_successor() {
             self.listeners.reload(&loaded.metadata, &self.sources).await;
         }
-        self.metadata = loaded.metadata;
-        self.problems = loaded.problems;
+        let state = self.orders.apply(loaded.metadata, loaded.problems);
+        if !self.has_successor() {
+            self.http.reload().await;
+        }
         info!(
             cause,
-            sources = self.metadata.sources.len(),
-            listeners = self.metadata.listeners.len(),
-            users = self.metadata.users.len(),
+            resource_version = state.resource_version,
+            sources = state.metadata.sources.len(),
+            listeners = state.metadata.listeners.len(),
+            users = state.metadata.users.len(),
             took = began.elapsed().as_secs_f64(),
             "metadata applied"
         );
+        Applied { state }
     }
 
     /// Why it must not be applied.
-    fn objection(&self, loaded: &Loaded) -> Option<&'static str> {
+    fn objection(&self, present: &State, loaded: &Loaded) -> Option<&'static str> {
         let known = |problem: &Problem| {
             let same = |other: &Problem| other.severity == Severity::Error && other.subject == problem.subject;
-            self.problems.iter().any(same)
+            present.problems.iter().any(same)
         };
         let mut errors = loaded
             .problems
@@ -228,7 +278,7 @@ impl Running {
     }
 
     /// Listeners first, then clients, then pools.
-    pub(super) async fn end(self, timeout: Duration) {
+    pub(super) async fn end(mut self, timeout: Duration) {
         let clients: Arc<Clients> = self.listeners.clients().clone();
         self.listeners.stop().await;
         let drained = drain(&clients, timeout).await;
@@ -241,8 +291,21 @@ impl Running {
                 "transactions were cut off"
             );
         }
-        // Idle server connections take their leave; the ones that cannot in time are closed with the process.
-        let _ = tokio::time::timeout(GOODBYE, self.sources.close()).await;
+        // Last, so that one can look until the end. Idle server connections take their leave meanwhile; the ones that
+        // cannot in time are closed with the process.
+        let close = tokio::time::timeout(GOODBYE, self.sources.close());
+        let _ = tokio::join!(self.http.stop(), close);
+    }
+}
+
+fn views(sources: &Sources, clients: Arc<Clients>) -> Views {
+    let families: Vec<Arc<dyn Family>> = vec![sources.postgres.clone(), sources.mssql.clone()];
+    Views {
+        console: Console::new(families.clone(), clients.clone(), env!("CARGO_PKG_VERSION")),
+        families,
+        clients,
+        health: sources.health.clone(),
+        started: clock::wall(),
     }
 }
 
