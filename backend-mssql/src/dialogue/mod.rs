@@ -93,6 +93,8 @@ pub struct Conversation {
     to_client: Reframer,
     /// A limit was reached and what runs is being cancelled for it.
     overrun: Option<Box<Words>>,
+    /// Requests that wrote something since it got its server connection.
+    writes: u64,
     /// Whether it is told when it begins or ceases to keep its server connection.
     pin_notices: PinNotices,
     /// Server connections lost in a row before the request at hand could be sent.
@@ -153,6 +155,7 @@ impl Conversation {
             to_server: Reframer::new(init.packet_size),
             to_client,
             overrun: None,
+            writes: 0,
             pin_notices: PinNotices::new(init.pin_notice),
             lost_in_adoption: 0,
         }
@@ -233,6 +236,10 @@ impl Dialogue for Conversation {
 
     fn has_request_under_way(&self, _: &Session) -> bool {
         self.pending.is_some()
+    }
+
+    fn writes(&self, _: &Session) -> u64 {
+        self.writes
     }
 
     fn pin_cause(&self, session: &Session) -> Option<Box<str>> {

@@ -11,6 +11,7 @@
 //! assert!(server.sessions().is_empty());
 //! ```
 
+pub mod browser;
 mod calendar;
 pub mod client;
 mod code_page;
