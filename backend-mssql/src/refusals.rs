@@ -56,6 +56,12 @@ pub const SERVER: &str = "weir";
 
 /// Numbers that are used here. Those that SqlClient, EF Core, JDBC or tedious repeat of their own accord are marked.
 pub mod number {
+    /// Incorrect syntax.
+    pub const SYNTAX: i32 = 102;
+    /// Permission denied.
+    pub const PERMISSION_DENIED: i32 = 229;
+    /// Not an active process id.
+    pub const NO_SUCH_PROCESS: i32 = 6106;
     /// Database cannot be opened.
     pub const DATABASE_UNUSABLE: i32 = 945;
     /// The principal cannot access the database.
@@ -175,6 +181,14 @@ pub fn describe(why: &Refusal) -> Words {
             number::SHUTDOWN,
             14,
             format!("Source \"{source}\" is not declared any more."),
+        ),
+        Refusal::SourceDisabled { source } => Words::new(
+            number::DATABASE_UNUSABLE,
+            14,
+            format!(
+                "Source \"{source}\" is not accepting connections at the moment: an administrator has disabled it. \
+                 ENABLE on the console lets clients in again."
+            ),
         ),
         Refusal::Terminated => Words::new(
             number::SESSION_KILLED,
@@ -380,6 +394,7 @@ mod tests {
             (Refusal::ProtocolViolation("x"), 4002, 20, false),
             (Refusal::ShuttingDown, 6005, 14, false),
             (Refusal::SourceRemoved { source: "a".into() }, 6005, 14, false),
+            (Refusal::SourceDisabled { source: "a".into() }, 945, 14, false),
             (Refusal::Terminated, 596, 20, false),
         ] {
             let words = describe(&why);

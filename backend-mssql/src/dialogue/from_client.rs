@@ -16,7 +16,7 @@ use super::{
     answers::Ending,
     output::{Cutting, Fate, Output, Patch, Receiver},
     pending::{Pending, Weight},
-    procedures::{Passage, Stream},
+    procedures::{Kept, Passage, Stream},
     request::{Asks, Control, Request},
     transactions::Outgoing,
 };
@@ -107,7 +107,8 @@ impl Conversation {
         Err(Fault::Client(what))
     }
 
-    /// The first packet of a request; a `USE` with the gateway's name for the database gets the real one.
+    /// The first packet of a request; what no server would understand is replaced: the gateway's name for the database in a
+    /// `USE`, and handles that are the gateway's in a text.
     fn begin(
         &mut self,
         header: Header,
@@ -116,9 +117,18 @@ impl Conversation {
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
         let alias = self.alias.as_ref();
-        let Some((header, renamed)) = alias.and_then(|alias| alias.replace(header, packet, self.version)) else {
-            return self.begin_request(&Request::read(header, packet, self.version)?, session, out);
+        let mut session = session;
+        let instead = match alias.and_then(|alias| alias.replace(header, packet, self.version)) {
+            Some(renamed) => renamed,
+            None => {
+                let request = Request::read(header, packet, self.version)?;
+                match self.without_own_handles(&request, session.as_deref_mut()) {
+                    Some(shorter) => shorter,
+                    None => return self.begin_request(&request, session, out),
+                }
+            }
         };
+        let (header, renamed) = instead;
         let request = Request::read(header, &renamed, self.version)?;
         let all = packet.len() as u64;
         Ok(match self.begin_request(&request, session, out)? {
@@ -243,8 +253,12 @@ impl Conversation {
             status: header.status.without(both).with(status),
             ..header
         };
-        if let Asks::Procedures(_) = request.asks {
+        if let Asks::Procedures(front) = &request.asks {
             pending.stream = Some(Box::new(Stream::new(self.version)));
+            // Behind a reset there are no handles to rely on.
+            if front.is_execution() && ready.reset == ResetBit::None {
+                pending.kept = Some(Kept::new(request.packet, descriptor));
+            }
         }
         self.pending = Some(pending);
         let headers = &request.packet[HEADER..request.packet.len() - request.body.len()];
@@ -262,7 +276,7 @@ impl Conversation {
     }
 
     /// Passes a packet on; `front` says what becomes of the headers in it.
-    fn pass(
+    pub(super) fn pass(
         &mut self,
         header: Header,
         wanted: Header,
@@ -310,7 +324,7 @@ impl Conversation {
     }
 
     /// What the response will mean, as far as the front of the request tells.
-    fn expectation(&self, request: &Request<'_>) -> Pending {
+    pub(super) fn expectation(&self, request: &Request<'_>) -> Pending {
         let mut pending = Pending::new();
         let is_implicit = self.now.settings.value(Key::ImplicitTransactions) == Some("ON");
         if is_implicit {
@@ -375,6 +389,9 @@ impl Conversation {
                 pending.classified(classifier.finish());
             }
         }
+        if let Some(pending) = &mut self.pending {
+            pending.keep(packet);
+        }
         let step = self.pass(header, header, packet, session, out, |_| {})?;
         if is_last {
             session.exchange = Exchange::Theirs;
@@ -394,6 +411,7 @@ impl Conversation {
             pending.classified(classifier.finish());
         }
         pending.stream = None;
+        pending.forget_request();
         // Some servers carry it out nevertheless (TDS 14).
         pending.outcome = Outcome::Error;
         session.exchange = Exchange::Theirs;

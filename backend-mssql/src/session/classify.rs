@@ -459,6 +459,7 @@ impl Reader {
             | "SP_PREPEXECRPC" => self.begin(Tie::Object, 1),
             "SP_XML_REMOVEDOCUMENT" | "SP_OADESTROY" | "SP_UNPREPARE" => self.end(Tie::Object, 1),
             "SP_CURSOROPEN" => self.begin(Tie::Cursor, 1),
+            "SP_CURSORCLOSE" | "SP_CURSORUNPREPARE" => self.end(Tie::Cursor, 1),
             "SP_BINDSESSION" | "SP_GETBINDTOKEN" => self.begin(Tie::Unsure, 1),
             "SP_SET_SESSION_CONTEXT" => self.begin(Tie::Context, 1),
             _ => {}

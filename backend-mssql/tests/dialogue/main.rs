@@ -5,6 +5,7 @@
 
 mod contract;
 mod gateway;
+mod handles;
 mod hostile;
 mod messages;
 mod model;

@@ -43,6 +43,8 @@ pub struct Model {
     temporary: BTreeSet<String>,
     handles: BTreeMap<i32, String>,
     last_handle: i32,
+    /// Forgets what was prepared, ahead of each request of calls.
+    pub forgets_handles: bool,
     count: u32,
     descriptor: u64,
     /// A request that is not answered until somebody interrupts it.
@@ -72,6 +74,7 @@ impl Model {
             temporary: BTreeSet::new(),
             handles: BTreeMap::new(),
             last_handle: 100,
+            forgets_handles: false,
             count: 0,
             descriptor: u64::from(name) * 1000,
             stuck: false,
@@ -350,6 +353,7 @@ impl Model {
             }
             ["SELECT", "server"] => row(&format!("server {}", self.name), out),
             ["PRINT", text] => row(text, out),
+            ["OUTPUT"] => {}
             ["SELECT", "long", count] => {
                 for number in 0..count.parse::<u32>().unwrap() {
                     row(&format!("row {number} of many"), out);
@@ -386,6 +390,7 @@ impl Model {
                 return Outcome::Failed;
             }
             ["WAITFOR"] => return Outcome::Stuck,
+            ["EXEC", "sp_cursorunprepare", _] => self.log.push(statement.to_owned()),
             ["EXEC", ..] | ["SELECT", ..] | ["DECLARE", ..] => {}
             _ => panic!("the model does not know {statement:?}"),
         }
@@ -433,6 +438,9 @@ impl Model {
             }
         }
         assert!(reader.is_complete());
+        if self.forgets_handles {
+            self.handles.clear();
+        }
         let count = calls.len();
         for (index, call) in calls.into_iter().enumerate() {
             let more = if index + 1 < count {
@@ -448,24 +456,34 @@ impl Model {
     fn call(&mut self, call: &Called, more: DoneStatus, out: &mut BytesMut) {
         self.log.push(format!("{:?}", call.procedure));
         let handle = call.numbers.first().copied().flatten();
+        let mut values = BytesMut::new();
         let mut ok = true;
         match call.procedure {
             Some(WellKnown::ExecuteSql) => ok = self.run(&call.texts[0], None, out),
             Some(WellKnown::Prepare) => {
                 assert_eq!(handle, None, "a handle of somebody's that the server would release");
                 let handle = self.prepare(&call.texts[1]);
-                return_value(handle, out);
+                return_value(0, handle, &mut values);
             }
             Some(WellKnown::PrepExec) => {
                 assert_eq!(handle, None, "a handle of somebody's that the server would release");
                 let handle = self.prepare(&call.texts[1]);
                 ok = self.run(&call.texts[1], call.numbers[1], out);
-                return_value(handle, out);
+                return_value(0, handle, &mut values);
+                if call.texts[1] == "OUTPUT" {
+                    return_value(3, call.numbers[1].unwrap_or_default(), &mut values);
+                }
             }
             Some(WellKnown::Execute) => match self.handles.get(&handle.expect("a handle")).cloned() {
-                Some(text) => ok = self.run(&text, call.numbers[1], out),
+                Some(text) => {
+                    ok = self.run(&text, call.numbers[1], out);
+                    if text == "OUTPUT" {
+                        return_value(1, call.numbers[1].unwrap_or_default(), &mut values);
+                    }
+                }
                 None => {
-                    error(8179, "no such handle", out);
+                    let text = format!("Could not find prepared statement with handle {}.", handle.unwrap_or(0));
+                    error(8179, &text, out);
                     ok = false;
                 }
             },
@@ -482,6 +500,7 @@ impl Model {
         if ok {
             out.put_slice(&[token::RETURN_STATUS, 0, 0, 0, 0]);
         }
+        out.put_slice(&values);
         let status = if ok { more } else { more.with(DoneStatus::ERROR) };
         Done::procedure(status).write(VERSION, out);
     }
@@ -576,7 +595,7 @@ fn row(text: &str, out: &mut BytesMut) {
     out.put_slice(&text);
 }
 
-fn return_value(handle: i32, out: &mut BytesMut) {
-    out.put_slice(&[token::RETURN_VALUE, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x26, 4, 4]);
-    out.put_i32_le(handle);
+fn return_value(ordinal: u8, value: i32, out: &mut BytesMut) {
+    out.put_slice(&[token::RETURN_VALUE, ordinal, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x26, 4, 4]);
+    out.put_i32_le(value);
 }

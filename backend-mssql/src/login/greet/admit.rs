@@ -63,7 +63,7 @@ impl Admitted {
 
 /// Bytes of the secret of a client's place in the directory. Nobody is told: cancelling is in band. It only has to be
 /// nobody else's.
-const SECRET: usize = 32;
+pub(super) const SECRET: usize = 32;
 
 /// Everything between LOGIN7 and the first request.
 pub(super) async fn admit(
@@ -193,7 +193,7 @@ async fn welcome(route: &Route<Mssql>, profile: &Profile, grant: &Grant, line: &
 }
 
 /// The answer to LOGIN7, in packets.
-fn answer(login: &LoginRequest, welcome: &Welcome, spid: u16) -> BytesMut {
+pub(super) fn answer(login: &LoginRequest, welcome: &Welcome, spid: u16) -> BytesMut {
     let mut tokens = BytesMut::new();
     let told = Told {
         tds_version: login.tds_version,
@@ -215,7 +215,7 @@ fn answer(login: &LoginRequest, welcome: &Welcome, spid: u16) -> BytesMut {
 }
 
 /// A number for the session before any server has given one (TDS 1.3).
-fn spid(client_id: u32) -> u16 {
+pub(super) fn spid(client_id: u32) -> u16 {
     ((client_id & 0x7fff) as u16).max(1)
 }
 
