@@ -60,6 +60,8 @@ pub mod number {
     pub const SYNTAX: i32 = 102;
     /// Permission denied.
     pub const PERMISSION_DENIED: i32 = 229;
+    /// Database does not exist.
+    pub const NO_SUCH_DATABASE: i32 = 911;
     /// Not an active process id.
     pub const NO_SUCH_PROCESS: i32 = 6106;
     /// Database cannot be opened.

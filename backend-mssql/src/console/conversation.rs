@@ -13,7 +13,7 @@ use weir_core::{
 use super::rows;
 use crate::{
     limits,
-    refusals::{self, Words, number},
+    refusals::{self, SERVER, Words, number},
     session::classify::{Bare, classify},
     wire::{
         TdsVersion,
@@ -21,7 +21,8 @@ use crate::{
         assemble::{Assembler, Message},
         done::{Done, DoneKind, DoneStatus, command},
         env_change::{self, TransactionChange},
-        packet::{PacketKind, ResetBit, Sender},
+        message::OwnMessage,
+        packet::{Header, PacketKind, ResetBit, Sender},
         reframe::framed,
         return_value,
         rpc::{Enclave, ParameterValue, Procedure, RpcPiece, RpcReader, WellKnown},
@@ -59,6 +60,15 @@ pub(crate) enum Verdict {
 pub(crate) enum Form {
     Batch,
     Call,
+}
+
+/// Why a command has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// It cannot be carried out.
+    Problem(Problem),
+    /// The client has taken it back: its Attention is acknowledged next.
+    Interrupted,
 }
 
 /// A request, as far as it is understood.
@@ -126,8 +136,13 @@ impl ConsoleConversation {
         }
     }
 
-    /// What was asked for is known.
-    pub(crate) fn answer(&self, answers: Vec<Result<Answer, Problem>>, form: Form, out: &mut BytesMut) {
+    /// Whether bytes that have come while a command is carried out take it back.
+    pub(crate) fn takes_back(input: &[u8]) -> bool {
+        matches!(Header::read(input), Ok(Some(header)) if header.kind == PacketKind::Attention)
+    }
+
+    /// What was asked for is known; the last one may be an error.
+    pub(crate) fn answer(&self, answers: Vec<Result<Answer, Unanswered>>, form: Form, out: &mut BytesMut) {
         let mut tokens = BytesMut::new();
         let mut answers = answers.into_iter().peekable();
         while let Some(answer) = answers.next() {
@@ -136,9 +151,16 @@ impl ConsoleConversation {
                     rows::table(&table, self.version, &mut tokens);
                     Some(table.rows.len() as u64)
                 }
-                Ok(Answer::Done(_)) => None,
+                Ok(Answer::Done { notice, .. }) => {
+                    if let Some(notice) = notice {
+                        notice_token(&notice, self.version, &mut tokens);
+                    }
+                    None
+                }
                 Err(why) => {
-                    problem(why).write(self.version, &mut tokens);
+                    if let Unanswered::Problem(why) = why {
+                        problem(&why).write(self.version, &mut tokens);
+                    }
                     return self.conclude_with(tokens, form, DoneStatus::ERROR, None, out);
                 }
             };
@@ -294,7 +316,7 @@ fn text(units: Utf16<'_>) -> Result<Asked, Words> {
         Ok(commands) => Ok(Asked::Commands(commands)),
         Err(_) if is_courtesy(&text) => Ok(Asked::Courtesy),
         Err(_) if is_one(&text) => Ok(Asked::One),
-        Err(why) => Err(problem(why)),
+        Err(why) => Err(problem(&why)),
     }
 }
 
@@ -321,24 +343,38 @@ fn unknown(what: &str) -> Words {
     )
 }
 
-fn problem(problem: Problem) -> Words {
-    match problem {
-        Problem::Unknown(text) => Words::new(
-            number::SYNTAX,
-            15,
-            format!("The console knows no command \"{text}\". SHOW HELP lists its commands."),
-        ),
-        Problem::Denied(command) => Words::new(
-            number::PERMISSION_DENIED,
-            14,
-            format!("Permission denied for {command}. It takes a user with role: admin in gateway.yaml."),
-        ),
-        Problem::NoSuchClient(id) => Words::new(
-            number::NO_SUCH_PROCESS,
-            16,
-            format!("There is no client {id}. SHOW CLIENTS lists the ids."),
-        ),
+fn problem(problem: &Problem) -> Words {
+    let (number, class) = match problem {
+        Problem::Unknown(_) => (number::SYNTAX, 15),
+        Problem::Denied(_) => (number::PERMISSION_DENIED, 14),
+        Problem::NoSuchClient(_) => (number::NO_SUCH_PROCESS, 16),
+        Problem::NoSuchSource(_) => (number::NO_SUCH_DATABASE, 16),
+        Problem::Resumed(_) | Problem::NotReloaded(_) => (number::UNNUMBERED, 16),
+        Problem::Unavailable(_) => (number::UNSUPPORTED, 16),
+    };
+    let mut text = format!("{problem}.");
+    for more in [problem.detail(), problem.hint().map(str::to_owned)]
+        .into_iter()
+        .flatten()
+    {
+        text.push(' ');
+        text.push_str(&more);
     }
+    Words::new(number, class, text)
+}
+
+/// What there is to say about a command that succeeded.
+fn notice_token(text: &str, version: TdsVersion, out: &mut BytesMut) {
+    OwnMessage {
+        number: number::UNNUMBERED,
+        state: 1,
+        class: 0,
+        text,
+        server: SERVER,
+        procedure: "",
+        line: 1,
+    }
+    .write_info(version, out);
 }
 
 #[cfg(test)]
@@ -356,7 +392,7 @@ mod tests {
         walker::{Content, Layout, Piece, Walker},
     };
 
-    fn answer(command: &Command) -> Result<Answer, Problem> {
+    fn answer(command: &Command) -> Result<Answer, Unanswered> {
         match command {
             Command::Show(Topic::PinTotals) => Ok(Answer::Table(Table {
                 columns: Topic::PinTotals.columns(),
@@ -371,8 +407,16 @@ mod tests {
                     3
                 ],
             })),
-            Command::Show(Topic::Version) => Ok(Answer::Done("VERSION")),
-            other => Err(Problem::Denied(other.to_string())),
+            Command::Show(Topic::Version) => Ok(Answer::Done {
+                tag: "VERSION",
+                notice: None,
+            }),
+            Command::Reload => Ok(Answer::Done {
+                tag: "RELOAD",
+                notice: Some("applied".to_owned()),
+            }),
+            Command::Pause(_) => Err(Unanswered::Interrupted),
+            other => Err(Unanswered::Problem(Problem::Denied(other.to_string()))),
         }
     }
 
@@ -423,6 +467,7 @@ mod tests {
                     words.push_str(&match &token.content {
                         Content::Done(done) => format!("{:?}:{:x}:{} ", done.kind, done.status.0, done.rows),
                         Content::Error(error) => format!("error:{} ", error.number),
+                        Content::Info(info) => format!("info:{} ", info.text.to_lossy()),
                         Content::ColumnMetadata { .. } => "columns ".to_owned(),
                         Content::EnvChange(change) => format!("{change:?} "),
                         other => format!("{other:?} "),
@@ -451,6 +496,11 @@ mod tests {
         );
         assert_eq!(said(&batch("drop table t")), "error:102 Statement:2:0 | ");
         assert_eq!(said(&batch(" ; ")), "Statement:0:0 | ");
+        assert_eq!(said(&batch("RELOAD")), "info:applied Statement:0:0 | ");
+        // Taken back in the middle.
+        assert_eq!(said(&batch("show version; PAUSE")), "Statement:1:0 Statement:2:0 | ");
+        assert!(ConsoleConversation::takes_back(&Header::attention().to_bytes()));
+        assert!(!ConsoleConversation::takes_back(&batch("RELOAD")) && !ConsoleConversation::takes_back(&[6, 1]));
         let many = "show version;".repeat(limits::MAX_CONSOLE_COMMANDS + 1);
         assert_eq!(said(&batch(&many)), "error:8632 Statement:2:0 | ");
     }

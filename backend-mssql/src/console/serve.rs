@@ -1,16 +1,21 @@
 //! The shell around a conversation with the console: reads, answers, and ends when the client or the gateway does.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    future::{poll_fn, ready},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir_core::{
-    admin::{Console, Role},
+    admin::{Answer, Console, Problem, Role},
     front::{Event, Farewell, Registration, Rung},
     refusal::Refusal,
 };
 
-use super::conversation::{ConsoleConversation, Form, Verdict};
+use super::conversation::{ConsoleConversation, Form, Unanswered, Verdict};
 use crate::{limits, login::stream::TdsStream, refusals};
 
 /// Somebody who has logged in to the console.
@@ -49,7 +54,24 @@ pub(crate) async fn serve(client: ConsoleClient) {
         let is_over = verdict == Verdict::Finish;
         let needs_more = verdict == Verdict::Need;
         if let Verdict::Ask(commands, form) = verdict {
-            let answers = commands.iter().map(|command| console.answer(command, role)).collect();
+            let mut answers = Vec::new();
+            for command in &commands {
+                let answer = console.answer(command, role);
+                let answer = match wait(answer, &mut stream, &mut buffer, &registration).await {
+                    Ok(answer) => answer,
+                    Err(Heard::End(why)) => {
+                        conversation.fail(&refusals::describe(&why), form, &mut out);
+                        let _ = send(&mut stream, &mut out).await;
+                        return;
+                    }
+                    Err(_) => return,
+                };
+                let is_error = answer.is_err();
+                answers.push(answer);
+                if is_error {
+                    break;
+                }
+            }
             conversation.answer(answers, form, &mut out);
         }
         if send(&mut stream, &mut out).await.is_none() || is_over {
@@ -79,22 +101,58 @@ enum Heard {
 }
 
 async fn listen(stream: &mut TdsStream, buffer: &mut BytesMut, registration: &Registration) -> Heard {
+    tokio::select! {
+        heard = read(stream, buffer) => heard,
+        why = told(registration) => Heard::End(why),
+    }
+}
+
+type Answered = Result<Answer, Unanswered>;
+
+/// The answer; or what ends it: an Attention, a client that goes away, the gateway's end. Dropping `answer` takes back what
+/// can be taken back.
+async fn wait(
+    answer: impl Future<Output = Result<Answer, Problem>>,
+    stream: &mut TdsStream,
+    buffer: &mut BytesMut,
+    registration: &Registration,
+) -> Result<Answered, Heard> {
+    let mut answer = pin!(answer);
     loop {
-        buffer.reserve(limits::CONSOLE_READ);
-        let mut rung = Rung::No;
+        // Whoever sends on and on is not listened to; then it is seen only by the next answer that it has gone.
+        let may_read = buffer.len() < limits::MAX_CONSOLE_MESSAGE;
         tokio::select! {
-            read = stream.read_buf(buffer) => return match read {
-                Ok(count) if count > 0 => Heard::More,
-                _ => Heard::Gone,
+            biased;
+            answer = &mut answer => return Ok(answer.map_err(Unanswered::Problem)),
+            () = ready(()), if ConsoleConversation::takes_back(buffer) => return Ok(Err(Unanswered::Interrupted)),
+            heard = read(stream, buffer), if may_read => match heard {
+                Heard::More => {}
+                gone => return Err(gone),
             },
-            event = poll_fn(|cx| registration.poll_event(cx, &mut rung)) => match event {
-                // There is never anything under way that could be cancelled.
-                Event::Cancel(ticket) => drop(ticket),
-                Event::Drain(Farewell::Stopping) => return Heard::End(Refusal::ShuttingDown),
-                // The console has no source.
-                Event::Drain(Farewell::SourceRemoved) | Event::Renew => {}
-                Event::Terminate => return Heard::End(Refusal::Terminated),
-            },
+            why = told(registration) => return Err(Heard::End(why)),
+        }
+    }
+}
+
+async fn read(stream: &mut TdsStream, buffer: &mut BytesMut) -> Heard {
+    buffer.reserve(limits::CONSOLE_READ);
+    match stream.read_buf(buffer).await {
+        Ok(count) if count > 0 => Heard::More,
+        _ => Heard::Gone,
+    }
+}
+
+/// Why the conversation has to end.
+async fn told(registration: &Registration) -> Refusal {
+    loop {
+        let mut rung = Rung::No;
+        match poll_fn(|cx| registration.poll_event(cx, &mut rung)).await {
+            // Cancelling is in band.
+            Event::Cancel(ticket) => drop(ticket),
+            Event::Drain(Farewell::Stopping) => return Refusal::ShuttingDown,
+            // The console has no source.
+            Event::Drain(Farewell::SourceRemoved) | Event::Renew => {}
+            Event::Terminate => return Refusal::Terminated,
         }
     }
 }
