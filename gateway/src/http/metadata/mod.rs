@@ -12,6 +12,8 @@ mod read;
 mod reload;
 mod test_connection;
 
+use std::pin::Pin;
+
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use serde_json::{Map, Value, json};
 
@@ -86,8 +88,16 @@ impl Request {
     }
 }
 
-/// Carries a request out. The one list of all types, but for those that change the metadata: they are in `change`.
-async fn run(shared: &Shared, request: Request) -> Result<Value, ApiError> {
+/// What is answered, some time.
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<Value, ApiError>> + Send + 'a>>;
+
+/// Carries a request out; boxed, because a bulk may hold another one.
+fn run(shared: &Shared, request: Request) -> Answering<'_> {
+    Box::pin(dispatch(shared, request))
+}
+
+/// The one list of all types, but for those that change the metadata: they are in `change`.
+async fn dispatch(shared: &Shared, request: Request) -> Result<Value, ApiError> {
     if let Some(wanted) = change::wanted(&request, &shared.control.state()) {
         let mut answers = change::carry_out(shared, vec![wanted?], request.resource_version).await?;
         return Ok(answers.pop().unwrap_or_else(success));
@@ -100,11 +110,10 @@ async fn run(shared: &Shared, request: Request) -> Result<Value, ApiError> {
         "pg_test_connection" | "citus_test_connection" | "cockroach_test_connection" | "mssql_test_connection" => {
             test_connection::run(&request).await
         }
-        // A bulk within a bulk.
-        "bulk" => Box::pin(bulk::in_order(shared, request)).await,
-        "bulk_keep_going" => Box::pin(bulk::keep_going(shared, request)).await,
+        "bulk" => bulk::in_order(shared, request).await,
+        "bulk_keep_going" => bulk::keep_going(shared, request).await,
         "bulk_atomic" => bulk::atomic(shared, request).await,
-        "concurrent_bulk" => Box::pin(bulk::concurrent(shared, request)).await,
+        "concurrent_bulk" => bulk::concurrent(shared, request).await,
         _ => Err(read::unknown(&request)),
     }
 }
