@@ -16,6 +16,7 @@ mod answers;
 mod attention;
 mod from_client;
 mod from_server;
+mod last_values;
 mod leave;
 mod lost;
 mod output;
@@ -50,6 +51,7 @@ use crate::{
     session::{
         Session, SourceState, Tracker,
         handles::{ClientHandles, Context, Statement},
+        last_values::{Asker, LastRequests},
         likeness, own,
         settings::{Isolation, Settings},
     },
@@ -95,6 +97,9 @@ pub struct Conversation {
     overrun: Option<Box<Words>>,
     /// Requests that wrote something since it got its server connection.
     writes: u64,
+    /// Whether its user asks for what its earlier requests came to.
+    asker: Asker,
+    last: LastRequests,
     /// Whether it is told when it begins or ceases to keep its server connection.
     pin_notices: PinNotices,
     /// Server connections lost in a row before the request at hand could be sent.
@@ -156,6 +161,8 @@ impl Conversation {
             to_client,
             overrun: None,
             writes: 0,
+            asker: init.asker,
+            last: LastRequests::default(),
             pin_notices: PinNotices::new(init.pin_notice),
             lost_in_adoption: 0,
         }
