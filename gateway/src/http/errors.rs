@@ -28,8 +28,10 @@ pub(crate) struct ApiError {
 pub(crate) enum Code {
     AccessDenied,
     BadRequest,
+    Conflict,
     InvalidJson,
     MethodNotAllowed,
+    NotExists,
     NotFound,
     ParseFailed,
     Timeout,
@@ -42,8 +44,10 @@ impl Code {
         match self {
             Code::AccessDenied => "access-denied",
             Code::BadRequest => "bad-request",
+            Code::Conflict => "conflict",
             Code::InvalidJson => "invalid-json",
             Code::MethodNotAllowed => "method-not-allowed",
+            Code::NotExists => "not-exists",
             Code::NotFound => "not-found",
             Code::ParseFailed => "parse-failed",
             Code::Timeout => "timeout",

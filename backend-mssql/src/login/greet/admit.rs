@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use weir_core::{
     backend::Access,
     clock,
-    front::{Client, Grant, Identity, Registration, Terms},
+    front::{self, Client, Grant, Identity, Registration, Terms},
     net::Peer,
     pool::Pool,
     refusal::Refusal,
@@ -116,6 +116,7 @@ pub(super) async fn admit(
             source: source.name.clone(),
             peer,
             encrypted,
+            application_name: front::application_name(&login.application),
         },
         route,
     })

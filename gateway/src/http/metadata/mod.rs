@@ -1,7 +1,12 @@
 //! `/v1/metadata`: requests of the form `{"type", "version"?, "resource_version"?, "args"}`, one file for each group of
 //! types.
 
+mod operate;
+mod pool_stats;
+mod recent;
 mod reload;
+
+pub(super) use recent::Looks;
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use serde_json::{Map, Value};
@@ -18,7 +23,10 @@ pub(super) fn routes() -> Router<Shared> {
 
 async fn metadata(State(shared): State<Shared>, request: axum::extract::Request) -> Result<Json<Value>, ApiError> {
     let body = body::json(&shared, request).await?;
-    let request = Request::parse(body.value)?;
+    let body::Read { value, _place: place } = body;
+    let request = Request::parse(value)?;
+    // Small, and waits for others; the place is for those that are read.
+    let _place = (!operate::waits(&request.kind)).then_some(place);
     run(&shared, request).await.map(Json)
 }
 
@@ -49,6 +57,10 @@ impl Request {
 /// Carries a request out. The one list of all types.
 async fn run(shared: &Shared, request: Request) -> Result<Value, ApiError> {
     match request.kind.as_str() {
+        "get_pool_stats" => Ok(pool_stats::get(shared, &request.args)),
+        "pause_source" => operate::pause(shared, &request.args).await,
+        "resume_source" => operate::resume(shared, &request.args).await,
+        "restart_source" => operate::restart(shared, &request.args).await,
         "reload_metadata" => reload::reload(shared, &request.args).await,
         unknown => {
             let error = format!("unknown metadata command {unknown:?}");
