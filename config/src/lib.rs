@@ -62,6 +62,7 @@
 //!     read_replica_routing: none    # read-only-transactions, read-only-statements
 //!     session_state: follow         # reset
 //!     sequence_functions: learn     # pin, forget
+//!     session_functions: learn      # pin, forget
 //!     pin_notice: false             # tell clients that they keep their server connection, and why
 //!     server_reset: auto            # always, never
 //!     application_name: orders
@@ -89,6 +90,7 @@ mod fields;
 mod files;
 mod gateway_file;
 mod health_check;
+pub mod keys;
 mod layer;
 mod layout;
 mod libpq;
@@ -101,6 +103,7 @@ mod password;
 mod pool;
 pub mod problem;
 mod quote;
+pub mod reference;
 mod scalars;
 mod source;
 mod suggest;
