@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use weir_core::admin::{Command, Problem, Role, Scope};
 
+use super::{Request, arguments::parse_failed};
 use crate::http::{
     Shared,
     errors::{ApiError, Code},
@@ -19,37 +20,37 @@ const MOST_PATIENCE: Duration = Duration::from_secs(600);
 
 /// `{"name", "timeout"?: seconds, "wait"?: bool}`. Answers when no server connection is left. If that is not within
 /// `timeout`, the source is resumed; with `"wait": false` it answers at once, and the source stays paused.
-pub(super) async fn pause(shared: &Shared, args: &Value) -> Result<Value, ApiError> {
-    let name = name(args)?;
+pub(super) async fn pause(shared: &Shared, request: &Request) -> Result<Value, ApiError> {
+    let name = name(request)?;
     let console = &shared.control.views().console;
-    if wait(args)? == Wait::No {
-        console.begin_pause(name).map_err(problem)?;
+    if wait(request)? == Wait::No {
+        console.begin_pause(name).map_err(|why| problem(request, &why))?;
         return Ok(json!({ "message": "success", "state": state(shared, name) }));
     }
-    let patience = timeout(args)?;
+    let patience = timeout(request)?;
     let command = Command::Pause(Scope::One(name.into()));
     match tokio::time::timeout(patience, console.answer(&command, Role::Admin)).await {
-        Ok(answer) => answer.map_err(problem)?,
-        Err(_) => return Err(late(shared, name, patience)),
+        Ok(answer) => answer.map_err(|why| problem(request, &why))?,
+        Err(_) => return Err(late(shared, request, name, patience)),
     };
     Ok(json!({ "message": "success", "state": state(shared, name) }))
 }
 
 /// `{"name"}`
-pub(super) async fn resume(shared: &Shared, args: &Value) -> Result<Value, ApiError> {
-    give(shared, args, Command::Resume).await
+pub(super) async fn resume(shared: &Shared, request: &Request) -> Result<Value, ApiError> {
+    give(shared, request, Command::Resume).await
 }
 
 /// `{"name"}`: a new generation of server connections; no query fails for it.
-pub(super) async fn restart(shared: &Shared, args: &Value) -> Result<Value, ApiError> {
-    give(shared, args, Command::Reconnect).await
+pub(super) async fn restart(shared: &Shared, request: &Request) -> Result<Value, ApiError> {
+    give(shared, request, Command::Reconnect).await
 }
 
-async fn give(shared: &Shared, args: &Value, command: fn(Scope) -> Command) -> Result<Value, ApiError> {
-    let name = name(args)?;
+async fn give(shared: &Shared, request: &Request, command: fn(Scope) -> Command) -> Result<Value, ApiError> {
+    let name = name(request)?;
     let command = command(Scope::One(name.into()));
     let answer = shared.control.views().console.answer(&command, Role::Admin);
-    answer.await.map_err(problem)?;
+    answer.await.map_err(|why| problem(request, &why))?;
     Ok(json!({ "message": "success", "state": state(shared, name) }))
 }
 
@@ -64,7 +65,7 @@ fn state(shared: &Shared, name: &str) -> Value {
     found.map_or(Value::Null, |source| source.state().into())
 }
 
-fn late(shared: &Shared, name: &str, patience: Duration) -> ApiError {
+fn late(shared: &Shared, request: &Request, name: &str, patience: Duration) -> ApiError {
     let sources = shared.control.sources();
     let found = sources.iter().find(|source| source.is_called(name));
     let held: u32 = found.map_or(0, |source| source.pools.iter().map(|pool| pool.stats.leased).sum());
@@ -73,17 +74,17 @@ fn late(shared: &Shared, name: &str, patience: Duration) -> ApiError {
          connections; get_pool_stats names them, a longer timeout waits longer, \"wait\": false pauses without waiting",
         patience.as_secs_f64()
     );
-    ApiError::new(StatusCode::GATEWAY_TIMEOUT, Code::Timeout, error).at("$.args.timeout")
+    ApiError::new(StatusCode::GATEWAY_TIMEOUT, Code::Timeout, error).at(request.at("timeout"))
 }
 
-fn name(args: &Value) -> Result<&str, ApiError> {
-    let name = args.get("name").and_then(Value::as_str);
+fn name(request: &Request) -> Result<&str, ApiError> {
+    let name = request.args.get("name").and_then(Value::as_str);
     name.filter(|name| !name.is_empty())
-        .ok_or_else(|| parse_failed("key \"name\" not found", "$.args"))
+        .ok_or_else(|| parse_failed("key \"name\" not found").at(request.args_path()))
 }
 
-fn timeout(args: &Value) -> Result<Duration, ApiError> {
-    let Some(seconds) = args.get("timeout") else {
+fn timeout(request: &Request) -> Result<Duration, ApiError> {
+    let Some(seconds) = request.args.get("timeout") else {
         return Ok(PATIENCE);
     };
     let patience = seconds
@@ -91,7 +92,7 @@ fn timeout(args: &Value) -> Result<Duration, ApiError> {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     patience.filter(|patience| *patience <= MOST_PATIENCE).ok_or_else(|| {
         let error = format!("timeout is a number of seconds, at most {}", MOST_PATIENCE.as_secs());
-        parse_failed(&error, "$.args.timeout")
+        parse_failed(&error).at(request.at("timeout"))
     })
 }
 
@@ -101,24 +102,20 @@ enum Wait {
     No,
 }
 
-fn wait(args: &Value) -> Result<Wait, ApiError> {
-    match args.get("wait") {
+fn wait(request: &Request) -> Result<Wait, ApiError> {
+    match request.args.get("wait") {
         None | Some(Value::Bool(true)) => Ok(Wait::Yes),
         Some(Value::Bool(false)) => Ok(Wait::No),
-        Some(_) => Err(parse_failed("wait is true or false", "$.args.wait")),
+        Some(_) => Err(parse_failed("wait is true or false").at(request.at("wait"))),
     }
 }
 
-fn parse_failed(error: &str, path: &str) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, Code::ParseFailed, error).at(path)
-}
-
-fn problem(problem: Problem) -> ApiError {
-    match &problem {
+fn problem(request: &Request, problem: &Problem) -> ApiError {
+    match problem {
         Problem::NoSuchSource(name) => {
             let error = format!("source with name \"{name}\" does not exist, or does not serve");
-            ApiError::new(StatusCode::BAD_REQUEST, Code::NotExists, error).at("$.args.name")
+            ApiError::new(StatusCode::BAD_REQUEST, Code::NotExists, error).at(request.at("name"))
         }
-        _ => ApiError::new(StatusCode::CONFLICT, Code::Conflict, problem.to_string()).at("$.args"),
+        _ => ApiError::new(StatusCode::CONFLICT, Code::Conflict, problem.to_string()).at(request.args_path()),
     }
 }
