@@ -24,7 +24,7 @@ static TURN: Mutex<()> = Mutex::new(());
 #[derive(Debug)]
 pub enum Server {
     /// Made for this test.
-    StandIn(StandIn),
+    StandIn(Box<StandIn>),
     /// Somebody else's.
     Named(Named),
 }
@@ -47,7 +47,7 @@ impl Server {
     pub fn start(options: Options) -> Server {
         let string = env::var(VARIABLE).ok().filter(|_| options.kind == Kind::SqlServer);
         let Some(string) = string else {
-            return Server::StandIn(StandIn::start(options));
+            return Server::StandIn(Box::new(StandIn::start(options)));
         };
         let server = Server::Named(Named::parse(&string).unwrap_or_else(|what| panic!("{VARIABLE}: {what}")));
         for table in ["oracle", "numbers"] {

@@ -149,7 +149,7 @@ async fn everybody_gets_their_own_answer_byte_by_byte() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oracle_convicts_a_pooler_that_reuses_what_was_dropped() {
     let _turn = turn::light();
-    let server = Server::StandIn(StandIn::start(Options::default()));
+    let server = Server::StandIn(Box::new(StandIn::start(Options::default())));
     Oracle::prepare(&server);
     let oracle = Oracle {
         user: LOGIN,
