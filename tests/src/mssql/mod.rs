@@ -20,6 +20,7 @@ mod failure;
 mod faults;
 mod observe;
 pub mod oracle;
+mod server;
 mod shared;
 mod tsql;
 mod wire;
@@ -31,6 +32,7 @@ use std::{
 
 pub use faults::{DropPoint, Faults};
 pub use observe::{RequestKind, RequestRecord, SessionRecord};
+pub use server::{Server, VARIABLE};
 
 use crate::certificates::{Authority, Identity};
 use shared::Shared;
