@@ -21,6 +21,7 @@ mod failure;
 mod faults;
 mod observe;
 pub mod oracle;
+mod server;
 mod shared;
 mod tsql;
 mod wire;
@@ -32,6 +33,7 @@ use std::{
 
 pub use faults::{DropPoint, Faults};
 pub use observe::{RequestKind, RequestRecord, SessionRecord};
+pub use server::{Server, VARIABLE};
 
 use crate::certificates::{Authority, Identity};
 use shared::Shared;
