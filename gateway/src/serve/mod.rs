@@ -6,11 +6,13 @@
 //! `running`.
 
 mod certificates;
+pub(crate) mod change;
 mod changes;
 pub(crate) mod control;
 mod files;
 pub(crate) mod health;
 mod listeners;
+mod operator;
 mod running;
 mod signals;
 mod sources;
