@@ -62,6 +62,7 @@
 //!     read_replica_routing: none    # read-only-transactions, read-only-statements
 //!     session_state: follow         # reset
 //!     sequence_functions: learn     # pin, forget
+//!     session_functions: learn      # pin, forget
 //!     pin_notice: false             # tell clients that they keep their server connection, and why
 //!     server_reset: auto            # always, never
 //!     application_name: orders
@@ -84,6 +85,7 @@
 mod address;
 mod admin;
 mod context;
+pub mod document;
 pub mod environment;
 mod fields;
 mod files;
@@ -113,7 +115,7 @@ mod yaml;
 
 pub use environment::{Environment, ProcessEnvironment};
 pub use libpq::AddressError;
-pub use load::load;
+pub use load::{load, load_changed, load_document};
 pub use model::*;
 pub use odbc::ConnectionStringError;
 pub use problem::{Place, Problem, Severity, Subject};

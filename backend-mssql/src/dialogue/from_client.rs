@@ -24,8 +24,9 @@ use crate::{
     refusals,
     session::{
         Exchange, Session,
-        classify::{Classifier, MayChange},
+        classify::{Classifier, MayChange, Names},
         follow::Outcome,
+        last_values::Values,
         own,
         pins::Tie,
         settings::{Isolation, Key},
@@ -88,7 +89,7 @@ impl Conversation {
                     self.answer().done(Done::ignored(), out);
                     return Ok(Step::Skip(length as u64));
                 }
-                self.begin(header, packet, session, out)
+                self.begin(header, packet, bytes, session, out)
             }
         }
     }
@@ -113,6 +114,7 @@ impl Conversation {
         &mut self,
         header: Header,
         packet: &[u8],
+        bytes: &[u8],
         session: Option<&mut Session>,
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
@@ -124,14 +126,14 @@ impl Conversation {
                 let request = Request::read(header, packet, self.version)?;
                 match self.without_own_handles(&request, session.as_deref_mut()) {
                     Some(shorter) => shorter,
-                    None => return self.begin_request(&request, session, out),
+                    None => return self.begin_request(&request, bytes, session, out),
                 }
             }
         };
         let (header, renamed) = instead;
         let request = Request::read(header, &renamed, self.version)?;
         let all = packet.len() as u64;
-        Ok(match self.begin_request(&request, session, out)? {
+        Ok(match self.begin_request(&request, bytes, session, out)? {
             Step::Forward(_) => {
                 out.to_server.extend_from_slice(&renamed);
                 Step::Skip(all)
@@ -145,10 +147,17 @@ impl Conversation {
     fn begin_request(
         &mut self,
         request: &Request<'_>,
+        bytes: &[u8],
         session: Option<&mut Session>,
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
+        let mut session = session;
         let reset = request.reset();
+        if let Some(session) = session.as_deref_mut()
+            && let Some(step) = self.ask_what_was_put_off(request, bytes, session, out)
+        {
+            return Ok(step);
+        }
         if reset != ResetBit::None && !self.has_asked_for_reset() {
             self.reset_client(reset);
         }
@@ -164,7 +173,6 @@ impl Conversation {
                 return Ok(self.refuse_transaction(request, out));
             }
         }
-        let mut session = session;
         if let Some(step) = self.answer_call(request, session.as_deref_mut(), out) {
             return Ok(step);
         }
@@ -175,18 +183,30 @@ impl Conversation {
             self.incoming = Incoming::Waiting;
             return Ok(Step::Lease(Access::ReadWrite));
         };
-        self.prepare(request, session, out)
+        let names = match self.names_of(request, bytes, session) {
+            Ok(names) => names,
+            Err(step) => return Ok(step),
+        };
+        self.learn(names, session);
+        self.prepare(request, names, session, out)
     }
 
     /// Brings the server connection to where the request expects it to be, and sends the request.
-    fn prepare(&mut self, request: &Request<'_>, session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
+    fn prepare(
+        &mut self,
+        request: &Request<'_>,
+        names: Names,
+        session: &mut Session,
+        out: &mut Outbox,
+    ) -> Result<Step, Fault> {
         let is_followed = self.transaction.is_virtual() || request.is_batch_of_calls();
-        let Some(ready) = self.settle(is_followed, session, &mut out.to_server) else {
+        let Some(ready) = self.settle(is_followed, names, session, &mut out.to_server) else {
             return Ok(Step::Hold);
         };
         if ready.reset == ResetBit::None
             && (self.begin_really(session, &mut out.to_server)
-                || self.prepare_ahead(request, session, &mut out.to_server))
+                || self.prepare_ahead(request, session, &mut out.to_server)
+                || self.forget_identity(names, session, &mut out.to_server))
         {
             return Ok(Step::Hold);
         }
@@ -359,7 +379,8 @@ impl Conversation {
                 }
             }
             // Found out while they are passed on.
-            Asks::Procedures(_) | Asks::Bulk => {}
+            Asks::Procedures(_) => {}
+            Asks::Bulk => pending.findings.names.sets = Values::ALL,
         }
         pending
     }

@@ -263,6 +263,7 @@ impl Conversation {
             &mut self.now.settings,
             &mut self.now.isolation,
         );
+        self.keep_last_values(&pending, session);
         session
             .suspects
             .note(&pending.findings, pending.outcome, pending.text.take());
@@ -283,7 +284,11 @@ impl Conversation {
             session.transaction.doubt();
         }
         if session.transaction.is_unknown() {
-            session.ask(Own::Count, own::COUNT, ResetBit::None, &mut out.to_server);
+            if session.puts_off_asking() {
+                self.follow_transaction(session);
+            } else {
+                session.ask(Own::Count, own::COUNT, ResetBit::None, &mut out.to_server);
+            }
             return Ok(());
         }
         self.come_to_rest(session);
@@ -317,7 +322,7 @@ impl Conversation {
                 self.come_to_rest(session);
             }
             Own::Prepare => self.prepared_ahead(session),
-            Own::Release => {}
+            Own::Release | Own::Forget => {}
             Own::Reset => return Err(session.fail("a reset while a client holds the connection")),
         }
         if self.is_gone() {

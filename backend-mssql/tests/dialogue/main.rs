@@ -7,6 +7,7 @@ mod contract;
 mod gateway;
 mod handles;
 mod hostile;
+mod last_values;
 mod messages;
 mod model;
 mod pins;

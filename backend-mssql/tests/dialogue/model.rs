@@ -41,6 +41,9 @@ pub struct Model {
     isolation: String,
     database: String,
     temporary: BTreeSet<String>,
+    /// What was inserted last, and the last statement.
+    identity: Option<String>,
+    last: Option<String>,
     handles: BTreeMap<i32, String>,
     last_handle: i32,
     /// Forgets what was prepared, ahead of each request of calls.
@@ -72,6 +75,8 @@ impl Model {
             isolation: "READ COMMITTED".to_owned(),
             database: "app".to_owned(),
             temporary: BTreeSet::new(),
+            identity: None,
+            last: None,
             handles: BTreeMap::new(),
             last_handle: 100,
             forgets_handles: false,
@@ -228,6 +233,8 @@ impl Model {
         env_change::write_reset_ack(out);
         self.settings.clear();
         self.temporary.clear();
+        self.identity = None;
+        self.last = None;
         self.handles.clear();
         self.database = "app".to_owned();
         if bit == ResetBit::Connection {
@@ -314,7 +321,14 @@ impl Model {
     fn statement(&mut self, statement: &str, out: &mut BytesMut) -> Outcome {
         let tells = self.kind == Kind::SqlServer;
         let words: Vec<&str> = statement.split_whitespace().collect();
+        let before = std::mem::take(&mut self.last);
+        if !matches!(words[0], "SET" | "USE" | "DECLARE") {
+            self.last = Some(words[0].to_owned());
+        }
         match words[..] {
+            ["SELECT", "@@IDENTITY"] => row(self.identity.as_deref().unwrap_or("null"), out),
+            ["SELECT", "@@ROWCOUNT"] => row(before.as_deref().unwrap_or("zero"), out),
+            ["INSERT", "INTO", "@weir", ..] => self.identity = None,
             ["BEGIN", "TRAN"] => self.begin(tells, out),
             ["COMMIT", ..] => return Outcome::of(self.end(TransactionChange::Commit, tells, out)),
             ["ROLLBACK", ..] => return Outcome::of(self.end(TransactionChange::Rollback, tells, out)),
@@ -361,6 +375,7 @@ impl Model {
             }
             ["INSERT", "BULK", ..] => {}
             ["INSERT", value] => {
+                self.identity = Some(value.to_owned());
                 if self.count > 0 {
                     self.pending.insert(value.to_owned());
                 } else {

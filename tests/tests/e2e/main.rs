@@ -20,6 +20,7 @@ mod libpq;
 mod limits_and_timeouts;
 mod listen;
 mod memory;
+mod metadata_api;
 mod mssql_console;
 mod mssql_drivers;
 mod mssql_gateway;

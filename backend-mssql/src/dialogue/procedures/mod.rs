@@ -29,7 +29,7 @@ use crate::wire::rpc::{Parameter, ParameterValue};
 /// No server gives it out.
 const NO_HANDLE: i32 = -1;
 
-fn handle_of(parameter: &Parameter<'_>) -> Option<i32> {
+pub(super) fn handle_of(parameter: &Parameter<'_>) -> Option<i32> {
     match parameter.value {
         ParameterValue::Integer { value, .. } => i32::try_from(value).ok(),
         _ => None,

@@ -98,6 +98,7 @@ pub(super) async fn admit(
         login: &login,
         welcome: &welcome,
         source: &source,
+        user: &user,
         profile: &profile,
         database,
         pool_mode: terms.pool_mode,
@@ -224,6 +225,7 @@ struct Facts<'a> {
     login: &'a LoginRequest,
     welcome: &'a Welcome,
     source: &'a Source<Mssql>,
+    user: &'a str,
     profile: &'a Profile,
     database: String,
     pool_mode: PoolMode,
@@ -266,6 +268,7 @@ impl Facts<'_> {
             isolation_level: backend.opener().connection().isolation_level,
             server_name: welcome.server_name.clone(),
             shared: backend.shared().clone(),
+            asker: backend.shared().asker(self.user, backend.session_functions()),
             pin_notice: backend.pin_notice(),
             client_id: self.client_id,
         }
