@@ -141,14 +141,14 @@ fn keys() -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(64);
     std::thread::spawn(move || {
         while !sender.is_closed() {
-            match event::poll(KEY_PATIENCE) {
-                Ok(false) => {}
-                Ok(true) => match event::read() {
-                    Ok(event) if sender.blocking_send(event).is_ok() => {}
-                    _ => return,
-                },
-                Err(_) => return,
-            }
+            let event = match event::poll(KEY_PATIENCE) {
+                Ok(false) => continue,
+                Ok(true) => event::read(),
+                Err(error) => Err(error),
+            };
+            let Some(()) = event.ok().and_then(|event| sender.blocking_send(event).ok()) else {
+                return;
+            };
         }
     });
     receiver

@@ -508,7 +508,7 @@ q leave  s/S sort  r reverse  up/down choose  p pins and waits  space stop";
             screen(&view, 80, 10).contains("a_source_with_a_name_that_is_longer: environment variable 'X' not set")
         );
         view.choose(9);
-        let small = screen(&view, 80, 6);
+        let small = screen(&view, 80, 5);
         assert!(small.contains("orders") && !small.contains("\nledger "), "{small}");
         view.choose(-9);
         assert!(screen(&view, 80, 10).contains("ledger pinned"));
