@@ -7,6 +7,7 @@
 
 mod affinity;
 mod cancel;
+mod command_line;
 mod console;
 mod demo;
 mod drivers;
