@@ -3,7 +3,7 @@
 //! Invariant (I9): what is written has been read by the loader as it will stand in the files, and is what applies. The
 //! file events that it causes find nothing new.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::Value;
 use weir_config::{
@@ -77,7 +77,7 @@ pub(super) struct Prepared {
 }
 
 /// Reads the files, does the operations, and judges the outcome. Blocks.
-pub(super) fn prepare(path: &PathBuf, strict: bool, present: &State, change: &Change) -> Result<Prepared, ChangeError> {
+pub(super) fn prepare(path: &Path, strict: bool, present: &State, change: &Change) -> Result<Prepared, ChangeError> {
     let unreadable = |problems| ChangeError::Files("the metadata as it is cannot be read".to_owned(), problems);
     let document = Document::read(path, &ProcessEnvironment).map_err(unreadable)?;
     let mut metadata = document.metadata().clone();
@@ -141,6 +141,6 @@ fn judge(present: &State, change: &Change, loaded: &Loaded) -> Result<(), Change
 ///
 /// # Errors
 /// What cannot be read.
-pub(super) fn export(path: &PathBuf) -> Result<Value, Vec<Problem>> {
+pub(super) fn export(path: &Path) -> Result<Value, Vec<Problem>> {
     Document::read(path, &ProcessEnvironment).map(|document| document.metadata().clone())
 }

@@ -21,6 +21,7 @@ use super::{
     control::{Applied, Control, Exported, Order, Orders, Refused, State, Views},
     listeners::Listeners,
     log_problem,
+    operator::ByControl,
     signals::{Signals, Wish},
     sources::Sources,
     unusable,
@@ -73,6 +74,8 @@ impl Running {
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
         let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
+        let operator = Arc::new(ByControl(control.clone()));
+        control.views().console.set_operator(operator);
         let http = Http::open(control).await;
         sources.warm();
         listeners.serve();

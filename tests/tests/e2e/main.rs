@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin_roles;
+mod admin_verbs;
 mod affinity;
 mod cancel;
 mod command_line;
