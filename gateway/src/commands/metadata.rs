@@ -138,7 +138,7 @@ fn print_diff(lines: &[Line<'_>], old: &str, new: &str) {
 
 async fn export(client: &Client, directory: &Path) -> Result<ExitCode, Failure> {
     let metadata = exported(client).await?;
-    prepare(directory)?;
+    prepare(directory, &metadata)?;
     let document = document(directory)?;
     for key in document.homeless(&metadata) {
         eprintln!("weir: the directory has no file for {}: left out", printable(key));
@@ -151,23 +151,24 @@ async fn export(client: &Client, directory: &Path) -> Result<ExitCode, Failure> 
     Ok(say("Metadata exported"))
 }
 
-/// A directory that can be written to: what is missing for that is made.
-fn prepare(directory: &Path) -> Result<(), String> {
+/// A directory that can be written to: a new one is begun as Hasura's command line does it.
+fn prepare(directory: &Path, metadata: &Value) -> Result<(), String> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |error: std::io::Error| format!("cannot write {path}: {error}")
     };
-    let (version, databases) = (
-        directory.join("version.yaml"),
-        directory.join("databases/databases.yaml"),
-    );
+    let version = directory.join("version.yaml");
+    let databases = directory.join("databases/databases.yaml");
     if directory.is_file() || version.exists() || databases.exists() {
         return Ok(());
     }
     let folder = directory.join("databases");
     fs::create_dir_all(&folder).map_err(failed(&folder))?;
     fs::write(&version, "version: 3\n").map_err(failed(&version))?;
-    fs::write(&databases, "[]\n").map_err(failed(&databases))
+    let sources = metadata.get("sources").map_or(Yaml::List(Vec::new()), Yaml::from);
+    fs::write(&databases, sources.document()).map_err(failed(&databases))?;
+    println!("wrote {}", databases.display());
+    Ok(())
 }
 
 async fn inconsistency(client: &Client, command: &InconsistencyCommand) -> Result<ExitCode, Failure> {
