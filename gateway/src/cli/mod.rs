@@ -10,6 +10,7 @@ mod import;
 mod metadata;
 mod operate;
 mod remote;
+mod restart;
 mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
@@ -20,6 +21,7 @@ pub(crate) use import::ImportArgs;
 pub(crate) use metadata::{DocumentFormat, InconsistencyCommand, MetadataArgs, MetadataCommand};
 pub(crate) use operate::{DrainArgs, PauseArgs, RestartSourceArgs, ResumeArgs, StatusArgs, TopArgs};
 pub(crate) use remote::Remote;
+pub(crate) use restart::RestartArgs;
 pub(crate) use serve::{LogFormat, ServeArgs};
 
 const OVERVIEW: &str = "\
@@ -92,6 +94,9 @@ pub(crate) enum Command {
     /// Print the configuration reference
     #[command(hide = true)]
     Reference,
+    /// Replace the process that serves, without anybody noticing
+    #[command(after_help = restart::NOTES)]
+    Restart(RestartArgs),
 }
 
 /// What `--version` tells; `-V` tells the number only.

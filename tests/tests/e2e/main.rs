@@ -50,3 +50,4 @@ mod sql_prepare;
 mod sqlsmith;
 mod startup;
 mod stopping;
+mod takeover;
