@@ -223,7 +223,8 @@ impl Document {
             return Ok(());
         }
         if key == ACTIONS {
-            if part.path.with_extension("graphql").exists() {
+            let described = std::fs::read_to_string(part.path.with_extension("graphql"));
+            if described.is_ok_and(|text| !text.trim().is_empty()) {
                 return Err(Unwritable(
                     "the actions of this directory are described in actions.graphql, which the gateway does not write: change them there, or remove that file".to_owned(),
                 ));

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info};
-use weir_config::model::{self, ListenerKind, ListenerTlsMode, Metadata};
+use weir_config::{
+    Place, Problem, Severity, Subject,
+    model::{self, ListenerKind, ListenerTlsMode, Metadata},
+};
 use weir_core::{
     admin::Console,
     backend::Frontend,
@@ -27,6 +30,8 @@ const SOCKET_MODE: u32 = 0o777;
 /// All listeners that could be bound.
 pub(super) struct Listeners {
     open: Vec<Open>,
+    /// Those that could not be opened, and why.
+    closed: Vec<Problem>,
     reception: Reception,
     clients: Arc<Clients>,
 }
@@ -74,6 +79,7 @@ impl Listeners {
         let reception = Reception::new(metadata, console)?;
         let mut listeners = Listeners {
             open: Vec::new(),
+            closed: Vec::new(),
             reception,
             clients,
         };
@@ -87,6 +93,26 @@ impl Listeners {
     /// Whether nobody could connect.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// Those that are declared rightly and could not be opened, each with the reason.
+    pub(super) fn closed(&self) -> Vec<Problem> {
+        self.closed.clone()
+    }
+
+    /// Tries to open those again.
+    pub(super) async fn retry(&mut self, metadata: &Metadata, sources: &Sources) {
+        self.bind_missing(metadata, sources).await;
+        self.serve();
+    }
+
+    async fn bind_missing(&mut self, metadata: &Metadata, sources: &Sources) {
+        self.closed.clear();
+        for declared in &metadata.listeners {
+            if !self.open.iter().any(|open| open.declared.name == declared.name) {
+                self.bind_one(declared, metadata, sources).await;
+            }
+        }
     }
 
     /// The directory of all clients.
@@ -118,11 +144,7 @@ impl Listeners {
                 None => open.stop().await,
             }
         }
-        for declared in &metadata.listeners {
-            if !self.open.iter().any(|open| open.declared.name == declared.name) {
-                self.bind_one(declared, metadata, sources).await;
-            }
-        }
+        self.bind_missing(metadata, sources).await;
         self.serve();
     }
 
@@ -136,7 +158,15 @@ impl Listeners {
     async fn bind_one(&mut self, declared: &model::Listener, metadata: &Metadata, sources: &Sources) {
         match self.try_bind(declared, metadata, sources).await {
             Ok(open) => self.open.push(open),
-            Err(reason) => error!(listener = declared.name, reason, "listener not opened"),
+            Err(reason) => {
+                error!(listener = declared.name, reason, "listener not opened");
+                self.closed.push(Problem {
+                    severity: Severity::Error,
+                    place: Place::whole("gateway.yaml"),
+                    message: reason,
+                    subject: Subject::Listener(declared.name.clone()),
+                });
+            }
         }
     }
 

@@ -72,7 +72,14 @@ impl Running {
         }
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
+        if loaded.metadata.sources.is_empty() {
+            warn!(
+                hint = "pg_add_source of the metadata API adds one",
+                "no source is declared"
+            );
+        }
         let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
+        orders.closed(listeners.closed());
         let http = Http::open(control).await;
         sources.warm();
         listeners.serve();
@@ -146,7 +153,7 @@ impl Running {
         let present = self.orders.state();
         if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
             info!(cause, "metadata unchanged");
-            return Ok(Applied { state: present });
+            return Ok(self.retry(present).await);
         }
         if let Some(reason) = self.objection(&present, &loaded) {
             loaded.problems.iter().for_each(log_problem);
@@ -162,6 +169,18 @@ impl Running {
             });
         }
         Ok(self.apply(cause, &present, loaded).await)
+    }
+
+    /// What could not be opened may be now.
+    async fn retry(&mut self, present: Arc<State>) -> Applied {
+        self.http.reload().await;
+        if present.closed.is_empty() {
+            return Applied { state: present };
+        }
+        self.listeners.retry(&present.metadata, &self.sources).await;
+        Applied {
+            state: self.orders.closed(self.listeners.closed()),
+        }
     }
 
     /// Changes the metadata, or says why not. What is in the files and not applied yet is applied first.
@@ -211,7 +230,8 @@ impl Running {
         news.for_each(log_problem);
         self.sources.reload(&loaded.metadata, self.listeners.clients());
         self.listeners.reload(&loaded.metadata, &self.sources).await;
-        let state = self.orders.apply(loaded.metadata, loaded.problems);
+        self.orders.apply(loaded.metadata, loaded.problems);
+        let state = self.orders.closed(self.listeners.closed());
         self.http.reload().await;
         info!(
             cause,
@@ -239,7 +259,7 @@ impl Running {
             return Some("it has errors that the present one has not");
         }
         // The metadata API may have left nothing to serve; then less than nothing is no news.
-        let present = usable::reason_against(&present.metadata);
+        let present = usable::reason_against(&present.metadata, &present.problems);
         unusable(loaded, self.args.strict).filter(|_| present.is_none())
     }
 
