@@ -98,11 +98,59 @@ fn it_comes_back_untouched() {
         "my_orders"
     );
     assert_eq!(exported["cron_triggers"][0]["payload"], json!({}));
-    assert!(exported.get("actions").is_none() && exported.get("network").is_none());
+    assert!(exported.get("network").is_none());
+    let definition = json!({
+        "kind": "synchronous",
+        "handler": "{{ACTIONS_URL}}/refund",
+        "forward_client_headers": true,
+        "arguments": [{"name": "order_id", "type": "Int!"}, {"name": "reason", "type": "String"}],
+        "output_type": "RefundResult",
+        "type": "mutation",
+    });
+    assert_eq!(exported["actions"][0]["definition"], definition);
+    assert_eq!(exported["actions"][1]["definition"]["output_type"], "[Quote!]!");
+    assert_eq!(exported["actions"][1]["definition"]["type"], "query");
+    let types = &exported["custom_types"];
+    let country = json!([{"name": "Country", "values": [{"value": "DE"}, {"value": "FR"}]}]);
+    assert_eq!(
+        (&types["enums"], &types["scalars"]),
+        (&country, &json!([{"name": "Instant"}]))
+    );
+    let field = json!({"name": "country", "type": "Country!", "description": "Where it goes"});
+    assert_eq!(types["input_objects"][0]["fields"][0], field);
+    assert_eq!(types["objects"][0]["relationships"][0]["name"], "order");
     let mut replaced = exported.clone();
     Operation::Replace(exported).apply(&mut replaced).unwrap();
     assert_eq!(write(folder.path(), &replaced), Vec::<String>::new());
     assert_eq!(files(folder.path()), before);
+}
+
+#[test]
+fn actions_change_in_their_own_file_only() {
+    let folder = copy();
+    let document = read(folder.path());
+    let mut metadata = document.metadata().clone();
+    metadata["actions"][0]["definition"]["output_type"] = json!("String");
+    let refused = document.changes(&metadata).unwrap_err();
+    assert!(refused.0.contains("actions.graphql"), "{}", refused.0);
+    for broken in [
+        "type {",
+        "union A = B",
+        "type A { b }",
+        "type A { b: [C }",
+        "\"",
+        "type A { b: C = [",
+        "type A @x(",
+        "extend",
+    ] {
+        fs::write(folder.path().join("actions.graphql"), broken).unwrap();
+        let document = read(folder.path());
+        assert!(document.incomplete().is_some(), "{broken}");
+        // Whatever it says: sources come and go.
+        let mut metadata = document.metadata().clone();
+        metadata["sources"].as_array_mut().unwrap().pop();
+        assert!(!document.changes(&metadata).unwrap().is_empty());
+    }
 }
 
 #[test]
