@@ -109,6 +109,8 @@ pub struct PoolView {
     /// What to ask for to get exactly this pool, where that is possible: `ledger`, `ledger@eu_shard`; replicas are
     /// numbered: `ledger@read_replicas/1`.
     pub database: String,
+    /// See [`Pool::role`].
+    pub role: &'static str,
     /// See [`Pool::number`].
     pub number: u32,
     /// What it has and had.
@@ -125,6 +127,29 @@ pub struct PoolView {
     pub settings: Arc<PoolSettings>,
     /// Why no server connection can be opened, if none can.
     pub trouble: Option<String>,
+}
+
+impl SourceView {
+    /// Whether this is its name, or a database name that leads to it. Its own name goes first where both are asked for.
+    pub fn is_called(&self, name: &str) -> bool {
+        *self.name == *name || self.database_names.iter().any(|known| known == name)
+    }
+
+    /// `running`, `pausing` (clients keep server connections), `paused`, `inconsistent`.
+    pub fn state(&self) -> &'static str {
+        let is_at_rest = || self.pools.iter().all(|pool| pool.stats.total() == 0);
+        match self.flow {
+            _ if self.inconsistent.is_some() => "inconsistent",
+            Flow::Running => "running",
+            Flow::Paused if is_at_rest() => "paused",
+            Flow::Paused => "pausing",
+        }
+    }
+
+    /// Whether it takes no new clients.
+    pub fn is_disabled(&self) -> bool {
+        self.admission == Admission::Disabled
+    }
 }
 
 impl<B: Backend> Family for Registry<B> {
@@ -184,6 +209,7 @@ fn view<B: Backend>(source: &Source<B>) -> SourceView {
 fn pool_view<B: Backend>(database: String, pool: &Pool<B>) -> PoolView {
     PoolView {
         database,
+        role: pool.role(),
         number: pool.number(),
         stats: pool.stats(),
         doings: pool.activity().total(),

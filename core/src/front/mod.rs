@@ -147,6 +147,17 @@ pub struct Identity {
     pub peer: Peer,
     /// Whether its connection is encrypted.
     pub encrypted: bool,
+    /// What it calls itself at its login: see [`application_name`]. For administrators, not for logs.
+    pub application_name: Arc<str>,
+}
+
+/// What a client calls itself, as it may be shown: at most 63 characters, printable ones, as PostgreSQL has it.
+pub fn application_name(said: &str) -> Arc<str> {
+    let shown = said.chars().take(63);
+    let shown: String = shown
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect();
+    shown.into()
 }
 
 impl std::fmt::Display for Identity {

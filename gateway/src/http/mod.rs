@@ -32,6 +32,8 @@ pub(crate) struct Interface {
     /// What runs.
     pub(crate) control: Control,
     reach: Reach,
+    /// Earlier looks at the pools.
+    recent: metadata::Looks,
     /// Requests that may have their body read at this moment.
     bodies: tokio::sync::Semaphore,
 }
@@ -75,6 +77,7 @@ impl Http {
                 let interface = Arc::new(Interface {
                     control: self.control.clone(),
                     reach: Reach::of(bound.address),
+                    recent: metadata::Looks::default(),
                     bodies: tokio::sync::Semaphore::new(limits::MAX_BODIES),
                 });
                 let open = Open {

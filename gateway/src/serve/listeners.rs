@@ -10,7 +10,7 @@ use weir_config::{
     model::{self, ListenerKind, ListenerTlsMode, Metadata},
 };
 use weir_core::{
-    admin::Console,
+    admin::{Console, UserView},
     backend::Frontend,
     front::{
         Clients, Credentials, Endpoint, Listener, ListenerLimits, ListenerSettings, Trust, UserCounts, UsersDeclared,
@@ -347,6 +347,7 @@ impl Reception {
         let passwords = Passwords::new().map_err(no_random)?;
         // Users are the same whatever they speak. An auth_query is asked only for the databases of its own source.
         let (credentials, declared) = weir_postgres::credentials(metadata, &verifiers);
+        console.declare_users(users(metadata));
         Ok(Reception {
             console,
             credentials,
@@ -360,11 +361,26 @@ impl Reception {
     /// Users as they are declared now. What is counted, and the secrets of exchanges with users that do not exist, stay.
     fn renew(&mut self, metadata: &Metadata) {
         (self.credentials, self.declared) = weir_postgres::credentials(metadata, &self.verifiers);
+        self.console.declare_users(users(metadata));
     }
 
     fn trust(&self, listener: &model::Listener) -> Trust {
         Trust::of(listener.trust_loopback, self.declared)
     }
+}
+
+/// As the console shows them.
+fn users(metadata: &Metadata) -> Vec<UserView> {
+    let users = metadata.users.iter();
+    users
+        .map(|user| UserView {
+            name: user.name.clone(),
+            role: user.role.clone(),
+            pool_mode: user.pool_mode,
+            max_connections: user.max_connections,
+            max_client_connections: user.max_client_connections,
+        })
+        .collect()
 }
 
 async fn postgres_tls(declared: &model::Listener) -> Result<Option<weir_postgres::FrontendTls>, String> {

@@ -12,6 +12,7 @@ pub(crate) mod control;
 mod files;
 pub(crate) mod health;
 mod listeners;
+mod operator;
 mod running;
 mod signals;
 mod sources;

@@ -21,6 +21,7 @@ use super::{
     control::{Applied, Control, Exported, Order, Orders, Refused, State, Views},
     listeners::Listeners,
     log_problem,
+    operator::ByControl,
     signals::{Signals, Wish},
     sources::Sources,
     unusable,
@@ -61,6 +62,9 @@ impl Running {
             );
             return None;
         }
+        if loaded.metadata.sources.is_empty() {
+            warn!("no source is declared; pg_add_source of the metadata API adds one");
+        }
         let sources = Sources::build(&loaded.metadata);
         let views = views(&sources, Clients::new());
         let (clients, console) = (views.clients.clone(), views.console.clone());
@@ -72,14 +76,10 @@ impl Running {
         }
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
-        if loaded.metadata.sources.is_empty() {
-            warn!(
-                hint = "pg_add_source of the metadata API adds one",
-                "no source is declared"
-            );
-        }
         let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
         orders.closed(listeners.closed());
+        let operator = Arc::new(ByControl(control.clone()));
+        control.views().console.set_operator(operator);
         let http = Http::open(control).await;
         sources.warm();
         listeners.serve();

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin_roles;
+mod admin_verbs;
 mod affinity;
 mod cancel;
 mod console;
@@ -21,10 +23,12 @@ mod limits_and_timeouts;
 mod listen;
 mod memory;
 mod metadata_api;
+mod mssql_addresses;
 mod mssql_console;
 mod mssql_drivers;
 mod mssql_gateway;
 mod mssql_leaks;
+mod mssql_linger;
 mod mssql_login;
 mod mssql_oracle;
 mod mssql_scripts;
