@@ -9,6 +9,7 @@ mod credentials;
 mod doors;
 mod drain;
 mod gate;
+mod inheritance;
 mod listener;
 mod places;
 mod proxy_protocol;
@@ -20,12 +21,13 @@ use bytes::BytesMut;
 pub use allowance::{Allowance, Share};
 pub(crate) use card::Card;
 pub use card::{ClientView, Pinned, Standing};
-pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Farewell, Registration, Rung};
+pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Elsewhere, Event, Farewell, Registration, Rung};
 pub use credentials::{Account, Chain, Credentials, Grant, Lookup, Trust, UserCounts, UserPlace, UsersDeclared};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};
-pub use listener::{Listener, ListenerLimits, ListenerSettings};
+pub use inheritance::{HandedDoor, Inheritance, PrivateDoor};
+pub use listener::{Doors, Listener, ListenerLimits, ListenerSettings};
 
 use crate::{
     backend::{Access, Backend},

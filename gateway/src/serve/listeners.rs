@@ -1,6 +1,6 @@
 //! The declared listeners, bound: which frontend greets where.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::{sync::watch, task::JoinHandle};
@@ -13,7 +13,8 @@ use weir_core::{
     admin::{Console, UserView},
     backend::Frontend,
     front::{
-        Clients, Credentials, Endpoint, Listener, ListenerLimits, ListenerSettings, Trust, UserCounts, UsersDeclared,
+        Clients, Credentials, Doors, Endpoint, HandedDoor, Inheritance, Listener, ListenerLimits, ListenerSettings,
+        Trust, UserCounts, UsersDeclared,
     },
     limits,
     net::tls::ServerTls,
@@ -41,6 +42,7 @@ struct Open {
     declared: model::Listener,
     front: Front,
     limits: Arc<ArcSwap<ListenerLimits>>,
+    doors: Doors,
     state: State,
 }
 
@@ -66,7 +68,8 @@ enum Front {
 }
 
 impl Listeners {
-    /// Binds every usable listener. One that cannot be bound is logged, and the others go on.
+    /// Binds every usable listener, with the sockets of a predecessor where they fit. One that cannot be bound is logged,
+    /// and the others go on.
     ///
     /// # Errors
     /// Why none can be opened at all.
@@ -75,6 +78,7 @@ impl Listeners {
         sources: &Sources,
         clients: Arc<Clients>,
         console: Arc<Console>,
+        inherited: &Inheritance,
     ) -> Result<Self, String> {
         let reception = Reception::new(metadata, console)?;
         let mut listeners = Listeners {
@@ -85,9 +89,34 @@ impl Listeners {
         };
         log_inconsistent(metadata);
         for declared in &metadata.listeners {
-            listeners.bind_one(declared, metadata, sources).await;
+            listeners.bind_one(declared, metadata, sources, inherited).await;
         }
         Ok(listeners)
+    }
+
+    /// Whether the listener of this name is open.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        self.open.iter().any(|open| open.declared.name == name)
+    }
+
+    /// The sockets of all of them, for a successor.
+    ///
+    /// # Errors
+    /// The system has no more file descriptors.
+    pub(super) fn hand_over(&self) -> io::Result<Vec<HandedDoor>> {
+        let mut doors = Vec::new();
+        for open in &self.open {
+            doors.extend(open.doors.hand_over()?);
+        }
+        Ok(doors)
+    }
+
+    /// A successor accepts on the sockets now: stops accepting, and leaves everything where it is.
+    pub(super) async fn give_up(&mut self) {
+        self.open.iter().for_each(|open| open.doors.relinquish());
+        for open in std::mem::take(&mut self.open) {
+            open.stop().await;
+        }
     }
 
     /// Whether nobody could connect.
@@ -110,7 +139,8 @@ impl Listeners {
         self.closed.clear();
         for declared in &metadata.listeners {
             if !self.open.iter().any(|open| open.declared.name == declared.name) {
-                self.bind_one(declared, metadata, sources).await;
+                self.bind_one(declared, metadata, sources, &Inheritance::default())
+                    .await;
             }
         }
     }
@@ -155,8 +185,14 @@ impl Listeners {
         }
     }
 
-    async fn bind_one(&mut self, declared: &model::Listener, metadata: &Metadata, sources: &Sources) {
-        match self.try_bind(declared, metadata, sources).await {
+    async fn bind_one(
+        &mut self,
+        declared: &model::Listener,
+        metadata: &Metadata,
+        sources: &Sources,
+        inherited: &Inheritance,
+    ) {
+        match self.try_bind(declared, metadata, sources, inherited).await {
             Ok(open) => self.open.push(open),
             Err(reason) => {
                 error!(listener = declared.name, reason, "listener not opened");
@@ -175,31 +211,33 @@ impl Listeners {
         declared: &model::Listener,
         metadata: &Metadata,
         sources: &Sources,
+        inherited: &Inheritance,
     ) -> Result<Open, String> {
         let settings = settings(declared, metadata);
         let clients = self.clients.clone();
-        let (front, bound, limits) = match declared.kind {
+        let (front, bound, limits, doors) = match declared.kind {
             ListenerKind::Postgres => {
                 let tls = postgres_tls(declared).await?;
                 let frontend = PostgresFrontend::new(self.postgres(declared, tls.clone(), sources));
-                let bound = Listener::bind(settings, frontend.clone(), clients).await;
+                let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
-                let limits = bound.limits();
-                (Front::Postgres(frontend, tls), Bound::Postgres(bound), limits)
+                let (limits, doors) = (bound.limits(), bound.doors());
+                (Front::Postgres(frontend, tls), Bound::Postgres(bound), limits, doors)
             }
             ListenerKind::Mssql => {
                 let tls = mssql_tls(declared).await?;
                 let frontend = MssqlFrontend::new(self.mssql(declared, tls.clone(), sources));
-                let bound = Listener::bind(settings, frontend.clone(), clients).await;
+                let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
-                let limits = bound.limits();
-                (Front::Mssql(frontend, tls), Bound::Mssql(bound), limits)
+                let (limits, doors) = (bound.limits(), bound.doors());
+                (Front::Mssql(frontend, tls), Bound::Mssql(bound), limits, doors)
             }
         };
         Ok(Open {
             declared: declared.clone(),
             front,
             limits,
+            doors,
             state: State::Bound(Box::new(bound)),
         })
     }

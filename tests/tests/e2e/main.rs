@@ -49,3 +49,4 @@ mod sql_prepare;
 mod sqlsmith;
 mod startup;
 mod stopping;
+mod takeover;
