@@ -76,8 +76,8 @@ pub const VARIABLES: &[Variable] = &[
     weir("WEIR_WORKERS", "the cores", "threads that serve clients"),
     weir(
         "WEIR_CONTROL_SOCKET",
-        "by the metadata's path",
-        "where a successor and `weir restart` find the process",
+        "by the metadata's name, see [restart.md](restart.md)",
+        "where successors and `weir restart` find the process that serves",
     ),
     hasura(
         "HASURA_GRAPHQL_GRACEFUL_SHUTDOWN_TIMEOUT",
