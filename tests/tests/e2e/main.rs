@@ -9,6 +9,7 @@ mod admin_roles;
 mod admin_verbs;
 mod affinity;
 mod cancel;
+mod command_line;
 mod console;
 mod demo;
 mod drivers;
