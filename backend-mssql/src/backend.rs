@@ -194,6 +194,10 @@ impl Backend for Mssql {
         })
     }
 
+    fn label(&self) -> &str {
+        &self.opener.connection().label
+    }
+
     async fn cancel(&self, (): &()) -> Result<(), OpenError> {
         Ok(())
     }

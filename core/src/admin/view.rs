@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     backend::{Backend, PinReason},
-    observe::LatencyView,
+    observe::{LatencyView, RefusalKind},
     pool::{ConnectionView, Doings, PinCount, Pool, PoolStats},
     registry::{Registry, Source},
     settings::{Origins, PoolSettings, Timeouts},
@@ -29,6 +29,8 @@ pub struct SourceView {
     pub database_names: Vec<String>,
     /// The primary's first. Empty if it does not serve.
     pub pools: Vec<PoolView>,
+    /// What its clients were refused, by kind.
+    pub refusals: Vec<(RefusalKind, u64)>,
     /// Clients.
     pub clients: u32,
     /// How many it takes.
@@ -45,6 +47,12 @@ pub struct PoolView {
     /// What to ask for to get exactly this pool, where that is possible: `ledger`, `ledger@eu_shard`; replicas are
     /// numbered: `ledger@read_replicas/1`.
     pub database: String,
+    /// `primary`, `replica`.
+    pub role: &'static str,
+    /// The endpoint as people call it: a URL without its password, or the name of the variable that has it.
+    pub endpoint: String,
+    /// See [`Pool::is_up`].
+    pub is_up: bool,
     /// See [`Pool::number`].
     pub number: u32,
     /// What it has and had.
@@ -70,6 +78,7 @@ impl<B: Backend> Family for Registry<B> {
             inconsistent: Some(reason),
             database_names: Vec::new(),
             pools: Vec::new(),
+            refusals: Vec::new(),
             clients: 0,
             max_clients: None,
             timeouts: Timeouts::default(),
@@ -95,6 +104,7 @@ fn view<B: Backend>(source: &Source<B>) -> SourceView {
         inconsistent: None,
         database_names: parts.database_names.clone(),
         pools: pools.map(|(database, pool)| pool_view(database, pool)).collect(),
+        refusals: source.refusals().view(),
         clients: source.client_count(),
         max_clients: parts.max_client_connections,
         timeouts: parts.timeouts.clone(),
@@ -105,6 +115,9 @@ fn view<B: Backend>(source: &Source<B>) -> SourceView {
 fn pool_view<B: Backend>(database: String, pool: &Pool<B>) -> PoolView {
     PoolView {
         database,
+        role: pool.role(),
+        endpoint: pool.backend().label().to_owned(),
+        is_up: pool.is_up(),
         number: pool.number(),
         stats: pool.stats(),
         doings: pool.activity().total(),

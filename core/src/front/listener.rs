@@ -32,8 +32,10 @@ use super::{
 };
 use crate::{
     backend::Frontend,
+    clock::{self, Instant},
     limits,
     net::{Socket, options::SocketOptions},
+    observe::Logins,
     refusal::{Limit, Refusal},
     relay,
     settings::Origins,
@@ -90,6 +92,7 @@ struct Hall<F> {
     name: Arc<str>,
     frontend: Arc<F>,
     clients: Arc<Clients>,
+    logins: Arc<Logins>,
     proxy_protocol: bool,
     limits: Arc<ArcSwap<ListenerLimits>>,
     half_open: Arc<Semaphore>,
@@ -129,6 +132,7 @@ impl<F: Frontend> Listener<F> {
             doors: all,
             bound,
             hall: Arc::new(Hall {
+                logins: clients.logins(&settings.name),
                 name: settings.name,
                 frontend,
                 clients,
@@ -218,7 +222,9 @@ impl<F: Frontend> Hall<F> {
             Ok(place) => (Some(place), None),
             Err(why) => (None, Some(why)),
         };
+        let began = clock::now();
         let greeting = catch(Box::pin(self.greet(socket, refusal))).await;
+        self.note(&greeting, began);
         match greeting {
             Ok(Greeting::Client(_) | Greeting::Aside(_)) if place.is_none() => {
                 error!(
@@ -256,12 +262,22 @@ impl<F: Frontend> Hall<F> {
                 let _ = tokio::time::timeout(CANCEL_HOLD, self.clients.cancel(id, &secret)).await;
                 drop(socket);
             }
-            Ok(Greeting::Nothing) => {}
+            Ok(Greeting::Refused(_) | Greeting::Nothing) => {}
             Err(panic) => error!(
                 listener = &*self.name,
                 panic = reason(&*panic),
                 "bug in Weir: a login panicked; its connection is closed, others are not affected"
             ),
+        }
+    }
+
+    /// Counts what became of a login.
+    fn note<E>(&self, greeting: &Result<Greeting<F::Backend>, E>, began: Instant) {
+        match greeting {
+            Ok(Greeting::Client(_) | Greeting::Aside(_)) => self.logins.accepted(began.elapsed()),
+            Ok(Greeting::Cancel { .. }) => self.logins.cancel(),
+            Ok(Greeting::Refused(why)) => self.logins.refused(*why),
+            Ok(Greeting::Nothing) | Err(_) => self.logins.broken_off(),
         }
     }
 

@@ -7,8 +7,12 @@
 mod bounds;
 mod histogram;
 mod latency;
+mod logins;
+mod refusals;
 
 pub use bounds::{HASURA_WAIT, LATENCY};
 pub use histogram::{Histogram, Snapshot};
 pub(crate) use latency::RareTimes;
 pub use latency::{Latency, LatencyView, TimeSplit};
+pub use logins::{Logins, LoginsView};
+pub use refusals::{RefusalCounts, RefusalKind};
