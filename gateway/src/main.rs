@@ -5,6 +5,7 @@
 mod check;
 mod cli;
 mod logging;
+mod metrics;
 mod serve;
 mod usable;
 
