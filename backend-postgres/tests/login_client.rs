@@ -209,6 +209,8 @@ impl Site {
             },
             users: wanted.users,
             admin: weir_config::Admin {
+                disabled: true,
+                address_is_asked_for: false,
                 host: "127.0.0.1".to_owned(),
                 port: 0,
                 admin_secret: None,

@@ -10,7 +10,14 @@ use crate::{
     yaml::Node,
 };
 
-const KEYS: [&str; 5] = ["host", "port", "admin_secret", "metrics_secret", "enabled_apis"];
+const KEYS: [&str; 6] = [
+    "disabled",
+    "host",
+    "port",
+    "admin_secret",
+    "metrics_secret",
+    "enabled_apis",
+];
 const APIS: [&str; 3] = ["metadata", "config", "metrics"];
 
 /// Reads the settings; what is wrong is reported and replaced by its default, a secret by one that nobody knows.
@@ -26,14 +33,21 @@ pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>) -> Admin {
         (None, Some(node)) => scalars::name(cx, "host", node),
         (None, None) => None,
     };
+    let port = port(cx, fields);
+    let disabled = fields.and_then(|fields| fields.get("disabled"));
     Admin {
+        disabled: disabled
+            .and_then(|node| scalars::boolean(cx, "disabled", node))
+            .unwrap_or_default(),
+        address_is_asked_for: host.is_some() || port.is_some(),
         host: match host.as_deref() {
             Some("*") => "0.0.0.0".to_owned(),
+            Some("localhost") => "127.0.0.1".to_owned(),
             Some(host) => host.to_owned(),
             None if admin_secret.is_some() => "0.0.0.0".to_owned(),
             None => "127.0.0.1".to_owned(),
         },
-        port: port(cx, fields).unwrap_or(8080),
+        port: port.unwrap_or(8080),
         admin_secret,
         metrics_secret,
         enabled_apis: apis(cx, fields),

@@ -4,6 +4,7 @@
 
 mod check;
 mod cli;
+mod http;
 mod logging;
 mod metrics;
 mod serve;

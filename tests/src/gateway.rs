@@ -59,6 +59,8 @@ impl Gateway {
             .env("RUST_LOG", &level)
             .env("WEIR_LOG", &level)
             .env("RUST_BACKTRACE", "1")
+            // Of its own for each gateway; empty in `environment` lets gateway.yaml decide.
+            .env("HASURA_GRAPHQL_SERVER_PORT", "0")
             .envs(environment.iter().copied());
         command
             .stdin(Stdio::null())
@@ -121,6 +123,13 @@ impl Gateway {
             .listeners
             .get(listener)
             .unwrap_or_else(|| panic!("no listener {listener}:\n{}", self.log()))
+    }
+
+    /// Where its HTTP interface listens.
+    #[track_caller]
+    pub fn http(&self) -> SocketAddr {
+        let last = self.log.lock().lines().filter_map(http_listens).next_back();
+        last.unwrap_or_else(|| panic!("no HTTP interface:\n{}", self.log()))
     }
 
     /// Everything it logged so far.
@@ -210,6 +219,14 @@ pub fn program() -> PathBuf {
     folder
         .map(|folder| folder.join("weir"))
         .expect("target/debug/weir is missing: run cargo build --workspace --bins (make test does)")
+}
+
+/// `{"fields":{"message":"HTTP interface listens","address":"127.0.0.1:41234"},...}`
+fn http_listens(line: &str) -> Option<SocketAddr> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    let fields = &event["fields"];
+    let is_it = fields["message"] == "HTTP interface listens";
+    is_it.then(|| fields["address"].as_str()?.parse().ok()).flatten()
 }
 
 /// `{"fields":{"message":"listening","listener":"pg","address":"127.0.0.1:41234"},...}`

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod cluster;
 pub mod fault_proxy;
 pub mod gateway;
+pub mod http;
 pub mod metadata;
 pub mod mssql;
 pub mod oracle;

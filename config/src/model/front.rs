@@ -192,10 +192,14 @@ pub struct ScramVerifier {
 /// The HTTP interface: `admin` of `gateway.yaml` and `HASURA_GRAPHQL_*`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
+    /// Whether there is one at all (`disabled: true`).
+    pub disabled: bool,
     /// Where to listen. When nothing is said: `127.0.0.1` without an admin secret, `0.0.0.0` with one.
     pub host: String,
-    /// 8080 when nothing is said.
+    /// 8080 when nothing is said; 0 takes a free one.
     pub port: u16,
+    /// Whether anybody asked for this address; without, that it is taken is no error.
+    pub address_is_asked_for: bool,
     /// `x-hasura-admin-secret`
     pub admin_secret: Option<SecretSource>,
     /// Bearer token of the metrics endpoint.

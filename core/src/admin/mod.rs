@@ -7,7 +7,7 @@
 
 mod command;
 mod tables;
-mod time;
+pub mod time;
 mod view;
 
 use std::sync::Arc;

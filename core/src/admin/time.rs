@@ -13,6 +13,14 @@ pub(super) fn wall(moment: Instant) -> String {
     calendar(since_epoch.saturating_sub(ago).as_secs())
 }
 
+/// A moment for programs, `2026-11-20T11:14:15Z`.
+pub fn iso(moment: SystemTime) -> String {
+    let since_epoch = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    calendar(since_epoch.as_secs())
+        .replacen(' ', "T", 1)
+        .replacen(" UTC", "Z", 1)
+}
+
 fn calendar(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
@@ -52,6 +60,8 @@ mod tests {
             (4_107_542_400, "2100-03-01 00:00:00 UTC"),
         ] {
             assert_eq!(calendar(seconds), expected);
+            let iso_form = iso(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            assert_eq!(iso_form, expected.replacen(' ', "T", 1).replacen(" UTC", "Z", 1));
         }
     }
 }

@@ -3,8 +3,14 @@
 //!
 //! Only tells; whether a pool is up is the pool's own knowledge.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use parking_lot::Mutex;
 use tracing::{info, warn};
 use weir_config::model::{HealthCheck, MssqlConnection, PostgresConnection};
 use weir_mssql::control::{Control, Failed};
@@ -18,11 +24,60 @@ const APPLICATION: &str = "weir health check";
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Health {
+pub(crate) enum Health {
+    /// The statement went well.
     Ok,
+    /// There was no answer in this time.
     Timeout(Duration),
+    /// The statement failed, and how.
     Failed(String),
+    /// There is no connection, and why.
     Error(String),
+}
+
+impl Health {
+    /// Hasura's word.
+    pub(crate) fn status(&self) -> &'static str {
+        match self {
+            Health::Ok => "OK",
+            Health::Timeout(_) => "TIMEOUT",
+            Health::Failed(_) => "FAILED",
+            Health::Error(_) => "ERROR",
+        }
+    }
+}
+
+/// The last finding about each source that has a `health_check`.
+#[derive(Debug, Default)]
+pub(crate) struct Board(Mutex<BTreeMap<String, Finding>>);
+
+/// What a check found, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    /// What.
+    pub(crate) health: Health,
+    /// When.
+    pub(crate) time: SystemTime,
+}
+
+impl Board {
+    /// All findings, by source.
+    pub(crate) fn findings(&self) -> BTreeMap<String, Finding> {
+        self.0.lock().clone()
+    }
+
+    fn enter(&self, source: &str, health: Health) {
+        let finding = Finding {
+            health,
+            time: weir_core::clock::wall(),
+        };
+        self.0.lock().insert(source.to_owned(), finding);
+    }
+
+    /// Forgets every source that is not checked any more.
+    pub(super) fn retain(&self, is_checked: impl Fn(&str) -> bool) {
+        self.0.lock().retain(|source, _| is_checked(source));
+    }
 }
 
 /// Whom a check asks.
@@ -64,13 +119,14 @@ impl Database {
 }
 
 /// Watches a source until the task is dropped.
-pub(super) async fn watch(source: String, database: Database, check: HealthCheck) {
+pub(super) async fn watch(source: String, database: Database, check: HealthCheck, board: Arc<Board>) {
     let mut last = None;
     loop {
         let health = with_retries(&check, || once(&database, &check)).await;
         if changed(last.as_ref(), &health) {
             tell(&source, &health);
         }
+        board.enter(&source, health.clone());
         last = Some(health);
         tokio::time::sleep(check.interval).await;
     }

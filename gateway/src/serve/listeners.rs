@@ -7,7 +7,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info};
 use weir_config::model::{self, ListenerKind, ListenerTlsMode, Metadata};
 use weir_core::{
-    admin::{Console, Family},
+    admin::Console,
     backend::Frontend,
     front::{
         Clients, Credentials, Endpoint, Listener, ListenerLimits, ListenerSettings, Trust, UserCounts, UsersDeclared,
@@ -65,8 +65,13 @@ impl Listeners {
     ///
     /// # Errors
     /// Why none can be opened at all.
-    pub(super) async fn bind(metadata: &Metadata, sources: &Sources, clients: Arc<Clients>) -> Result<Self, String> {
-        let reception = Reception::new(metadata, sources, &clients)?;
+    pub(super) async fn bind(
+        metadata: &Metadata,
+        sources: &Sources,
+        clients: Arc<Clients>,
+        console: Arc<Console>,
+    ) -> Result<Self, String> {
+        let reception = Reception::new(metadata, console)?;
         let mut listeners = Listeners {
             open: Vec::new(),
             reception,
@@ -305,15 +310,14 @@ struct Reception {
 }
 
 impl Reception {
-    fn new(metadata: &Metadata, sources: &Sources, clients: &Arc<Clients>) -> Result<Self, String> {
+    fn new(metadata: &Metadata, console: Arc<Console>) -> Result<Self, String> {
         let no_random = |error| format!("the system gives no random bytes: {error}");
         let verifiers = Verifiers::new().map_err(no_random)?;
         let passwords = Passwords::new().map_err(no_random)?;
         // Users are the same whatever they speak. An auth_query is asked only for the databases of its own source.
         let (credentials, declared) = weir_postgres::credentials(metadata, &verifiers);
-        let families: Vec<Arc<dyn Family>> = vec![sources.postgres.clone(), sources.mssql.clone()];
         Ok(Reception {
-            console: Console::new(families, clients.clone(), env!("CARGO_PKG_VERSION")),
+            console,
             credentials,
             declared,
             verifiers,

@@ -7,8 +7,9 @@
 
 mod certificates;
 mod changes;
+pub(crate) mod control;
 mod files;
-mod health;
+pub(crate) mod health;
 mod listeners;
 mod running;
 mod signals;

@@ -7,8 +7,9 @@
 use std::{sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
-use weir_config::{Loaded, Metadata, Problem, ProcessEnvironment, Severity};
+use weir_config::{Loaded, Problem, ProcessEnvironment, Severity};
 use weir_core::{
+    admin::{Console, Family},
     clock,
     front::{Clients, drain},
 };
@@ -16,24 +17,31 @@ use weir_core::{
 use super::{
     GOODBYE,
     changes::Changes,
+    control::{Applied, Control, Order, Orders, Refused, State, Views},
     listeners::Listeners,
     log_problem,
     signals::{Signals, Wish},
     sources::Sources,
     unusable,
 };
-use crate::cli::ServeArgs;
+use crate::{cli::ServeArgs, http::Http};
 
 /// Everything that serves.
 pub(super) struct Running {
     pub(super) sources: Sources,
     pub(super) listeners: Listeners,
+    http: Http,
     changes: Changes,
+    orders: Orders,
     args: ServeArgs,
-    /// What is declared of it.
-    metadata: Metadata,
-    /// What is known to be wrong with it.
-    problems: Vec<Problem>,
+}
+
+/// What there is to do.
+enum Work {
+    /// To read the metadata again; why.
+    Reload(&'static str),
+    /// What somebody has ordered.
+    Order(Order),
 }
 
 impl Running {
@@ -53,57 +61,78 @@ impl Running {
             return None;
         }
         let sources = Sources::build(&loaded.metadata);
-        let bound = Listeners::bind(&loaded.metadata, &sources, Clients::new()).await;
+        let views = views(&sources, Clients::new());
+        let (clients, console) = (views.clients.clone(), views.console.clone());
+        let bound = Listeners::bind(&loaded.metadata, &sources, clients, console).await;
         let mut listeners = bound.inspect_err(|reason| error!(reason, "weir does not start")).ok()?;
         if listeners.is_empty() {
             error!(reason = "no listener could be opened", "weir does not start");
             return None;
         }
-        sources.warm();
-        listeners.serve();
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
+        let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
+        let http = Http::open(control).await;
+        sources.warm();
+        listeners.serve();
         Some(Running {
             sources,
             listeners,
+            http,
             changes,
+            orders,
             args: args.clone(),
-            metadata: loaded.metadata,
-            problems: loaded.problems,
         })
     }
 
-    /// Follows the metadata until a signal says to stop; its name.
+    /// Follows the metadata and carries out orders until a signal says to stop; its name.
     pub(super) async fn until_stopped(&mut self, signals: &mut Signals) -> &'static str {
         loop {
-            let cause = tokio::select! {
+            let work = tokio::select! {
                 wish = signals.next() => match wish {
                     Wish::Stop(name) => return name,
-                    Wish::Reload => "SIGHUP",
+                    Wish::Reload => Work::Reload("SIGHUP"),
                 },
-                () = self.changes.changed() => "files",
+                () = self.changes.changed() => Work::Reload("files"),
+                order = self.orders.next() => Work::Order(order),
             };
             // It may hang as the start may. Whatever is half done then, ends.
             tokio::select! {
-                () = self.reload(cause) => {}
+                () = self.carry_out(work) => {}
                 name = signals.stop() => return name,
             }
         }
     }
 
+    async fn carry_out(&mut self, work: Work) {
+        match work {
+            // Why it is refused is in the log.
+            Work::Reload(cause) => drop(self.reload(cause).await),
+            Work::Order(Order::Reload { cause, reply }) => {
+                let outcome = self.reload(cause).await;
+                // Whoever asked may have gone.
+                let _ = reply.send(outcome);
+            }
+        }
+    }
+
     /// Reads the metadata again and applies it, or says why not.
-    async fn reload(&mut self, cause: &'static str) {
-        let began = clock::now();
+    async fn reload(&mut self, cause: &'static str) -> Result<Applied, Refused> {
         let Some(loaded) = load(&self.args).await else {
-            error!(cause, "reading the metadata broke off; the present one stays");
-            return;
+            let reason = "reading the metadata broke off";
+            error!(cause, reason, "metadata refused; the present one stays");
+            return Err(Refused {
+                reason: reason.to_owned(),
+                problems: Vec::new(),
+            });
         };
         self.changes.follow(&loaded.files);
-        if loaded.metadata == self.metadata && loaded.problems == self.problems {
+        let present = self.orders.state();
+        if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
             info!(cause, "metadata unchanged");
-            return;
+            return Ok(Applied { state: present });
         }
-        if let Some(reason) = self.objection(&loaded) {
+        if let Some(reason) = self.objection(&present, &loaded) {
             loaded.problems.iter().for_each(log_problem);
             error!(
                 cause,
@@ -111,32 +140,42 @@ impl Running {
                 hint = "weir check shows all problems at once",
                 "metadata refused; the present one stays"
             );
-            return;
+            return Err(Refused {
+                reason: reason.to_owned(),
+                problems: loaded.problems,
+            });
         }
+        Ok(self.apply(cause, &present, loaded).await)
+    }
+
+    async fn apply(&mut self, cause: &'static str, present: &State, loaded: Loaded) -> Applied {
+        let began = clock::now();
         let news = loaded
             .problems
             .iter()
-            .filter(|problem| !self.problems.contains(problem));
+            .filter(|problem| !present.problems.contains(problem));
         news.for_each(log_problem);
         self.sources.reload(&loaded.metadata, self.listeners.clients());
         self.listeners.reload(&loaded.metadata, &self.sources).await;
-        self.metadata = loaded.metadata;
-        self.problems = loaded.problems;
+        let state = self.orders.apply(loaded.metadata, loaded.problems);
+        self.http.reload().await;
         info!(
             cause,
-            sources = self.metadata.sources.len(),
-            listeners = self.metadata.listeners.len(),
-            users = self.metadata.users.len(),
+            resource_version = state.resource_version,
+            sources = state.metadata.sources.len(),
+            listeners = state.metadata.listeners.len(),
+            users = state.metadata.users.len(),
             took = began.elapsed().as_secs_f64(),
             "metadata applied"
         );
+        Applied { state }
     }
 
     /// Why it must not be applied.
-    fn objection(&self, loaded: &Loaded) -> Option<&'static str> {
+    fn objection(&self, present: &State, loaded: &Loaded) -> Option<&'static str> {
         let known = |problem: &Problem| {
             let same = |other: &Problem| other.severity == Severity::Error && other.subject == problem.subject;
-            self.problems.iter().any(same)
+            present.problems.iter().any(same)
         };
         let mut errors = loaded
             .problems
@@ -149,7 +188,7 @@ impl Running {
     }
 
     /// Listeners first, then clients, then pools.
-    pub(super) async fn end(self, timeout: Duration) {
+    pub(super) async fn end(mut self, timeout: Duration) {
         let clients: Arc<Clients> = self.listeners.clients().clone();
         self.listeners.stop().await;
         let drained = drain(&clients, timeout).await;
@@ -162,8 +201,21 @@ impl Running {
                 "transactions were cut off"
             );
         }
-        // Idle server connections take their leave; the ones that cannot in time are closed with the process.
-        let _ = tokio::time::timeout(GOODBYE, self.sources.close()).await;
+        // Last, so that one can look until the end. Idle server connections take their leave meanwhile; the ones that
+        // cannot in time are closed with the process.
+        let close = tokio::time::timeout(GOODBYE, self.sources.close());
+        let _ = tokio::join!(self.http.stop(), close);
+    }
+}
+
+fn views(sources: &Sources, clients: Arc<Clients>) -> Views {
+    let families: Vec<Arc<dyn Family>> = vec![sources.postgres.clone(), sources.mssql.clone()];
+    Views {
+        console: Console::new(families.clone(), clients.clone(), env!("CARGO_PKG_VERSION")),
+        families,
+        clients,
+        health: sources.health.clone(),
+        started: clock::wall(),
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Sources {
     pub(super) mssql: Arc<Registry<Mssql>>,
     /// How long clients get at the end.
     pub(super) drain_timeout: Duration,
+    /// What their health checks found.
+    pub(super) health: Arc<health::Board>,
     health_checks: HealthChecks,
 }
 
@@ -38,6 +40,7 @@ impl Sources {
             postgres: Registry::new(),
             mssql: Registry::new(),
             drain_timeout: metadata.graceful_shutdown_timeout,
+            health: Arc::default(),
             health_checks: HealthChecks::default(),
         };
         sources.declare(metadata);
@@ -75,7 +78,7 @@ impl Sources {
         retire_missing(&self.mssql, &entries.mssql, &mut retired.mssql, &mut retired.sources);
         self.postgres.replace(entries.postgres);
         self.mssql.replace(entries.mssql);
-        self.health_checks.follow(metadata);
+        self.health_checks.follow(metadata, &self.health);
         retired
     }
 
@@ -262,7 +265,7 @@ fn mode(mode: PoolMode) -> &'static str {
 struct HealthChecks(HashMap<String, (HealthCheck, Definition, JoinSet<()>)>);
 
 impl HealthChecks {
-    fn follow(&mut self, metadata: &Metadata) {
+    fn follow(&mut self, metadata: &Metadata, board: &Arc<health::Board>) {
         let mut running = std::mem::take(&mut self.0);
         for source in &metadata.sources {
             let Some(check) = source.health_check.clone() else {
@@ -278,12 +281,20 @@ impl HealthChecks {
                         Definition::Mssql(definition) => health::Database::mssql(definition.primary.clone()),
                     };
                     let mut task = JoinSet::new();
-                    task.spawn(health::watch(source.name.clone(), database, check.clone()));
+                    task.spawn(health::watch(
+                        source.name.clone(),
+                        database,
+                        check.clone(),
+                        board.clone(),
+                    ));
                     (check, source.definition.clone(), task)
                 }
             };
             self.0.insert(source.name.clone(), entry);
         }
+        // After the tasks of the checks that are over have been dropped.
+        drop(running);
+        board.retain(|source| self.0.contains_key(source));
     }
 }
 

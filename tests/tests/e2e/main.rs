@@ -13,6 +13,7 @@ mod drivers;
 mod faults;
 mod golden;
 mod harness;
+mod http;
 mod isolation;
 mod leaks;
 mod libpq;

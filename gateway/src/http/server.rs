@@ -1,0 +1,128 @@
+//! Accepts connections and speaks HTTP/1.1 on them, within limits that a peer cannot stretch.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::{JoinHandle, JoinSet},
+};
+use tracing::{debug, warn};
+
+use super::limits;
+
+/// A socket that listens, and that nobody answers yet.
+pub(super) struct Bound {
+    /// Where it really is.
+    pub(super) address: SocketAddr,
+    listener: TcpListener,
+}
+
+/// A server that answers.
+pub(super) struct Server {
+    /// Dropped, it ends.
+    stop: watch::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// Binds; a name is looked up, its first address that can be bound counts.
+///
+/// # Errors
+/// Why not, and what to do.
+pub(super) async fn bind(host: &str, port: u16) -> Result<Bound, String> {
+    let failed = |error: io::Error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "; is another process listening there? See \"ss -ltnp\"",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
+            io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+            _ => "",
+        };
+        format!("cannot listen on {host}:{port}: {error}{advice}")
+    };
+    let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok(Bound { address, listener })
+}
+
+impl Bound {
+    /// Answers with `router` from now on.
+    pub(super) fn serve(self, router: Router) -> Server {
+        let (stop, stopping) = watch::channel(());
+        let task = tokio::spawn(accept(self.listener, router, stopping));
+        Server { stop, task }
+    }
+}
+
+impl Server {
+    /// Resolves when the address is free and nothing is answered any more.
+    pub(super) async fn stop(self) {
+        drop(self.stop);
+        // A task that panicked has closed its socket as well.
+        let _ = self.task.await;
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, mut stopping: watch::Receiver<()>) {
+    let places = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let arrival = async {
+            let place = places.clone().acquire_owned().await;
+            let place = place.expect("the semaphore is never closed");
+            listener.accept().await.map(|(stream, _)| (stream, place))
+        };
+        tokio::select! {
+            // An error is the other end being dropped, which is the word to stop.
+            _ = stopping.changed() => break,
+            Some(_) = connections.join_next() => {}
+            arrived = arrival => match arrived {
+                Ok((stream, place)) => {
+                    connections.spawn(serve(stream, place, router.clone(), stopping.clone()));
+                }
+                Err(error) => {
+                    warn!(%error, "HTTP interface: a connection could not be accepted");
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let finish = async { while connections.join_next().await.is_some() {} };
+    // Whoever needs longer is cut off.
+    let _ = tokio::time::timeout(limits::GOODBYE, finish).await;
+}
+
+async fn serve(stream: TcpStream, _place: OwnedSemaphorePermit, router: Router, mut stopping: watch::Receiver<()>) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEAD_TIMEOUT)
+        .max_headers(limits::MAX_HEADERS)
+        .max_header_size(limits::MAX_HEAD)
+        .max_buf_size(limits::MAX_BUFFER);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        _ = stopping.changed() => None,
+        () = tokio::time::sleep(limits::CONNECTION_LIFETIME) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            let last = tokio::time::timeout(limits::LAST_ANSWER, connection).await;
+            last.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        // A peer's doing, of whatever kind: of interest to nobody else.
+        debug!(%error, "HTTP connection ended");
+    }
+}

@@ -1,0 +1,191 @@
+//! The way for others (the HTTP interface, the console) to the one task that owns what runs.
+//!
+//! Invariants: orders are carried out one after the other, by that task, so that no lock is held while anything waits;
+//! whoever gives an order that is not waited for any more has still given it. What is only looked at costs the task
+//! nothing: [`Control::state`] is the present state as a whole, exchanged as a whole (I9).
+
+use std::{sync::Arc, time::SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+use weir_config::{Metadata, Problem};
+use weir_core::{
+    admin::{Console, Family, SourceView},
+    front::Clients,
+};
+
+use super::health::Board;
+
+/// Orders that may wait. Each is a person or a program that waits for its answer.
+const MAX_ORDERS: usize = 64;
+
+/// A handle: cheap to clone, and of no use to the data plane's tasks.
+#[derive(Clone)]
+pub(crate) struct Control {
+    orders: mpsc::Sender<Order>,
+    state: Arc<ArcSwap<State>>,
+    views: Arc<Views>,
+}
+
+/// What does not change while the process runs.
+pub(crate) struct Views {
+    /// The console: commands and tables.
+    pub(crate) console: Arc<Console>,
+    /// The sources of each family of databases.
+    pub(crate) families: Vec<Arc<dyn Family>>,
+    /// All clients.
+    pub(crate) clients: Arc<Clients>,
+    /// What the sources' health checks found.
+    pub(crate) health: Arc<Board>,
+    /// When this process started.
+    pub(crate) started: SystemTime,
+}
+
+/// What applies at the moment.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// What is declared.
+    pub(crate) metadata: Arc<Metadata>,
+    /// What is known to be wrong with it.
+    pub(crate) problems: Arc<Vec<Problem>>,
+    /// 1 at the start, and one more with each change that has been applied, wherever it came from.
+    pub(crate) resource_version: u64,
+    /// When that was.
+    pub(crate) applied: SystemTime,
+}
+
+/// Something to do for the task that owns what runs.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Read the metadata again.
+    Reload {
+        cause: &'static str,
+        reply: oneshot::Sender<Result<Applied, Refused>>,
+    },
+}
+
+/// The metadata has been read, and is in force if it differs from what was.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    /// What applies now.
+    pub(crate) state: Arc<State>,
+}
+
+/// Nothing has changed, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    /// For people.
+    pub(crate) reason: String,
+    /// What is wrong with what was refused.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// The other end of [`Control`].
+pub(super) struct Orders {
+    receiver: mpsc::Receiver<Order>,
+    state: Arc<ArcSwap<State>>,
+    /// Kept, so that waiting for an order never ends.
+    _sender: mpsc::Sender<Order>,
+}
+
+impl Control {
+    /// A handle and the end that the owner keeps.
+    pub(super) fn new(views: Views, metadata: Metadata, problems: Vec<Problem>) -> (Control, Orders) {
+        let (orders, receiver) = mpsc::channel(MAX_ORDERS);
+        let state = Arc::new(ArcSwap::from_pointee(State {
+            metadata: Arc::new(metadata),
+            problems: Arc::new(problems),
+            resource_version: 1,
+            applied: weir_core::clock::wall(),
+        }));
+        let orders_end = Orders {
+            receiver,
+            state: state.clone(),
+            _sender: orders.clone(),
+        };
+        let control = Control {
+            orders,
+            state,
+            views: Arc::new(views),
+        };
+        (control, orders_end)
+    }
+
+    /// What applies at the moment.
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// What does not change while the process runs.
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
+    }
+
+    /// All sources with their pools, by name.
+    pub(crate) fn sources(&self) -> Vec<SourceView> {
+        let families = self.views.families.iter();
+        let mut sources: Vec<_> = families.flat_map(|family| family.sources()).collect();
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        sources
+    }
+
+    /// Reads the metadata again and applies it, as SIGHUP does. `cause` is for the log.
+    ///
+    /// # Errors
+    /// Why the present one stays.
+    pub(crate) async fn reload(&self, cause: &'static str) -> Result<Applied, Refused> {
+        self.order(|reply| Order::Reload { cause, reply }).await
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T, Refused>>) -> Order) -> Result<T, Refused> {
+        let (reply, answer) = oneshot::channel();
+        if self.orders.send(order(reply)).await.is_err() {
+            return Err(Refused::stopping());
+        }
+        answer.await.unwrap_or_else(|_| Err(Refused::stopping()))
+    }
+}
+
+impl Refused {
+    /// The process ends.
+    fn stopping() -> Self {
+        Refused {
+            reason: "weir stops; its metadata does not change any more".to_owned(),
+            problems: Vec::new(),
+        }
+    }
+}
+
+impl Orders {
+    /// The next one. May be dropped and called again: nothing is lost.
+    pub(super) async fn next(&mut self) -> Order {
+        match self.receiver.recv().await {
+            Some(order) => order,
+            // Cannot be while a sender is kept here; and if it could, there would be nothing to do.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What applies at the moment.
+    pub(super) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Something else applies now.
+    pub(super) fn apply(&self, metadata: Metadata, problems: Vec<Problem>) -> Arc<State> {
+        let state = Arc::new(State {
+            metadata: Arc::new(metadata),
+            problems: Arc::new(problems),
+            resource_version: self.state.load().resource_version + 1,
+            applied: weir_core::clock::wall(),
+        });
+        self.state.store(state.clone());
+        state
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
