@@ -13,6 +13,7 @@ use weir_core::{
 };
 
 use super::{Samples, process, table::name};
+use crate::serve::{control::Control, health::Health};
 
 /// Everything that there is to read.
 pub(crate) struct Inputs {
@@ -25,7 +26,7 @@ pub(crate) struct Inputs {
     /// By source: 0 OK, 1 TIMEOUT, 2 FAILED, 3 ERROR.
     pub(crate) health: Vec<(String, u32)>,
     /// Attempts to apply metadata, by result.
-    pub(crate) reloads: Vec<(&'static str, u64)>,
+    pub(crate) reloads: [(&'static str, u64); 3],
     /// Whether the last one was refused.
     pub(crate) last_reload_refused: bool,
     /// Of the present metadata.
@@ -36,6 +37,35 @@ pub(crate) struct Inputs {
     pub(crate) started: SystemTime,
     /// Whether pools of the same source and role are told apart (`HASURA_GRAPHQL_METRICS_ENABLE_HIGH_CARDINALITY_LABELS`).
     pub(crate) high_cardinality: bool,
+}
+
+impl Inputs {
+    /// What there is to read now.
+    pub(crate) fn of(control: &Control) -> Self {
+        let (views, state) = (control.views(), control.state());
+        let findings = views.health.findings();
+        let health = findings.into_iter().map(|(source, finding)| {
+            let status = match finding.health {
+                Health::Ok => 0,
+                Health::Timeout(_) => 1,
+                Health::Failed(_) => 2,
+                Health::Error(_) => 3,
+            };
+            (source, status)
+        });
+        Inputs {
+            sources: control.sources(),
+            clients: views.clients.views(),
+            logins: views.clients.login_views(),
+            health: health.collect(),
+            reloads: views.reloads.counts(),
+            last_reload_refused: views.reloads.was_refused(),
+            resource_version: state.resource_version,
+            applied: state.applied,
+            started: views.started,
+            high_cardinality: state.metadata.admin.high_cardinality_labels,
+        }
+    }
 }
 
 /// All samples at this moment. Looks at files of the system: not on a thread that serves.

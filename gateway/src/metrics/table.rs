@@ -317,6 +317,40 @@ mod tests {
 
     use super::*;
 
+    /// The table of the document is this one.
+    #[test]
+    fn the_document_has_every_metric_and_no_other() {
+        let document = include_str!("../../../docs/metrics.md");
+        let rows: Vec<String> = TABLE.iter().map(row).collect();
+        let written: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected = rows.join("\n");
+        assert_eq!(written, rows, "the table of docs/metrics.md should be:\n{expected}");
+        // What is said elsewhere in it is about metrics that there are.
+        let known = |word: &str| {
+            let base = ["_bucket", "_sum", "_count"];
+            let base = base.iter().find_map(|ending| word.strip_suffix(ending)).unwrap_or(word);
+            TABLE.iter().any(|family| family.name == base || family.name == word)
+        };
+        for word in document.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_')) {
+            let is_metric = ["hasura_", "weir_", "process_"]
+                .iter()
+                .any(|prefix| word.starts_with(prefix));
+            let is_absent = word == "hasura_cache_request_count" || word.ends_with('_');
+            assert!(!is_metric || is_absent || known(word), "{word} is no metric");
+        }
+    }
+
+    fn row(family: &Family) -> String {
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let kind = family.kind.as_str();
+        format!(
+            "| `{}` | {kind} | {} | {} |",
+            family.name,
+            labels.join(" "),
+            family.help
+        )
+    }
+
     #[test]
     fn names_and_labels_are_as_prometheus_wants_them() {
         let mut names = BTreeSet::new();

@@ -14,7 +14,7 @@ use weir_core::{
     front::Clients,
 };
 
-use super::health::Board;
+use super::{health::Board, reloads::Reloads};
 
 /// Orders that may wait. Each is a person or a program that waits for its answer.
 const MAX_ORDERS: usize = 64;
@@ -37,6 +37,8 @@ pub(crate) struct Views {
     pub(crate) clients: Arc<Clients>,
     /// What the sources' health checks found.
     pub(crate) health: Arc<Board>,
+    /// What became of changes of the metadata.
+    pub(crate) reloads: Arc<Reloads>,
     /// When this process started.
     pub(crate) started: SystemTime,
 }

@@ -11,6 +11,7 @@ pub(crate) mod control;
 mod files;
 pub(crate) mod health;
 mod listeners;
+mod reloads;
 mod running;
 mod signals;
 mod sources;

@@ -20,6 +20,7 @@ use super::{
     control::{Applied, Control, Order, Orders, Refused, State, Views},
     listeners::Listeners,
     log_problem,
+    reloads::Reloads,
     signals::{Signals, Wish},
     sources::Sources,
     unusable,
@@ -33,6 +34,7 @@ pub(super) struct Running {
     http: Http,
     changes: Changes,
     orders: Orders,
+    reloads: Arc<Reloads>,
     args: ServeArgs,
 }
 
@@ -63,6 +65,7 @@ impl Running {
         let sources = Sources::build(&loaded.metadata);
         let views = views(&sources, Clients::new());
         let (clients, console) = (views.clients.clone(), views.console.clone());
+        let reloads = views.reloads.clone();
         let bound = Listeners::bind(&loaded.metadata, &sources, clients, console).await;
         let mut listeners = bound.inspect_err(|reason| error!(reason, "weir does not start")).ok()?;
         if listeners.is_empty() {
@@ -81,6 +84,7 @@ impl Running {
             http,
             changes,
             orders,
+            reloads,
             args: args.clone(),
         })
     }
@@ -120,6 +124,7 @@ impl Running {
     async fn reload(&mut self, cause: &'static str) -> Result<Applied, Refused> {
         let Some(loaded) = load(&self.args).await else {
             let reason = "reading the metadata broke off";
+            self.reloads.refused();
             error!(cause, reason, "metadata refused; the present one stays");
             return Err(Refused {
                 reason: reason.to_owned(),
@@ -129,11 +134,13 @@ impl Running {
         self.changes.follow(&loaded.files);
         let present = self.orders.state();
         if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
+            self.reloads.unchanged();
             info!(cause, "metadata unchanged");
             return Ok(Applied { state: present });
         }
         if let Some(reason) = self.objection(&present, &loaded) {
             loaded.problems.iter().for_each(log_problem);
+            self.reloads.refused();
             error!(
                 cause,
                 reason,
@@ -159,6 +166,7 @@ impl Running {
         self.listeners.reload(&loaded.metadata, &self.sources).await;
         let state = self.orders.apply(loaded.metadata, loaded.problems);
         self.http.reload().await;
+        self.reloads.applied();
         info!(
             cause,
             resource_version = state.resource_version,
@@ -215,6 +223,7 @@ fn views(sources: &Sources, clients: Arc<Clients>) -> Views {
         families,
         clients,
         health: sources.health.clone(),
+        reloads: Arc::default(),
         started: clock::wall(),
     }
 }
