@@ -176,6 +176,14 @@ pub fn describe(why: &Refusal) -> Words {
             14,
             format!("Source \"{source}\" is not declared any more."),
         ),
+        Refusal::SourceDisabled { source } => Words::new(
+            number::DATABASE_UNUSABLE,
+            14,
+            format!(
+                "Source \"{source}\" is not accepting connections at the moment: an administrator has disabled it. \
+                 ENABLE on the console lets clients in again."
+            ),
+        ),
         Refusal::Terminated => Words::new(
             number::SESSION_KILLED,
             20,
@@ -380,6 +388,7 @@ mod tests {
             (Refusal::ProtocolViolation("x"), 4002, 20, false),
             (Refusal::ShuttingDown, 6005, 14, false),
             (Refusal::SourceRemoved { source: "a".into() }, 6005, 14, false),
+            (Refusal::SourceDisabled { source: "a".into() }, 945, 14, false),
             (Refusal::Terminated, 596, 20, false),
         ] {
             let words = describe(&why);

@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use crate::{
     context::Context,
     fields::Fields,
-    libpq,
+    keys, libpq,
     model::{AddressSource, SecretSource},
     problem::Place,
     scalars,
@@ -23,8 +23,6 @@ pub(crate) struct Address {
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) place: Place,
 }
-
-const FORMS: [&str; 3] = ["from_env", "connection_parameters", "dynamic_from_file"];
 
 /// A URL in this form, in an environment variable, is a file to be read for each new connection.
 const DYNAMIC_SCHEME: &str = "dynamic-from-file://";
@@ -60,8 +58,8 @@ pub(crate) fn read(cx: &mut Context<'_>, key: &str, node: &Node) -> Option<Addre
 
 /// Which of the forms a mapping has, when it is exactly one.
 fn form(cx: &mut Context<'_>, key: &str, node: &Node) -> Option<&'static str> {
-    Fields::of(cx, node, key, &FORMS)?;
-    let present: Vec<_> = FORMS
+    Fields::of(cx, node, key, &keys::source::ADDRESS)?;
+    let present: Vec<_> = keys::names(&keys::source::ADDRESS)
         .into_iter()
         .filter(|form| node.get(form).is_some_and(|node| !node.is_null()))
         .collect();
@@ -127,12 +125,7 @@ fn from_url(cx: &mut Context<'_>, key: &str, url: &str, place: &Place, variable:
 
 /// `{host, port, database, username, password?}`. Nothing in it needs escapes.
 fn from_parameters(cx: &mut Context<'_>, node: &Node) -> Option<Address> {
-    let fields = Fields::of(
-        cx,
-        node,
-        "connection_parameters",
-        &["host", "port", "database", "username", "password"],
-    )?;
+    let fields = Fields::of(cx, node, "connection_parameters", &keys::source::CONNECTION_PARAMETERS)?;
     let mut text = |key| {
         let node = fields.required(cx, key, "connection_parameters")?;
         scalars::name(cx, key, node)
@@ -140,7 +133,7 @@ fn from_parameters(cx: &mut Context<'_>, node: &Node) -> Option<Address> {
     let (host, database, user) = (text("host"), text("database"), text("username"));
     let port = fields
         .required(cx, "port", "connection_parameters")
-        .and_then(|node| scalars::integer(cx, "port", node, 1..=65535));
+        .and_then(|node| scalars::integer(cx, &keys::source::PORT, node));
     let (password, file) = match fields.get("password").map(|node| scalars::secret(cx, "password", node)) {
         None => (None, None),
         Some(source) => match source? {

@@ -5,25 +5,17 @@ use weir_core::secret::Secret;
 use crate::{
     context::Context,
     fields::Fields,
+    keys,
     model::{Admin, SecretSource},
     scalars,
     yaml::Node,
 };
 
-const KEYS: [&str; 7] = [
-    "disabled",
-    "host",
-    "port",
-    "admin_secret",
-    "metrics_secret",
-    "enabled_apis",
-    "high_cardinality_labels",
-];
-const APIS: [&str; 3] = ["metadata", "config", "metrics"];
+pub(crate) const APIS: [&str; 3] = ["metadata", "config", "metrics"];
 
 /// Reads the settings; what is wrong is reported and replaced by its default, a secret by one that nobody knows.
 pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>) -> Admin {
-    let fields = node.and_then(|node| Fields::of(cx, node, "admin", &KEYS));
+    let fields = node.and_then(|node| Fields::of(cx, node, "admin", &keys::admin::KEYS));
     let admin_secret = secret(cx, fields, "HASURA_GRAPHQL_ADMIN_SECRET", "admin_secret");
     let metrics_secret = secret(cx, fields, "HASURA_GRAPHQL_METRICS_SECRET", "metrics_secret");
     let host = match (
@@ -89,7 +81,7 @@ fn port(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> Option<u16> {
         return port;
     }
     let node = fields?.get("port")?;
-    scalars::integer(cx, "port", node, 0..=65535).and_then(|port| u16::try_from(port).ok())
+    scalars::integer(cx, &keys::admin::PORT, node).and_then(|port| u16::try_from(port).ok())
 }
 
 fn high_cardinality_labels(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> bool {

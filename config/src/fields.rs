@@ -2,6 +2,7 @@
 
 use crate::{
     context::Context,
+    keys::{self, Key},
     problem::Place,
     quote::shorten,
     suggest,
@@ -16,11 +17,12 @@ pub(crate) struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     /// Checks that `node` is a mapping and reports keys that are not known. `what` names it in messages.
-    pub(crate) fn of(cx: &mut Context<'_>, node: &'n Node, what: &str, known: &[&str]) -> Option<Self> {
+    pub(crate) fn of(cx: &mut Context<'_>, node: &'n Node, what: &str, known: &[Key]) -> Option<Self> {
         let fields = Self::unchecked(cx, node, what)?;
         for entry in node.entries() {
-            if !known.contains(&entry.key.as_str()) {
-                cx.lint(&entry.key_place, unknown_key(&entry.key, &format!("in {what}"), known));
+            if !known.iter().any(|key| key.name == entry.key) {
+                let known = keys::names(known);
+                cx.lint(&entry.key_place, unknown_key(&entry.key, &format!("in {what}"), &known));
             }
         }
         Some(fields)

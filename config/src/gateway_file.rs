@@ -6,6 +6,7 @@
 use crate::{
     context::Context,
     fields::{self, Fields},
+    keys,
     layer::Layer,
     layout::GatewayDocument,
     problem::{Place, Subject},
@@ -14,8 +15,6 @@ use crate::{
     source::{Sources, database_names},
     yaml::{Node, Value},
 };
-
-const KEYS: [&str; 6] = ["version", "listeners", "defaults", "users", "sources", "admin"];
 
 /// What `gateway.yaml` says.
 pub(crate) struct GatewayFile<'g> {
@@ -73,14 +72,14 @@ impl<'g> GatewayFile<'g> {
             }
             GatewayDocument::Present(node) => node,
         };
-        let Some(fields) = Fields::of(cx, node, "gateway.yaml", &KEYS) else {
+        let Some(fields) = Fields::of(cx, node, "gateway.yaml", &keys::listener::GATEWAY) else {
             return GatewayFile {
                 state: State::Unknown,
                 ..file
             };
         };
         if let Some(version) = fields.get("version")
-            && scalars::integer(cx, "version", version, 0..=u32::MAX) != Some(1)
+            && scalars::integer(cx, &keys::listener::VERSION, version) != Some(1)
         {
             cx.error(&version.place, "gateway.yaml must be of version 1");
             return GatewayFile {
@@ -132,7 +131,7 @@ impl<'g> GatewayFile<'g> {
     }
 
     fn overlay_of(&mut self, cx: &mut Context<'_>, node: &'g Node) {
-        let known = Layer::known(&["name", "database_names", "configuration"]);
+        let known = Layer::known(&keys::layer::OVERLAY);
         let name = node
             .get("name")
             .and_then(|node| scalars::peek(cx, node))

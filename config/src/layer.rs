@@ -3,18 +3,7 @@
 //!
 //! Pool settings may stand under `pool_settings` or directly beside the others; under `pool_settings` wins.
 //!
-//! Beyond the keys of the metadata specification, section 7.4, we define:
-//! * `transaction_timeout` (s): a whole transaction is cancelled and rolled back after this; `null` or 0 = no limit;
-//! * `max_client_connections`: clients of this source at a time;
-//! * `session_state: follow | reset`;
-//! * `sequence_functions: learn | pin | forget`;
-//! * `shared_listener: true | false`;
-//! * `pin_notice: true | false`;
-//! * `ssl_configuration`, `health_check`: replace Hasura's;
-//! * `auth_query: {query, user_database_url, disabled}`: clients that are not gateway users are looked up in the
-//!   database. All keys are optional; `auth_query: {}` is the built-in query over the source's own connection;
-//! * `pass_through_login` (SQL Server): clients that are not gateway users log in at the database with the name and
-//!   password that they give, and are served as that login.
+//! What each key means stands in [`crate::keys::layer`].
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,35 +14,14 @@ use crate::{
     context::Context,
     fields::Fields,
     health_check,
+    keys::{self, Key},
     model::{AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionStatePolicy, TlsSettings},
-    pool::{self, PoolLayer},
+    pool::PoolLayer,
     problem::Place,
     scalars::{self, Located},
     tls, words,
     yaml::{Node, Value},
 };
-
-/// The keys of a layer besides the pool's.
-pub(crate) const KEYS: [&str; 18] = [
-    "pool_settings",
-    "query_timeout",
-    "idle_in_transaction_timeout",
-    "transaction_timeout",
-    "client_idle_timeout",
-    "read_replica_routing",
-    "session_state",
-    "sequence_functions",
-    "shared_listener",
-    "pin_notice",
-    "caching",
-    "application_name",
-    "startup_parameters",
-    "max_client_connections",
-    "auth_query",
-    "pass_through_login",
-    "ssl_configuration",
-    "health_check",
-];
 
 /// The settings of one place.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,33 +48,27 @@ pub(crate) struct Layer {
 
 impl Layer {
     /// All keys of a layer, and `further` ones that are valid in this place.
-    pub(crate) fn known(further: &[&'static str]) -> Vec<&'static str> {
-        let known = [
-            further,
-            KEYS.as_slice(),
-            pool::HASURA_KEYS.as_slice(),
-            pool::OWN_KEYS.as_slice(),
-        ];
+    pub(crate) fn known(further: &[Key]) -> Vec<Key> {
+        let known = [further, keys::layer::KEYS.as_slice(), keys::pool::KEYS.as_slice()];
         known.into_iter().flatten().copied().collect()
     }
 
     /// Reads the keys that are there. Unknown keys are the caller's business.
     pub(crate) fn read(cx: &mut Context<'_>, fields: Fields<'_>) -> Self {
         let beside = PoolLayer::read(cx, fields);
-        let keys: Vec<_> = pool::HASURA_KEYS.into_iter().chain(pool::OWN_KEYS).collect();
         let pool = match fields
             .get("pool_settings")
-            .and_then(|node| Fields::of(cx, node, "pool_settings", &keys))
+            .and_then(|node| Fields::of(cx, node, "pool_settings", &keys::pool::KEYS))
         {
             Some(inner) => PoolLayer::read(cx, inner).over(beside),
             None => beside,
         };
         Layer {
             pool,
-            query_timeout: limit(cx, fields, "query_timeout"),
-            idle_in_transaction_timeout: limit(cx, fields, "idle_in_transaction_timeout"),
-            transaction_timeout: limit(cx, fields, "transaction_timeout"),
-            client_idle_timeout: limit(cx, fields, "client_idle_timeout"),
+            query_timeout: limit(cx, fields, &keys::layer::QUERY_TIMEOUT),
+            idle_in_transaction_timeout: limit(cx, fields, &keys::layer::IDLE_IN_TRANSACTION_TIMEOUT),
+            transaction_timeout: limit(cx, fields, &keys::layer::TRANSACTION_TIMEOUT),
+            client_idle_timeout: limit(cx, fields, &keys::layer::CLIENT_IDLE_TIMEOUT),
             read_replica_routing: located(fields, "read_replica_routing", |node| {
                 scalars::word(cx, "read_replica_routing", node, words::ROUTINGS)
             }),
@@ -142,11 +104,11 @@ fn located<T>(fields: Fields<'_>, key: &str, read: impl FnOnce(&Node) -> Option<
 }
 
 /// A time limit: `null` and 0 are values that mean no limit, so that a source can lift a limit of `defaults`.
-pub(crate) fn limit(cx: &mut Context<'_>, fields: Fields<'_>, key: &str) -> Option<Located<Option<Duration>>> {
-    let node = fields.any(key)?;
+pub(crate) fn limit(cx: &mut Context<'_>, fields: Fields<'_>, key: &Key) -> Option<Located<Option<Duration>>> {
+    let node = fields.any(key.name)?;
     let value = match node.is_null() {
         true => None,
-        false => Some(scalars::seconds(cx, key, node, 0.0)?).filter(|limit| !limit.is_zero()),
+        false => Some(scalars::seconds(cx, key, node)?).filter(|limit| !limit.is_zero()),
     };
     Some(Located::new(value, &node.place))
 }
@@ -163,30 +125,25 @@ pub(crate) fn origins(key: &str, place: Option<&Place>) -> Origins {
 
 /// `max_client_connections`
 pub(crate) fn client_limit(cx: &mut Context<'_>, node: &Node) -> Option<u32> {
-    scalars::integer(cx, "max_client_connections", node, 1..=u32::MAX)
+    scalars::integer(cx, &keys::layer::MAX_CLIENT_CONNECTIONS, node)
 }
 
 /// `caching`: whole, not merged key by key.
 pub(crate) fn caching(cx: &mut Context<'_>, node: &Node) -> Option<Caching> {
-    let fields = Fields::of(
-        cx,
-        node,
-        "caching",
-        &["disabled", "max_age", "stale_while_revalidate", "max_response_size"],
-    )?;
+    let fields = Fields::of(cx, node, "caching", &keys::layer::CACHING)?;
     let mut caching = Caching::default();
     if let Some(node) = fields.get("disabled") {
         caching.disabled = scalars::boolean(cx, "disabled", node)?;
     }
     if let Some(node) = fields.get("max_age") {
-        caching.max_age = Duration::from_secs(scalars::integer(cx, "max_age", node, 1..=3600)?.into());
+        caching.max_age = Duration::from_secs(scalars::integer(cx, &keys::layer::MAX_AGE, node)?.into());
     }
     if let Some(node) = fields.get("stale_while_revalidate") {
         caching.stale_while_revalidate =
-            Duration::from_secs(scalars::integer(cx, "stale_while_revalidate", node, 0..=3600)?.into());
+            Duration::from_secs(scalars::integer(cx, &keys::layer::STALE_WHILE_REVALIDATE, node)?.into());
     }
     if let Some(node) = fields.get("max_response_size") {
-        caching.max_response_size = scalars::integer(cx, "max_response_size", node, 0..=u32::MAX)?.into();
+        caching.max_response_size = scalars::integer(cx, &keys::layer::MAX_RESPONSE_SIZE, node)?.into();
     }
     if !caching.disabled {
         cx.warn(
@@ -234,7 +191,7 @@ fn auth_query(cx: &mut Context<'_>, node: &Node) -> Option<Option<AuthQuery>> {
             connection: None,
         }));
     }
-    let fields = Fields::of(cx, node, "auth_query", &["query", "user_database_url", "disabled"])?;
+    let fields = Fields::of(cx, node, "auth_query", &keys::layer::AUTH_QUERY)?;
     let disabled = fields
         .get("disabled")
         .map(|node| scalars::boolean(cx, "disabled", node));

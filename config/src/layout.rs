@@ -169,7 +169,7 @@ fn version(cx: &mut Context<'_>, files: &mut Files, folder: &Path) -> Option<u32
         }
     };
     let node = content.get("version")?;
-    let version = scalars::integer(cx, "version", node, 0..=u32::MAX)?;
+    let version = scalars::integer(cx, &crate::keys::listener::VERSION, node)?;
     if !(2..=3).contains(&version) {
         cx.error(
             &node.place,

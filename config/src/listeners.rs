@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     fields::{self, Fields},
     gateway_file::State,
-    layer,
+    keys, layer,
     model::{Admission, InconsistentListener, Listener, ListenerKind, ListenerTls, ListenerTlsMode},
     problem::{Place, Subject},
     quote::shorten,
@@ -19,18 +19,6 @@ use crate::{
     words::{self, Words},
     yaml::Node,
 };
-
-const KEYS: [&str; 9] = [
-    "name",
-    "kind",
-    "host",
-    "port",
-    "unix_socket_dir",
-    "max_client_connections",
-    "proxy_protocol",
-    "ssl_configuration",
-    "trust_loopback",
-];
 
 const EVERYWHERE: &str = "0.0.0.0";
 const LOOPBACK: &str = "127.0.0.1";
@@ -161,7 +149,7 @@ fn declared(cx: &mut Context<'_>, node: &Node, position: usize, admission: Admis
 }
 
 fn one(cx: &mut Context<'_>, node: &Node, name: &str, admission: Admission) -> Option<Listener> {
-    let fields = Fields::of(cx, node, "a listener", &KEYS)?;
+    let fields = Fields::of(cx, node, "a listener", &keys::listener::KEYS)?;
     let kind = fields.required(cx, "kind", "the listener");
     let kind = kind.and_then(|node| scalars::word(cx, "kind", node, words::LISTENER_KINDS))?;
     let mut listener = Listener {
@@ -176,7 +164,7 @@ fn one(cx: &mut Context<'_>, node: &Node, name: &str, admission: Admission) -> O
     }
     if let Some(node) = fields.get("port") {
         // Port 0 lets the system choose one.
-        listener.port = u16::try_from(scalars::integer(cx, "port", node, 0..=65535)?).ok()?;
+        listener.port = u16::try_from(scalars::integer(cx, &keys::listener::PORT, node)?).ok()?;
     }
     if let Some(node) = fields.get("unix_socket_dir") {
         listener.unix_socket_dir = scalars::name(cx, "unix_socket_dir", node).map(PathBuf::from);
@@ -219,7 +207,7 @@ fn host(text: &str) -> String {
 
 fn listener_tls(cx: &mut Context<'_>, node: &Node, kind: ListenerKind) -> Option<ListenerTls> {
     const WHAT: &str = "ssl_configuration";
-    let fields = Fields::of(cx, node, WHAT, &tls::KEYS)?;
+    let fields = Fields::of(cx, node, WHAT, &keys::source::TLS)?;
     let modes = if kind == ListenerKind::Mssql {
         MSSQL_MODES
     } else {
@@ -335,9 +323,14 @@ fn check(cx: &mut Context<'_>, drafts: &mut [Draft], admission: Admission) {
     }
 }
 
+/// Whether one socket would take what the other is for. Each family has its own socket, so that `0.0.0.0` and `::` do not.
 fn overlap(a: &str, b: &str) -> bool {
-    let is_everywhere = |host: &str| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
-    a == b || is_everywhere(a) || is_everywhere(b)
+    match (a.parse::<IpAddr>(), b.parse::<IpAddr>()) {
+        (Ok(a), Ok(b)) => a == b || a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()),
+        // A name may be of either family.
+        (Ok(address), Err(_)) | (Err(_), Ok(address)) => address.is_unspecified(),
+        (Err(_), Err(_)) => a == b,
+    }
 }
 
 fn sort(drafts: Vec<Draft>) -> Listeners {

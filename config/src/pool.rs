@@ -15,31 +15,11 @@ use weir_core::settings::{Origins, PoolMode, PoolSettings, ServerReset};
 use crate::{
     context::Context,
     fields::Fields,
-    limits::MAX_CONNECTIONS,
+    keys::{Key, pool as keys},
     problem::Place,
     scalars::{self, Located},
     words,
 };
-
-/// The keys that Hasura knows.
-pub(crate) const HASURA_KEYS: [&str; 6] = [
-    "max_connections",
-    "total_max_connections",
-    "idle_timeout",
-    "retries",
-    "pool_timeout",
-    "connection_lifetime",
-];
-
-/// The gateway's own keys, which Hasura ignores.
-pub(crate) const OWN_KEYS: [&str; 6] = [
-    "min_connections",
-    "overflow_connections",
-    "pool_mode",
-    "max_prepared_statements",
-    "connect_timeout",
-    "server_reset",
-];
 
 /// Pool settings as they stand in one place.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,25 +41,24 @@ pub(crate) struct PoolLayer {
 impl PoolLayer {
     /// Reads the keys that are there. Unknown keys are the caller's business.
     pub(crate) fn read(cx: &mut Context<'_>, fields: Fields<'_>) -> Self {
-        let mut count = |key, least| {
-            let node = fields.get(key)?;
-            scalars::integer(cx, key, node, least..=MAX_CONNECTIONS).map(|value| Located::new(value, &node.place))
+        let mut count = |key: &Key| {
+            let node = fields.get(key.name)?;
+            scalars::integer(cx, key, node).map(|value| Located::new(value, &node.place))
         };
-        let max_connections = count("max_connections", 1);
-        let total_max_connections = count("total_max_connections", 1);
-        let min_connections = count("min_connections", 0);
-        let overflow_connections = count("overflow_connections", 0);
-        let max_prepared_statements = count("max_prepared_statements", 0);
-        let retries = count("retries", 0);
-        let mut seconds = |key, least| {
-            let node = fields.get(key)?;
-            scalars::seconds(cx, key, node, least).map(|value| Located::new(value, &node.place))
+        let max_connections = count(&keys::MAX_CONNECTIONS);
+        let total_max_connections = count(&keys::TOTAL_MAX_CONNECTIONS);
+        let min_connections = count(&keys::MIN_CONNECTIONS);
+        let overflow_connections = count(&keys::OVERFLOW_CONNECTIONS);
+        let max_prepared_statements = count(&keys::MAX_PREPARED_STATEMENTS);
+        let retries = count(&keys::RETRIES);
+        let mut seconds = |key: &Key| {
+            let node = fields.get(key.name)?;
+            scalars::seconds(cx, key, node).map(|value| Located::new(value, &node.place))
         };
-        // Hasura's pool library refuses less as well.
-        let idle_timeout = seconds("idle_timeout", 0.5);
-        let connect_timeout = seconds("connect_timeout", 0.1);
-        let connection_lifetime = seconds("connection_lifetime", 0.0);
-        let pool_timeout = seconds("pool_timeout", 0.0).map(|found| Located::new(Some(found.value), &found.place));
+        let idle_timeout = seconds(&keys::IDLE_TIMEOUT);
+        let connect_timeout = seconds(&keys::CONNECT_TIMEOUT);
+        let connection_lifetime = seconds(&keys::CONNECTION_LIFETIME);
+        let pool_timeout = seconds(&keys::POOL_TIMEOUT).map(|found| Located::new(Some(found.value), &found.place));
         let forever = fields
             .any("pool_timeout")
             .filter(|node| node.is_null())

@@ -3,13 +3,14 @@
 //! Invariant: a message quotes what is written in the file for numbers and fixed words, and never what an environment
 //! variable or a file holds, nor any secret.
 
-use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use weir_core::secret::Secret;
 
 use crate::{
     context::Context,
     fields::{self, Fields},
+    keys::{self, Key},
     limits,
     model::{PATH_PREFIX_VARIABLE, SecretFile, SecretSource},
     problem::Place,
@@ -71,7 +72,7 @@ fn scalar<'n>(cx: &mut Context<'_>, name: &str, node: &'n Node) -> Option<Scalar
 
 /// The name in `{from_env: NAME}`.
 pub(crate) fn from_env(cx: &mut Context<'_>, name: &str, node: &Node) -> Option<String> {
-    let fields = Fields::of(cx, node, name, &["from_env"])?;
+    let fields = Fields::of(cx, node, name, &keys::source::FROM_ENV)?;
     let variable = fields.required(cx, "from_env", name)?;
     match variable.as_str().filter(|name| is_variable_name(name)) {
         Some(variable) => Some(variable.to_owned()),
@@ -196,32 +197,34 @@ pub(crate) fn is_written(node: &Node) -> bool {
     node.get("from_env").is_none()
 }
 
-/// A whole number within bounds.
-pub(crate) fn integer(cx: &mut Context<'_>, name: &str, node: &Node, bounds: RangeInclusive<u32>) -> Option<u32> {
-    let (number, shown) = number(cx, name, node)?;
+/// A whole number within the bounds of its key.
+pub(crate) fn integer(cx: &mut Context<'_>, key: &Key, node: &Node) -> Option<u32> {
+    let (number, shown) = number(cx, key.name, node)?;
     if number.fract() != 0.0 {
-        cx.error(&node.place, format!("{name} must be a whole number, got {shown}"));
+        cx.error(&node.place, format!("{} must be a whole number, got {shown}", key.name));
         return None;
     }
-    if !within(
-        cx,
-        name,
-        node,
-        number,
-        &shown,
-        (*bounds.start()).into(),
-        (*bounds.end()).into(),
-    ) {
+    let (least, most) = key.bounds().into_inner();
+    if !within(cx, key.name, node, number, &shown, least.into(), most.into()) {
         return None;
     }
     // Within the bounds of two u32.
     Some(number as u32)
 }
 
-/// Seconds, fractions allowed, within bounds.
-pub(crate) fn seconds(cx: &mut Context<'_>, name: &str, node: &Node, least: f64) -> Option<Duration> {
-    let (number, shown) = number(cx, name, node)?;
-    within(cx, name, node, number, &shown, least, limits::MAX_SECONDS).then(|| Duration::from_secs_f64(number))
+/// Seconds, fractions allowed, as many as the key says at least.
+pub(crate) fn seconds(cx: &mut Context<'_>, key: &Key, node: &Node) -> Option<Duration> {
+    let (number, shown) = number(cx, key.name, node)?;
+    within(
+        cx,
+        key.name,
+        node,
+        number,
+        &shown,
+        key.least_seconds(),
+        limits::MAX_SECONDS,
+    )
+    .then(|| Duration::from_secs_f64(number))
 }
 
 fn within(cx: &mut Context<'_>, name: &str, node: &Node, number: f64, shown: &str, least: f64, most: f64) -> bool {
@@ -305,7 +308,7 @@ pub(crate) fn secret(cx: &mut Context<'_>, name: &str, node: &Node) -> Option<Se
 
 /// `{dynamic_from_file: /path}`, with the rule of the allowed prefix.
 pub(crate) fn dynamic_file(cx: &mut Context<'_>, name: &str, node: &Node) -> Option<SecretFile> {
-    let fields = Fields::of(cx, node, name, &["dynamic_from_file"])?;
+    let fields = Fields::of(cx, node, name, &keys::source::FROM_FILE)?;
     let value = fields.required(cx, "dynamic_from_file", name)?;
     let path = PathBuf::from(self::name(cx, "dynamic_from_file", value)?);
     secret_file(cx, path, &value.place)

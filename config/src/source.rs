@@ -17,7 +17,7 @@ use crate::{
     fields::{self, Fields},
     files::{Files, GRAPHQL_KEYS},
     gateway_file::GatewayFile,
-    health_check,
+    health_check, keys,
     layer::Layer,
     model::{Definition, InconsistentSource, Source, SourceKind},
     pool::Instances,
@@ -151,15 +151,6 @@ struct Reader<'r, 'a, 'g> {
     instances: Instances,
 }
 
-const SOURCE_KEYS: [&str; 6] = [
-    "name",
-    "kind",
-    "configuration",
-    "customization",
-    "query_tags",
-    "health_check",
-];
-
 impl Reader<'_, '_, '_> {
     fn read(&mut self, name: String, node: &Node, earlier: &[Draft]) -> Draft {
         let mut draft = Draft {
@@ -252,14 +243,17 @@ impl Reader<'_, '_, '_> {
 
     /// Hasura's CLI drops keys of a source that it does not know.
     fn unknown_keys(&mut self, name: &str, node: &Node) {
-        let known: Vec<&str> = SOURCE_KEYS.into_iter().chain(GRAPHQL_KEYS).collect();
-        let ours = Layer::known(&["gateway", "database_names"]);
+        let known: Vec<&str> = keys::names(&keys::source::KEYS)
+            .into_iter()
+            .chain(GRAPHQL_KEYS)
+            .collect();
+        let ours = Layer::known(&[keys::source::GATEWAY, keys::layer::DATABASE_NAMES]);
         for entry in node
             .entries()
             .iter()
             .filter(|entry| !known.contains(&entry.key.as_str()))
         {
-            let is_ours = ours.contains(&entry.key.as_str());
+            let is_ours = ours.iter().any(|key| key.name == entry.key);
             match suggest::nearest(&entry.key, known.iter().copied()).filter(|_| !is_ours) {
                 Some(_) => self.cx.lint(
                     &entry.key_place,

@@ -3,16 +3,15 @@
 use crate::{
     context::Context,
     fields::Fields,
+    keys,
     model::{SecretSource, SslMode, TlsSettings},
     scalars, words,
     yaml::Node,
 };
 
-pub(crate) const KEYS: [&str; 5] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword"];
-
 /// The TLS settings of a connection.
 pub(crate) fn read(cx: &mut Context<'_>, node: &Node) -> Option<TlsSettings> {
-    let fields = Fields::of(cx, node, "ssl_configuration", &KEYS)?;
+    let fields = Fields::of(cx, node, "ssl_configuration", &keys::source::TLS)?;
     let mode = fields
         .required(cx, "sslmode", "ssl_configuration")
         .and_then(|node| mode(cx, node));

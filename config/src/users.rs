@@ -7,6 +7,7 @@ use weir_core::settings::Origins;
 use crate::{
     context::Context,
     fields::{self, Fields},
+    keys::{self, Key},
     layer,
     model::{Password, PasswordSource, SecretSource, User, UserSources},
     password,
@@ -17,21 +18,6 @@ use crate::{
     suggest, words,
     yaml::{Node, Value},
 };
-
-const KEYS: [&str; 12] = [
-    "name",
-    "password",
-    "certificate",
-    "sources",
-    "role",
-    "read_only",
-    "pool_mode",
-    "query_timeout",
-    "pool_timeout",
-    "caching",
-    "max_client_connections",
-    "max_connections",
-];
 
 /// The users that can log in. One that is wrong is left out and reported.
 pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>, sources: &Sources) -> Vec<User> {
@@ -58,7 +44,7 @@ pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>, sources: &Sources)
 }
 
 fn one(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<User> {
-    let fields = Fields::of(cx, node, "a user", &KEYS)?;
+    let fields = Fields::of(cx, node, "a user", &keys::user::KEYS)?;
     let name = fields
         .required(cx, "name", "the user")
         .and_then(|node| scalars::name(cx, "name", node));
@@ -94,14 +80,11 @@ fn one(cx: &mut Context<'_>, node: &Node, sources: &Sources) -> Option<User> {
 fn overrides(cx: &mut Context<'_>, fields: Fields<'_>) -> User {
     let pool_timeout = fields.any("pool_timeout").and_then(|node| match node.is_null() {
         true => Some(None),
-        false => scalars::seconds(cx, "pool_timeout", node, 0.0).map(Some),
+        false => scalars::seconds(cx, &keys::user::POOL_TIMEOUT, node).map(Some),
     });
-    let mut limit = |key: &str| {
-        fields
-            .get(key)
-            .and_then(|node| scalars::integer(cx, key, node, 1..=u32::MAX))
-    };
-    let (max_client_connections, max_connections) = (limit("max_client_connections"), limit("max_connections"));
+    let mut limit = |key: &Key| fields.get(key.name).and_then(|node| scalars::integer(cx, key, node));
+    let max_client_connections = limit(&keys::user::MAX_CLIENT_CONNECTIONS);
+    let max_connections = limit(&keys::user::MAX_CONNECTIONS);
     let read_only = fields
         .get("read_only")
         .and_then(|node| scalars::boolean(cx, "read_only", node));
@@ -116,7 +99,7 @@ fn overrides(cx: &mut Context<'_>, fields: Fields<'_>) -> User {
         role: String::new(),
         read_only: read_only.unwrap_or(false),
         pool_mode,
-        query_timeout: layer::limit(cx, fields, "query_timeout").map(|found| found.value),
+        query_timeout: layer::limit(cx, fields, &keys::layer::QUERY_TIMEOUT).map(|found| found.value),
         pool_timeout,
         caching: fields.get("caching").and_then(|node| layer::caching(cx, node)),
         max_client_connections,

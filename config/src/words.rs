@@ -20,7 +20,7 @@ pub(crate) fn find<T: Copy>(words: Words<T>, text: &str) -> Result<T, Unknown> {
         None => Err(Unknown {
             text: shorten(text),
             nearest: suggest::nearest(text, words.iter().map(|(word, _)| *word)),
-            expected: words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" / "),
+            expected: all(words).join(" / "),
         }),
     }
 }
@@ -31,6 +31,11 @@ pub(crate) fn name_of<T: Copy + PartialEq>(words: Words<T>, meaning: T) -> &'sta
         .iter()
         .find(|(_, known)| *known == meaning)
         .map_or("", |(word, _)| word)
+}
+
+/// All words.
+pub(crate) fn all<T>(words: Words<T>) -> Vec<&'static str> {
+    words.iter().map(|(word, _)| *word).collect()
 }
 
 /// A word that is not in its table.
@@ -135,6 +140,12 @@ pub(crate) const SEQUENCE_FUNCTIONS: Words<SequenceFunctions> = &[
     ("pin", SequenceFunctions::Pin),
     ("forget", SequenceFunctions::Forget),
 ];
+
+/// `customization.naming_convention`
+pub(crate) const NAMING_CONVENTIONS: Words<()> = &[("hasura-default", ()), ("graphql-default", ())];
+
+/// `query_tags.format`
+pub(crate) const TAG_FORMATS: Words<()> = &[("standard", ()), ("sqlcommenter", ())];
 
 /// `kind` of a listener
 pub(crate) const LISTENER_KINDS: Words<ListenerKind> =

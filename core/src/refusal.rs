@@ -168,6 +168,11 @@ pub enum Refusal {
         /// Its name.
         source: Arc<str>,
     },
+    /// The client's source takes no new clients: DISABLE.
+    SourceDisabled {
+        /// Its name.
+        source: Arc<str>,
+    },
     /// An administrator ended this client.
     Terminated,
 }
@@ -210,6 +215,7 @@ impl fmt::Display for Refusal {
             Refusal::ProtocolViolation(what) => write!(f, "protocol violation by the client: {what}"),
             Refusal::ShuttingDown => f.write_str("Weir is stopping"),
             Refusal::SourceRemoved { source } => write!(f, "source {source} is not declared any more"),
+            Refusal::SourceDisabled { source } => write!(f, "source {source} is disabled"),
             Refusal::Terminated => f.write_str("ended by an administrator"),
         }
     }

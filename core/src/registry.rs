@@ -8,18 +8,18 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{
     backend::{Access, Backend},
     observe::RefusalCounts,
-    pool::Pool,
+    pool::{Pool, Rest},
     refusal::{Limit, Refusal},
     settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
 };
@@ -36,6 +36,33 @@ pub struct Source<B: Backend> {
     refusals: RefusalCounts,
     /// Which replica is looked at first, so that equal ones take turns.
     turn: AtomicUsize,
+    course: Mutex<Course<B>>,
+}
+
+/// What an administrator has made of a source, and what exchanges of its parts have left behind.
+struct Course<B: Backend> {
+    flow: Flow,
+    admission: Admission,
+    /// Pools that nothing declares any more and in which transactions may still run.
+    retired: Vec<Weak<Pool<B>>>,
+}
+
+/// Whether the clients of a source get server connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// They do.
+    Running,
+    /// They wait.
+    Paused,
+}
+
+/// Whether a source takes new clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It does.
+    Enabled,
+    /// Those that are there stay.
+    Disabled,
 }
 
 /// What is declared of a source: its pools, and what applies to its clients.
@@ -120,6 +147,11 @@ impl<B: Backend> Source<B> {
             clients: Arc::default(),
             refusals: RefusalCounts::default(),
             turn: AtomicUsize::new(0),
+            course: Mutex::new(Course {
+                flow: Flow::Running,
+                admission: Admission::Enabled,
+                retired: Vec::new(),
+            }),
         })
     }
 
@@ -129,9 +161,19 @@ impl<B: Backend> Source<B> {
     }
 
     /// Exchanges what is declared, and returns what was. Clients that are in a transaction end it where they are. Whoever
-    /// calls this closes the pools that are in the old parts only.
+    /// calls this closes the pools that are in the old parts only. A source that is paused stays so, whatever its pools.
     pub fn exchange(&self, parts: SourceParts<B>) -> Arc<SourceParts<B>> {
-        let before = self.live.swap(Arc::new(parts));
+        let mut course = self.course.lock();
+        if course.flow == Flow::Paused {
+            parts.pools().for_each(|pool| pool.pause());
+        }
+        let parts = Arc::new(parts);
+        let before = self.live.swap(parts.clone());
+        course.retired.retain(|pool| pool.strong_count() > 0);
+        let stays = |pool: &Arc<Pool<B>>| parts.pools().any(|other| Arc::ptr_eq(pool, other));
+        let gone = before.pools().filter(|pool| !stays(pool)).map(Arc::downgrade);
+        course.retired.extend(gone);
+        drop(course);
         // After the exchange: whoever sees the new number sees the new parts.
         self.generation.fetch_add(1, Ordering::Release);
         before
@@ -155,8 +197,13 @@ impl<B: Backend> Source<B> {
     /// Takes a place among the source's clients.
     ///
     /// # Errors
-    /// [`Refusal::ClientLimit`] when there is none left.
+    /// [`Refusal::ClientLimit`] when there is none left, [`Refusal::SourceDisabled`].
     pub fn admit(&self) -> Result<ClientCount, Refusal> {
+        if self.admission() == Admission::Disabled {
+            return Err(Refusal::SourceDisabled {
+                source: self.name.clone(),
+            });
+        }
         let parts = self.live.load();
         let limit = parts.max_client_connections.unwrap_or(u32::MAX);
         let taken = self
@@ -182,6 +229,84 @@ impl<B: Backend> Source<B> {
     /// Clients at the moment.
     pub fn client_count(&self) -> u32 {
         self.clients.load(Ordering::Relaxed)
+    }
+}
+
+/// What an administrator does to it. Every change applies to all its pools, those that are retired included.
+impl<B: Backend> Source<B> {
+    /// No transaction begins until [`Source::resume`]: clients wait. What came of it before: who pauses what is paused
+    /// already need not resume it.
+    pub fn pause(&self) -> Flow {
+        self.flow(Flow::Paused, |pool| pool.pause())
+    }
+
+    /// The same; whoever calls this ends the clients too. What they leave behind is given up rather than brought to rest.
+    pub fn kill(&self) -> Flow {
+        self.flow(Flow::Paused, |pool| pool.kill())
+    }
+
+    /// Serves again.
+    pub fn resume(&self) -> Flow {
+        self.flow(Flow::Running, |pool| pool.resume())
+    }
+
+    fn flow(&self, flow: Flow, change: impl Fn(&Pool<B>)) -> Flow {
+        let mut course = self.course.lock();
+        self.all_pools(&course).iter().for_each(|pool| change(pool));
+        std::mem::replace(&mut course.flow, flow)
+    }
+
+    /// Whether its clients get server connections.
+    pub fn is_paused(&self) -> bool {
+        self.course.lock().flow == Flow::Paused
+    }
+
+    /// Closes every server connection when it comes to rest; new ones are opened as they are needed.
+    pub fn reconnect(&self) {
+        let course = self.course.lock();
+        self.all_pools(&course).iter().for_each(|pool| pool.reconnect());
+    }
+
+    /// Resolves when the source, which is paused, has no server connection left, or is resumed before.
+    pub async fn at_rest(&self) -> Rest {
+        let pools = self.all_pools(&self.course.lock());
+        for pool in pools {
+            if pool.at_rest().await == Rest::Resumed {
+                return Rest::Resumed;
+            }
+        }
+        Rest::Reached
+    }
+
+    /// Resolves when no server connection is left from before the last [`Source::reconnect`] or from before what is
+    /// declared of it was exchanged.
+    pub async fn renewed(&self) {
+        let pools = self.all_pools(&self.course.lock());
+        for pool in pools {
+            pool.renewed().await;
+        }
+    }
+
+    /// Pools that nothing declares any more and that still have server connections.
+    pub fn retired(&self) -> Vec<Arc<Pool<B>>> {
+        let retired: Vec<_> = self.course.lock().retired.iter().filter_map(Weak::upgrade).collect();
+        let has_any = |pool: &Arc<Pool<B>>| pool.stats().total() > 0;
+        retired.into_iter().filter(has_any).collect()
+    }
+
+    /// Whether it takes new clients from now on; those that are there stay.
+    pub fn set_admission(&self, admission: Admission) {
+        self.course.lock().admission = admission;
+    }
+
+    /// Whether it takes new clients.
+    pub fn admission(&self) -> Admission {
+        self.course.lock().admission
+    }
+
+    fn all_pools(&self, course: &Course<B>) -> Vec<Arc<Pool<B>>> {
+        let retired = course.retired.iter().filter_map(Weak::upgrade);
+        self.parts().pools().cloned().chain(retired).collect()
     }
 }
 

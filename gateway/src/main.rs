@@ -4,6 +4,7 @@
 
 mod check;
 mod cli;
+mod commands;
 mod http;
 mod logging;
 mod metrics;
@@ -21,6 +22,9 @@ fn main() -> ExitCode {
     let Cli { command } = cli::parse();
     match command {
         Command::Check(args) => check::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Reference => commands::reference::run(),
         Command::Serve(args) => match logging::start(args.log_format, args.log_level.as_deref()) {
             Ok(()) => serve::run(&args),
             Err(error) => {

@@ -1,13 +1,13 @@
 //! A conversation with the console: messages in, answers out, by the simple and the extended protocol.
 //!
-//! Pure: what a command answers is asked of the caller. Invariants: every request is answered once, in order; behind an
-//! error of the extended protocol everything up to Sync is skipped; statements and portals are bounded in number and
-//! messages in size.
+//! Pure: what a command answers is asked of the caller, who may take its time. Invariants: every request is answered once,
+//! in order, nothing is judged while an answer is outstanding; behind an error of the extended protocol everything up to
+//! Sync is skipped; statements and portals are bounded in number and messages in size.
 
 use std::{borrow::Cow, collections::HashMap, vec};
 
 use bytes::BytesMut;
-use weir_core::admin::{Answer, Cell, Command, Problem};
+use weir_core::admin::{Answer, Cell, Command, Problem, Table};
 
 use super::rows::{self, Formats};
 use crate::{
@@ -24,16 +24,15 @@ use crate::{
     },
 };
 
-/// Where answers come from.
-pub(crate) type Ask<'a> = &'a mut dyn FnMut(&Command) -> Result<Answer, Problem>;
-
 /// What to do with the bytes at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// More are needed.
     Need,
     /// This many are dealt with.
     Taken(usize),
+    /// Find out what this answers, and say so with [`ConsoleConversation::answered`].
+    Ask(Command),
     /// Send what is written, then close.
     Finish,
 }
@@ -44,6 +43,25 @@ pub(crate) struct ConsoleConversation {
     statements: HashMap<Vec<u8>, Option<Command>>,
     portals: HashMap<Vec<u8>, Portal>,
     stage: Stage,
+    asking: Option<Asking>,
+}
+
+/// Whose answer is outstanding.
+#[derive(Debug)]
+enum Asking {
+    /// Of a simple query: the commands that have not been answered.
+    Simple(vec::IntoIter<Command>),
+    /// Of an Execute: the portal, and how many rows are wanted.
+    Portal(Vec<u8>, usize),
+}
+
+/// How the console may refuse to go on with a command that it waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The console's own reason.
+    Problem(Problem),
+    /// Its user has cancelled it.
+    Cancelled,
 }
 
 #[derive(Debug)]
@@ -66,7 +84,10 @@ type Said = Result<(), ErrorMessage>;
 
 impl ConsoleConversation {
     /// Judges the message at the front of `bytes`.
-    pub(crate) fn judge(&mut self, bytes: &[u8], ask: Ask<'_>, out: &mut BytesMut) -> Verdict {
+    pub(crate) fn judge(&mut self, bytes: &[u8], out: &mut BytesMut) -> Verdict {
+        if let Some(command) = self.question() {
+            return Verdict::Ask(command);
+        }
         let Some(head) = Head::read(bytes) else {
             return Verdict::Need;
         };
@@ -87,11 +108,53 @@ impl ConsoleConversation {
         if head.kind == client::TERMINATE {
             return Verdict::Finish;
         }
-        self.take(head, message, ask, out);
+        self.take(head, message, out);
         Verdict::Taken(message.len())
     }
 
-    fn take(&mut self, head: Head, message: &[u8], ask: Ask<'_>, out: &mut BytesMut) {
+    /// What the command that was asked about answers.
+    pub(crate) fn answered(&mut self, answer: Result<Answer, Unanswered>, out: &mut BytesMut) {
+        match self.asking.take() {
+            Some(Asking::Simple(mut left)) => {
+                let tag = left.next().as_ref().map_or("SHOW", Command::tag);
+                match answer {
+                    Ok(answer) => {
+                        simple_answer(answer, tag, out);
+                        self.go_on(left, out);
+                    }
+                    Err(why) => {
+                        write::error_response(out, &unanswered(why));
+                        write::ready_for_query(out, TransactionStatus::Idle);
+                    }
+                }
+            }
+            Some(Asking::Portal(name, most)) => {
+                let said = answer.map_err(unanswered);
+                if let Err(error) = said.and_then(|answer| self.fetch(&name, most, Some(answer), out)) {
+                    write::error_response(out, &error);
+                    self.stage = Stage::Skipping;
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn question(&self) -> Option<Command> {
+        match self.asking.as_ref()? {
+            Asking::Simple(left) => left.as_slice().first().cloned(),
+            Asking::Portal(name, _) => self.portals.get(name)?.command.clone(),
+        }
+    }
+
+    /// The next command of a simple query, or its end.
+    fn go_on(&mut self, left: vec::IntoIter<Command>, out: &mut BytesMut) {
+        match left.len() {
+            0 => write::ready_for_query(out, TransactionStatus::Idle),
+            _ => self.asking = Some(Asking::Simple(left)),
+        }
+    }
+
+    fn take(&mut self, head: Head, message: &[u8], out: &mut BytesMut) {
         match head.kind {
             client::SYNC => {
                 self.stage = Stage::Listening;
@@ -100,14 +163,23 @@ impl ConsoleConversation {
             }
             _ if self.stage == Stage::Skipping => return,
             client::QUERY | client::FUNCTION_CALL => {
-                let said = match head.kind {
-                    client::QUERY => simple(query::text(head.body(message)), ask, out),
+                let asked = match head.kind {
+                    client::QUERY => commands(query::text(head.body(message))),
                     _ => Err(error("0A000", "the console has no functions to call")),
                 };
-                if let Err(error) = said {
-                    write::error_response(out, &error);
+                match asked {
+                    Ok(commands) => {
+                        if commands.is_empty() {
+                            rows::empty(server::EMPTY_QUERY_RESPONSE, out);
+                        }
+                        self.go_on(commands.into_iter(), out);
+                    }
+                    Err(error) => {
+                        write::error_response(out, &error);
+                        write::ready_for_query(out, TransactionStatus::Idle);
+                    }
                 }
-                return write::ready_for_query(out, TransactionStatus::Idle);
+                return;
             }
             _ => {}
         }
@@ -115,7 +187,7 @@ impl ConsoleConversation {
             client::PARSE => self.parse(message, out),
             client::BIND => self.bind(message, out),
             client::DESCRIBE => self.describe(head.body(message), out),
-            client::EXECUTE => self.execute(head.body(message), ask, out),
+            client::EXECUTE => self.execute(head.body(message), out),
             client::CLOSE => self.close(head.body(message), out),
             // Flush: everything is sent at once anyhow. Data of a COPY that was never begun is ignored by PostgreSQL too.
             _ => Ok(()),
@@ -135,7 +207,7 @@ impl ConsoleConversation {
         if self.statements.len() >= limits::MAX_CONSOLE_STATEMENTS && !self.statements.contains_key(parse.name) {
             return Err(error("54000", "too many prepared statements for the console"));
         }
-        self.statements.insert(parse.name.to_vec(), commands.first().copied());
+        self.statements.insert(parse.name.to_vec(), commands.into_iter().next());
         write::parse_complete(out);
         Ok(())
     }
@@ -144,7 +216,7 @@ impl ConsoleConversation {
         let bind = Bind::read(message).ok_or_else(malformed)?;
         let formats = result_formats(&message[bind.prefix..])
             .ok_or_else(|| error("08P01", "a command of the console takes no parameters"))?;
-        let command = *self.statement(bind.statement)?;
+        let command = self.statement(bind.statement)?.clone();
         if self.portals.len() >= limits::MAX_CONSOLE_STATEMENTS && !self.portals.contains_key(bind.portal) {
             return Err(error("54000", "too many portals for the console"));
         }
@@ -161,49 +233,58 @@ impl ConsoleConversation {
     fn describe(&mut self, body: &[u8], out: &mut BytesMut) -> Said {
         let (command, formats) = match named(body)? {
             (b'S', name) => {
-                let command = *self.statement(name)?;
+                let command = self.statement(name)?.clone();
                 rows::no_parameters(out);
                 (command, Formats::default())
             }
             (_, name) => {
                 let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-                (portal.command, portal.formats.clone())
+                (portal.command.clone(), portal.formats.clone())
             }
         };
-        match command {
-            Some(Command::Show(topic)) => rows::row_description(topic.columns(), &formats, out),
-            Some(Command::KillClient(_)) | None => rows::empty(server::NO_DATA, out),
+        match command.as_ref().and_then(Command::columns) {
+            Some(columns) => rows::row_description(columns, &formats, out),
+            None => rows::empty(server::NO_DATA, out),
         }
         Ok(())
     }
 
-    fn execute(&mut self, body: &[u8], ask: Ask<'_>, out: &mut BytesMut) -> Said {
+    fn execute(&mut self, body: &[u8], out: &mut BytesMut) -> Said {
         let (name, rest) = split_string(body).ok_or_else(malformed)?;
         let most = rest.first_chunk::<4>().ok_or_else(malformed)?;
         let most = match u32::from_be_bytes(*most) {
             0 => usize::MAX,
             most => most as usize,
         };
-        let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
-        let Some(command) = portal.command else {
+        let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+        if portal.command.is_none() {
             rows::empty(server::EMPTY_QUERY_RESPONSE, out);
             return Ok(());
-        };
+        }
         if portal.left.is_none() {
-            match ask(&command).map_err(problem)? {
-                Answer::Done(tag) => {
-                    write::command_complete(out, tag);
-                    return Ok(());
-                }
-                Answer::Table(table) => portal.left = Some(table.rows.into_iter()),
+            self.asking = Some(Asking::Portal(name.to_vec(), most));
+            return Ok(());
+        }
+        self.fetch(name, most, None, out)
+    }
+
+    /// Sends rows of a portal: of its answer if it has just come, else those that are left.
+    fn fetch(&mut self, name: &[u8], most: usize, answer: Option<Answer>, out: &mut BytesMut) -> Said {
+        let portal = self.portals.get_mut(name).ok_or_else(|| no_portal(name))?;
+        match answer {
+            Some(Answer::Done { tag, notice }) => {
+                done(tag, notice, out);
+                return Ok(());
             }
+            Some(Answer::Table(table)) => portal.left = Some(table.rows.into_iter()),
+            None => {}
         }
         let left = portal.left.get_or_insert_with(|| Vec::new().into_iter());
         for row in left.by_ref().take(most) {
             rows::data_row(&row, &portal.formats, out);
         }
         match left.len() {
-            0 => write::command_complete(out, "SHOW"),
+            0 => write::command_complete(out, portal.command.as_ref().map_or("SHOW", Command::tag)),
             _ => rows::empty(server::PORTAL_SUSPENDED, out),
         }
         Ok(())
@@ -226,24 +307,25 @@ impl ConsoleConversation {
     }
 }
 
-fn simple(text: &[u8], ask: Ask<'_>, out: &mut BytesMut) -> Said {
-    let commands = commands(text)?;
-    if commands.is_empty() {
-        rows::empty(server::EMPTY_QUERY_RESPONSE, out);
-    }
-    for command in commands {
-        match ask(&command).map_err(problem)? {
-            Answer::Done(tag) => write::command_complete(out, tag),
-            Answer::Table(table) => {
-                rows::row_description(table.columns, &Formats::default(), out);
-                for row in &table.rows {
-                    rows::data_row(row, &Formats::default(), out);
-                }
-                write::command_complete(out, "SHOW");
+fn simple_answer(answer: Answer, tag: &str, out: &mut BytesMut) {
+    match answer {
+        Answer::Done { tag, notice } => done(tag, notice, out),
+        Answer::Table(Table { columns, rows }) => {
+            rows::row_description(columns, &Formats::default(), out);
+            for row in &rows {
+                rows::data_row(row, &Formats::default(), out);
             }
+            write::command_complete(out, tag);
         }
     }
-    Ok(())
+}
+
+fn done(tag: &str, notice: Option<String>, out: &mut BytesMut) {
+    if let Some(notice) = notice {
+        // "successful_completion": there is nothing wrong.
+        write::notice_response(out, "00000", &notice, None);
+    }
+    write::command_complete(out, tag);
 }
 
 fn commands(text: &[u8]) -> Result<Vec<Command>, ErrorMessage> {
@@ -290,19 +372,26 @@ fn no_portal(name: &[u8]) -> ErrorMessage {
 }
 
 fn problem(problem: Problem) -> ErrorMessage {
-    match problem {
-        Problem::Unknown(text) => ErrorMessage {
-            hint: Some("SHOW HELP lists the commands of the console.".into()),
-            ..error("42601", format!("the console knows no command \"{text}\""))
-        },
-        Problem::Denied(command) => ErrorMessage {
-            hint: Some("It takes a user with role: admin in gateway.yaml.".into()),
-            ..error("42501", format!("permission denied for {command}"))
-        },
-        Problem::NoSuchClient(id) => ErrorMessage {
-            hint: Some("SHOW CLIENTS lists the ids.".into()),
-            ..error("42704", format!("there is no client {id}"))
-        },
+    let sqlstate = match problem {
+        Problem::Unknown(_) => "42601",
+        Problem::Denied(_) => "42501",
+        Problem::NoSuchClient(_) => "42704",
+        Problem::NoSuchSource(_) => "3D000",
+        Problem::Resumed(_) => "55000",
+        Problem::NotReloaded(_) => "F0000",
+        Problem::Unavailable(_) => "0A000",
+    };
+    ErrorMessage {
+        detail: problem.detail().map(Cow::from),
+        hint: problem.hint().map(Cow::from),
+        ..error(sqlstate, problem.to_string())
+    }
+}
+
+fn unanswered(why: Unanswered) -> ErrorMessage {
+    match why {
+        Unanswered::Problem(why) => problem(why),
+        Unanswered::Cancelled => error("57014", "canceling statement due to user request"),
     }
 }
 
@@ -322,7 +411,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(command: &Command) -> Result<Answer, Problem> {
+    fn answer(command: &Command) -> Result<Answer, Unanswered> {
         match command {
             Command::Show(Topic::Version) => Ok(Answer::Table(Table {
                 columns: Topic::Version.columns(),
@@ -338,8 +427,16 @@ mod tests {
                     Cell::Null,
                 ]],
             })),
-            Command::Show(_) => Err(Problem::Denied(command.to_string())),
-            Command::KillClient(id) => Err(Problem::NoSuchClient(*id)),
+            Command::Reload => Ok(Answer::Done {
+                tag: "RELOAD",
+                notice: Some("applied".to_owned()),
+            }),
+            Command::Pause(_) => Ok(Answer::Done {
+                tag: "PAUSE",
+                notice: None,
+            }),
+            Command::WaitClose(_) => Err(Unanswered::Cancelled),
+            other => Err(Unanswered::Problem(Problem::Denied(other.to_string()))),
         }
     }
 
@@ -347,8 +444,12 @@ mod tests {
     fn said(messages: &[u8]) -> (String, BytesMut) {
         let mut conversation = ConsoleConversation::default();
         let (mut rest, mut out) = (messages, BytesMut::new());
-        while let Verdict::Taken(count) = conversation.judge(rest, &mut answer, &mut out) {
-            rest = &rest[count..];
+        loop {
+            match conversation.judge(rest, &mut out) {
+                Verdict::Taken(count) => rest = &rest[count..],
+                Verdict::Ask(command) => conversation.answered(answer(&command), &mut out),
+                Verdict::Need | Verdict::Finish => break,
+            }
         }
         let (mut types, mut left) = (String::new(), &out[..]);
         while let Some(head) = Head::read(left) {
@@ -402,6 +503,41 @@ mod tests {
     }
 
     #[test]
+    fn commands_that_take_their_time_are_answered_in_order() {
+        let mut messages = BytesMut::new();
+        write::query(&mut messages, b"pause; reload; show version; wait_close; show version");
+        write::query(&mut messages, b"pause");
+        write::parse_text(&mut messages, b"s", b"pause \"led;ger\"");
+        write::describe_statement(&mut messages, b"s");
+        bind(b"", b"s", &[], &mut messages);
+        execute(b"", 0, &mut messages);
+        write::parse_text(&mut messages, b"", b"wait_close");
+        bind(b"", b"", &[], &mut messages);
+        execute(b"", 0, &mut messages);
+        execute(b"", 0, &mut messages);
+        write::sync(&mut messages);
+        let (types, bytes) = said(&messages);
+        assert_eq!(types, "CNCTDDDCEZ CZ 1tn2C 12EZ".replace(' ', ""));
+        let said = String::from_utf8_lossy(&bytes);
+        assert!(said.contains("applied") && said.contains("57014"), "{said}");
+    }
+
+    #[test]
+    fn nothing_is_judged_while_an_answer_is_outstanding() {
+        let mut messages = BytesMut::new();
+        write::query(&mut messages, b"pause");
+        let (mut conversation, mut out) = (ConsoleConversation::default(), BytesMut::new());
+        assert_eq!(conversation.judge(&messages, &mut out), Verdict::Taken(messages.len()));
+        for _ in 0..3 {
+            assert!(matches!(
+                conversation.judge(&messages, &mut out),
+                Verdict::Ask(Command::Pause(_))
+            ));
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
     fn numbers_are_binary_if_asked_for() {
         let mut messages = BytesMut::new();
         write::parse_text(&mut messages, b"", b"show pin_totals");
@@ -444,11 +580,7 @@ mod tests {
             b"Q\0\0\0\0",
             b"Q\xff\xff\xff\xff",
         ] {
-            assert_eq!(
-                conversation.judge(odd, &mut answer, &mut out),
-                Verdict::Finish,
-                "{odd:?}"
-            );
+            assert_eq!(conversation.judge(odd, &mut out), Verdict::Finish, "{odd:?}");
         }
         for odd in [
             &b"B\0\0\0\x04"[..],
@@ -460,15 +592,9 @@ mod tests {
         ] {
             conversation.stage = Stage::Listening;
             out.clear();
-            assert_eq!(
-                conversation.judge(odd, &mut answer, &mut out),
-                Verdict::Taken(odd.len())
-            );
+            assert_eq!(conversation.judge(odd, &mut out), Verdict::Taken(odd.len()));
             assert_eq!(out.first(), Some(&b'E'), "{odd:?}");
         }
-        assert_eq!(
-            conversation.judge(b"X\0\0\0\x04", &mut answer, &mut out),
-            Verdict::Finish
-        );
+        assert_eq!(conversation.judge(b"X\0\0\0\x04", &mut out), Verdict::Finish);
     }
 }

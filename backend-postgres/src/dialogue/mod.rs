@@ -329,6 +329,7 @@ impl Dialogue for Conversation {
             why,
             Refusal::ShuttingDown
                 | Refusal::SourceRemoved { .. }
+                | Refusal::SourceDisabled { .. }
                 | Refusal::Terminated
                 | Refusal::ClientIdle(_)
                 | Refusal::ProtocolViolation(_)

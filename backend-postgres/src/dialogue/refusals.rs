@@ -59,6 +59,12 @@ pub fn describe(why: &Refusal) -> ErrorMessage {
             "57P01",
             format!("terminating connection: source \"{source}\" is not declared any more"),
         ),
+        Refusal::SourceDisabled { source } => error(
+            "55000",
+            format!("source \"{source}\" is not accepting connections at the moment"),
+        )
+        .detail("An administrator has disabled it.")
+        .hint("ENABLE on the console lets clients in again."),
         Refusal::Terminated => error("57P01", "terminating connection due to administrator command"),
     }
 }

@@ -1527,6 +1527,7 @@ mod refusals {
         for (why, code) in [
             (Refusal::ShuttingDown, "57P01"),
             (Refusal::SourceRemoved { source: "a".into() }, "57P01"),
+            (Refusal::SourceDisabled { source: "a".into() }, "55000"),
             (Refusal::Terminated, "57P01"),
             (Refusal::ClientIdle(limit()), "57P05"),
             (Refusal::ProtocolViolation("invalid message length"), "08P01"),

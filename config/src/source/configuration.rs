@@ -3,24 +3,18 @@
 use crate::{
     context::Context,
     fields::Fields,
+    keys::{self, Key},
     layer::Layer,
     model::SourceKind,
     scalars::{self, Located},
-    words::Words,
+    words,
 };
 
 /// The keys of `configuration`.
-pub(super) fn keys(kind: SourceKind) -> &'static [&'static str] {
+pub(super) fn keys(kind: SourceKind) -> &'static [Key] {
     match kind {
-        SourceKind::Mssql => &["connection_info", "read_replicas", "gateway"],
-        _ => &[
-            "connection_info",
-            "read_replicas",
-            "extensions_schema",
-            "connection_template",
-            "connection_set",
-            "gateway",
-        ],
+        SourceKind::Mssql => &keys::source::MSSQL_CONFIGURATION,
+        _ => &keys::source::POSTGRES_CONFIGURATION,
     }
 }
 
@@ -36,7 +30,7 @@ pub(super) fn inline(cx: &mut Context<'_>, configuration: Fields<'_>) -> Inline 
     let Some(node) = configuration.get("gateway") else {
         return Inline::default();
     };
-    let Some(fields) = Fields::of(cx, node, "configuration.gateway", &Layer::known(&["database_names"])) else {
+    let Some(fields) = Fields::of(cx, node, "configuration.gateway", &Layer::known(&keys::layer::INLINE)) else {
         return Inline::default();
     };
     Inline {
@@ -58,31 +52,25 @@ pub(crate) fn database_names(cx: &mut Context<'_>, fields: Fields<'_>) -> Option
 
 /// `customization` shapes the GraphQL API; it is only checked.
 pub(super) fn check_customization(cx: &mut Context<'_>, source: Fields<'_>) {
-    const CONVENTIONS: Words<()> = &[("hasura-default", ()), ("graphql-default", ())];
     let Some(node) = source.get("customization") else {
         return;
     };
-    let Some(fields) = Fields::of(
-        cx,
-        node,
-        "customization",
-        &["root_fields", "type_names", "naming_convention"],
-    ) else {
+    let Some(fields) = Fields::of(cx, node, "customization", &keys::source::CUSTOMIZATION) else {
         return;
     };
     if let Some(node) = fields.get("naming_convention") {
-        let _ = scalars::word(cx, "naming_convention", node, CONVENTIONS);
+        let _ = scalars::word(cx, "naming_convention", node, words::NAMING_CONVENTIONS);
     }
     for (key, known) in [
-        ("root_fields", ["namespace", "prefix", "suffix"].as_slice()),
-        ("type_names", &["prefix", "suffix"]),
+        ("root_fields", keys::source::ROOT_FIELDS.as_slice()),
+        ("type_names", &keys::source::TYPE_NAMES),
     ] {
         let Some(fields) = fields.get(key).and_then(|node| Fields::of(cx, node, key, known)) else {
             continue;
         };
         for inner in known
             .iter()
-            .filter_map(|inner| fields.get(inner).map(|node| (inner, node)))
+            .filter_map(|inner| fields.get(inner.name).map(|node| (inner.name, node)))
         {
             let _ = scalars::text(cx, inner.0, inner.1);
         }
@@ -91,15 +79,14 @@ pub(super) fn check_customization(cx: &mut Context<'_>, source: Fields<'_>) {
 
 /// `query_tags` concern statements that Hasura writes; they are only checked.
 pub(super) fn check_query_tags(cx: &mut Context<'_>, source: Fields<'_>) {
-    const FORMATS: Words<()> = &[("standard", ()), ("sqlcommenter", ())];
     let Some(node) = source.get("query_tags") else { return };
-    let Some(fields) = Fields::of(cx, node, "query_tags", &["disabled", "format"]) else {
+    let Some(fields) = Fields::of(cx, node, "query_tags", &keys::source::QUERY_TAGS) else {
         return;
     };
     if let Some(node) = fields.get("disabled") {
         let _ = scalars::boolean(cx, "disabled", node);
     }
     if let Some(node) = fields.get("format") {
-        let _ = scalars::word(cx, "format", node, FORMATS);
+        let _ = scalars::word(cx, "format", node, words::TAG_FORMATS);
     }
 }

@@ -6,6 +6,7 @@ use super::effective::Layers;
 use crate::{
     context::Context,
     fields::{self, Fields},
+    keys,
     model::{MssqlAddress, MssqlConnection, MssqlIsolationLevel, MssqlSource, Pooling},
     odbc,
     pool::{self, Announce, Instances, PoolLayer},
@@ -13,14 +14,6 @@ use crate::{
     scalars, words,
     yaml::{Node, Value},
 };
-
-const CONNECTION_KEYS: [&str; 5] = [
-    "connection_string",
-    "database_url",
-    "pool_settings",
-    "isolation_level",
-    "ssl_configuration",
-];
 
 /// Reads the configuration; `None` when something in it is wrong.
 pub(super) fn read(
@@ -109,7 +102,7 @@ struct Address {
 
 impl Own {
     fn read(cx: &mut Context<'_>, node: &Node, what: &str) -> Option<Self> {
-        let fields = Fields::of(cx, node, what, &CONNECTION_KEYS)?;
+        let fields = Fields::of(cx, node, what, &keys::source::MSSQL_CONNECTION)?;
         // Hasura tries the old name first.
         let address = match fields.get("database_url").or(fields.get("connection_string")) {
             Some(node) => address(cx, node),
@@ -156,11 +149,7 @@ impl Own {
 
 /// `{enable: false}`, or the settings of a pool.
 fn pool_settings(cx: &mut Context<'_>, node: &Node) -> Option<(Pooling, PoolLayer)> {
-    let known: Vec<_> = ["enable"]
-        .into_iter()
-        .chain(pool::HASURA_KEYS)
-        .chain(pool::OWN_KEYS)
-        .collect();
+    let known: Vec<_> = [keys::pool::ENABLE].into_iter().chain(keys::pool::KEYS).collect();
     let fields = Fields::of(cx, node, "pool_settings", &known)?;
     let layer = PoolLayer::read(cx, fields);
     let pooling = match fields.get("enable").map(|node| scalars::boolean(cx, "enable", node)) {

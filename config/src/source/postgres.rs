@@ -7,6 +7,7 @@ use crate::{
     address,
     context::Context,
     fields::{self, Fields},
+    keys,
     model::{AddressSource, PostgresConnection, PostgresSource, TlsSettings},
     pool::{self, Announce, Instances, PoolLayer},
     quote::shorten,
@@ -14,14 +15,6 @@ use crate::{
     tls, words,
     yaml::Node,
 };
-
-const CONNECTION_KEYS: [&str; 5] = [
-    "database_url",
-    "pool_settings",
-    "use_prepared_statements",
-    "isolation_level",
-    "ssl_configuration",
-];
 
 /// Routes that every source has, so that no member of a connection set can be called so.
 const RESERVED_ROUTES: [&str; 3] = ["primary", "read_replicas", "default"];
@@ -79,13 +72,14 @@ struct Own {
 impl Own {
     /// Reads everything before giving up, so that all problems are reported.
     fn read(cx: &mut Context<'_>, node: &Node, what: &str) -> Option<Self> {
-        let fields = Fields::of(cx, node, what, &CONNECTION_KEYS)?;
+        let fields = Fields::of(cx, node, what, &keys::source::POSTGRES_CONNECTION)?;
         let address = fields
             .required(cx, "database_url", what)
             .and_then(|node| address::read(cx, "database_url", node));
-        let known: Vec<_> = pool::HASURA_KEYS.into_iter().chain(pool::OWN_KEYS).collect();
         let pool = match fields.get("pool_settings") {
-            Some(node) => Fields::of(cx, node, "pool_settings", &known).map(|fields| PoolLayer::read(cx, fields)),
+            Some(node) => {
+                Fields::of(cx, node, "pool_settings", &keys::pool::KEYS).map(|fields| PoolLayer::read(cx, fields))
+            }
             None => Some(PoolLayer::default()),
         };
         let tls = match fields.get("ssl_configuration") {
@@ -225,7 +219,7 @@ impl Reader<'_, '_> {
 
     fn member(&mut self, item: &Node, earlier: &[String]) -> Option<(String, PostgresConnection)> {
         const WHAT: &str = "a connection set member";
-        let fields = Fields::of(self.cx, item, WHAT, &["name", "connection_info"])?;
+        let fields = Fields::of(self.cx, item, WHAT, &keys::source::MEMBER)?;
         let name = fields
             .required(self.cx, "name", WHAT)
             .and_then(|node| self.member_name(node, earlier));
@@ -267,11 +261,11 @@ fn template(cx: &mut Context<'_>, fields: Fields<'_>) {
     let Some(node) = fields.get("connection_template") else {
         return;
     };
-    let Some(fields) = Fields::of(cx, node, "connection_template", &["version", "template"]) else {
+    let Some(fields) = Fields::of(cx, node, "connection_template", &keys::source::TEMPLATE) else {
         return;
     };
     if let Some(node) = fields.get("version")
-        && scalars::integer(cx, "version", node, 0..=u32::MAX).is_some_and(|version| version != 1)
+        && scalars::integer(cx, &keys::source::TEMPLATE_VERSION, node).is_some_and(|version| version != 1)
     {
         cx.error(&node.place, "connection_template: Supported versions are [1]");
     }

@@ -227,6 +227,14 @@ fn messages() {
         let shown = problems(&loaded).replace("gateway.yaml: warning: no listener is of kind postgres, so that no client can reach source \"s\"\n", "");
         assert_eq!(shown, format!("gateway.yaml:{expected}\n"));
     }
+    let families = with(
+        &format!("{USER}listeners:\n- {{kind: postgres, name: a}}\n- {{kind: postgres, name: b, host: \"::\"}}\n"),
+        &env,
+    );
+    assert_eq!(
+        (families.metadata.listeners.len(), problems(&families).as_str()),
+        (2, "")
+    );
     let strict = with(
         &format!("{USER}listeners: [{{kind: mssql, ssl_configuration: {{sslmode: strict, {tls}}}}}]"),
         &env,

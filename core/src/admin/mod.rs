@@ -3,17 +3,25 @@
 //! Commands are parsed once ([`Command::parse`]), who may give which is one table ([`Role::may`]), and every answer is
 //! rows of text and numbers ([`Table`]), which a backend only encodes. Invariants: nothing secret is in any row (settings
 //! come from the validated ones, which hold no address and no password; statements come without their constants); looking
-//! takes each pool's lock once, for as long as it takes to copy its numbers.
+//! takes each pool's lock once, for as long as it takes to copy its numbers; what a command waits for ends with the
+//! future of its answer.
 
+mod act;
 mod command;
+mod explain;
+mod problem;
 mod tables;
 pub mod time;
 mod view;
+mod words;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-pub use command::{Command, Problem, Topic};
-pub use view::{Family, PoolView, SourceView};
+use async_trait::async_trait;
+
+pub use command::{Command, Scope, Shutdown, SourceName, Topic};
+pub use problem::Problem;
+pub use view::{Family, PoolView, SourceControl, SourceView};
 
 use crate::front::Clients;
 
@@ -50,8 +58,17 @@ impl Role {
     /// The only place where it is decided who may do what.
     pub fn may(self, command: &Command) -> bool {
         let right = match command {
-            Command::Show(_) => Right::Look,
-            Command::KillClient(_) => Right::Act,
+            Command::Show(_) | Command::ExplainPool(_) => Right::Look,
+            Command::Pause(_)
+            | Command::Resume(_)
+            | Command::Reconnect(_)
+            | Command::WaitClose(_)
+            | Command::Kill(_)
+            | Command::KillClient(_)
+            | Command::Disable(_)
+            | Command::Enable(_)
+            | Command::Reload
+            | Command::Shutdown(_) => Right::Act,
         };
         match (self, right) {
             (Role::Admin, Right::Look | Right::Act) | (Role::Stats, Right::Look) => true,
@@ -65,8 +82,32 @@ impl Role {
 pub enum Answer {
     /// To a question.
     Table(Table),
-    /// To a command: its name.
-    Done(&'static str),
+    /// To a command.
+    Done {
+        /// Its name.
+        tag: &'static str,
+        /// What there is to say about it: for people, in a notice.
+        notice: Option<String>,
+    },
+}
+
+impl Answer {
+    fn done(tag: &'static str) -> Self {
+        Answer::Done { tag, notice: None }
+    }
+}
+
+/// Whoever runs this process, for commands that are about more than sources and clients.
+#[async_trait]
+pub trait Operator: Send + Sync {
+    /// Reads the metadata again and applies it as a whole; what came of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it. Then nothing has changed.
+    async fn reload(&self) -> Result<String, Vec<String>>;
+
+    /// Begins to end the process.
+    fn shut_down(&self, how: Shutdown);
 }
 
 /// Rows of an answer.
@@ -112,6 +153,7 @@ pub struct Console {
     families: Vec<Arc<dyn Family>>,
     clients: Arc<Clients>,
     version: &'static str,
+    operator: OnceLock<Arc<dyn Operator>>,
 }
 
 impl Console {
@@ -121,23 +163,30 @@ impl Console {
             families,
             clients,
             version,
+            operator: OnceLock::new(),
         })
     }
 
-    /// Answers a command, or carries it out.
+    /// Names whoever runs the process, once; without it RELOAD and SHUTDOWN are not available.
+    pub fn set_operator(&self, operator: Arc<dyn Operator>) {
+        // A second one would be the same.
+        let _ = self.operator.set(operator);
+    }
+
+    /// Answers a command, or carries it out. PAUSE, KILL, WAIT_CLOSE and RELOAD may take as long as they like; dropping the
+    /// future is how their user takes them back: nothing is waited for any more, and a PAUSE that has not come to its end
+    /// is undone. Everything else that was begun stays.
     ///
     /// # Errors
     /// [`Problem::Denied`], or what stands against it.
-    pub fn answer(&self, command: &Command, role: Role) -> Result<Answer, Problem> {
+    pub async fn answer(&self, command: &Command, role: Role) -> Result<Answer, Problem> {
         if !role.may(command) {
             return Err(Problem::Denied(command.to_string()));
         }
         match command {
             Command::Show(topic) => Ok(Answer::Table(self.table(*topic))),
-            Command::KillClient(id) => match self.clients.terminate_one(*id) {
-                true => Ok(Answer::Done("KILL_CLIENT")),
-                false => Err(Problem::NoSuchClient(*id)),
-            },
+            Command::ExplainPool(name) => self.explain(name).map(Answer::Table),
+            action => self.act(action).await,
         }
     }
 
@@ -173,7 +222,7 @@ mod tests {
         tokio::task::yield_now().await;
         let console = console(&gateway);
         for topic in Topic::ALL {
-            let Ok(Answer::Table(table)) = console.answer(&Command::Show(topic), Role::Stats) else {
+            let Ok(Answer::Table(table)) = console.answer(&Command::Show(topic), Role::Stats).await else {
                 panic!("{topic:?} has no table");
             };
             assert_eq!(table.columns, topic.columns());
@@ -201,11 +250,17 @@ mod tests {
         tokio::task::yield_now().await;
         let console = console(&gateway);
         let kill = Command::KillClient(client.key.0);
-        assert!(matches!(console.answer(&kill, Role::Stats), Err(Problem::Denied(_))));
-        assert_eq!(console.answer(&kill, Role::Admin), Ok(Answer::Done("KILL_CLIENT")));
+        assert!(matches!(
+            console.answer(&kill, Role::Stats).await,
+            Err(Problem::Denied(_))
+        ));
+        assert_eq!(
+            console.answer(&kill, Role::Admin).await,
+            Ok(Answer::done("KILL_CLIENT"))
+        );
         client.task.await.expect("it ends");
         assert_eq!(
-            console.answer(&kill, Role::Admin),
+            console.answer(&kill, Role::Admin).await,
             Err(Problem::NoSuchClient(client.key.0))
         );
         assert_eq!(Role::of("user"), None);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Cell, Column, Console, Kind, SourceView, Table, Topic, command::Command, time};
+use super::{Cell, Column, Console, Kind, Role, SourceView, Table, Topic, command::Command, time};
 use crate::{
     clock::{self, Instant},
     front::{ClientView, Standing},
@@ -191,7 +191,7 @@ fn client(client: &ClientView) -> Vec<Cell> {
     let (address, port) = address(client.identity.peer);
     let waiting = match client.standing {
         Standing::Waiting => since(client.since),
-        Standing::Idle | Standing::Active | Standing::Holding => Duration::ZERO,
+        Standing::Idle | Standing::Active | Standing::InTransaction | Standing::Holding => Duration::ZERO,
     };
     let pin = client.pin.as_ref();
     vec![
@@ -442,19 +442,18 @@ fn time_limits(timeouts: &Timeouts) -> [(&'static str, String); 4] {
 }
 
 fn help() -> Rows {
-    let shows = Topic::ALL.map(|topic| (Command::Show(topic).to_string(), "stats, admin", topic.about()));
-    let acts = [(
-        "KILL_CLIENT id".to_owned(),
-        "admin",
-        "ends a client; id is that of SHOW CLIENTS",
-    )];
-    let all = shows.into_iter().chain(acts);
-    all.map(|(command, role, what)| vec![say(command), say(role), say(what)])
-        .collect()
+    let row = |command: Command| {
+        let role = match Role::Stats.may(&command) {
+            true => "stats, admin",
+            false => "admin",
+        };
+        vec![say(command.usage()), say(role), say(command.about())]
+    };
+    Command::samples().into_iter().map(row).collect()
 }
 
 /// The words of the refusal that a client gets when the limit is reached.
-fn limit_origin(settings: &PoolSettings) -> &str {
+pub(super) fn limit_origin(settings: &PoolSettings) -> &str {
     let total = "total_max_connections";
     match settings.origins.0.contains_key(total) {
         true => settings.origins.of(total),
@@ -462,7 +461,7 @@ fn limit_origin(settings: &PoolSettings) -> &str {
     }
 }
 
-fn address(peer: Peer) -> (String, Option<u16>) {
+pub(super) fn address(peer: Peer) -> (String, Option<u16>) {
     match peer {
         Peer::Tcp(address) | Peer::Proxied(Some(address)) => (address.ip().to_string(), Some(address.port())),
         Peer::Unix => ("unix".to_owned(), None),

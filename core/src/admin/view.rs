@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use crate::{
     backend::{Backend, PinReason},
     observe::{LatencyView, RefusalKind},
-    pool::{ConnectionView, Doings, PinCount, Pool, PoolStats},
-    registry::{Registry, Source},
+    pool::{ConnectionView, Doings, PinCount, Pool, PoolStats, Rest},
+    registry::{Admission, Flow, Registry, Source},
     settings::{Origins, PoolSettings, Timeouts},
 };
 
@@ -14,6 +16,64 @@ use crate::{
 pub trait Family: Send + Sync {
     /// As they are at this moment.
     fn sources(&self) -> Vec<SourceView>;
+
+    /// Those that serve, to be acted upon.
+    fn controls(&self) -> Vec<Arc<dyn SourceControl>>;
+}
+
+/// One source, whatever its family, for whoever acts upon it. See [`Source`] for what each does.
+#[async_trait]
+#[allow(missing_docs, reason = "as the methods of Source of the same name")]
+pub trait SourceControl: Send + Sync {
+    fn name(&self) -> &Arc<str>;
+    /// Whether clients reach it by this database name.
+    fn is_reached_by(&self, database: &str) -> bool;
+    fn pause(&self) -> Flow;
+    fn kill(&self) -> Flow;
+    fn resume(&self) -> Flow;
+    fn reconnect(&self);
+    fn set_admission(&self, admission: Admission);
+    async fn at_rest(&self) -> Rest;
+    async fn renewed(&self);
+}
+
+#[async_trait]
+impl<B: Backend> SourceControl for Source<B> {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn is_reached_by(&self, database: &str) -> bool {
+        self.parts().database_names.iter().any(|name| name == database)
+    }
+
+    fn pause(&self) -> Flow {
+        Source::pause(self)
+    }
+
+    fn kill(&self) -> Flow {
+        Source::kill(self)
+    }
+
+    fn resume(&self) -> Flow {
+        Source::resume(self)
+    }
+
+    fn reconnect(&self) {
+        Source::reconnect(self);
+    }
+
+    fn set_admission(&self, admission: Admission) {
+        Source::set_admission(self, admission);
+    }
+
+    async fn at_rest(&self) -> Rest {
+        Source::at_rest(self).await
+    }
+
+    async fn renewed(&self) {
+        Source::renewed(self).await;
+    }
 }
 
 /// One source.
@@ -39,6 +99,10 @@ pub struct SourceView {
     pub timeouts: Timeouts,
     /// Where they were set.
     pub origins: Origins,
+    /// Whether its clients get server connections.
+    pub flow: Flow,
+    /// Whether it takes new clients.
+    pub admission: Admission,
 }
 
 /// One pool of a source.
@@ -67,6 +131,8 @@ pub struct PoolView {
     pub connections: Vec<ConnectionView>,
     /// What applies to it.
     pub settings: Arc<PoolSettings>,
+    /// Why no server connection can be opened, if none can.
+    pub trouble: Option<String>,
 }
 
 impl<B: Backend> Family for Registry<B> {
@@ -83,8 +149,15 @@ impl<B: Backend> Family for Registry<B> {
             max_clients: None,
             timeouts: Timeouts::default(),
             origins: Origins::default(),
+            flow: Flow::Running,
+            admission: Admission::Enabled,
         });
         ready.chain(broken).collect()
+    }
+
+    fn controls(&self) -> Vec<Arc<dyn SourceControl>> {
+        let sources = Registry::sources(self).into_iter();
+        sources.map(|source| source as Arc<dyn SourceControl>).collect()
     }
 }
 
@@ -109,6 +182,12 @@ fn view<B: Backend>(source: &Source<B>) -> SourceView {
         max_clients: parts.max_client_connections,
         timeouts: parts.timeouts.clone(),
         origins: parts.origins.clone(),
+        flow: if source.is_paused() {
+            Flow::Paused
+        } else {
+            Flow::Running
+        },
+        admission: source.admission(),
     }
 }
 
@@ -125,5 +204,6 @@ fn pool_view<B: Backend>(database: String, pool: &Pool<B>) -> PoolView {
         pins: pool.activity().pins().to_vec(),
         connections: pool.connections(),
         settings: pool.settings(),
+        trouble: pool.trouble().map(|error| error.to_string()),
     }
 }

@@ -46,6 +46,8 @@ pub enum Standing {
     Waiting,
     /// A request or transaction of it is under way.
     Active,
+    /// It is in a transaction, and its server connection waits for it.
+    InTransaction,
     /// It is between transactions, and holds one.
     Holding,
 }
@@ -88,6 +90,7 @@ impl Standing {
             Standing::Idle => "idle",
             Standing::Waiting => "waiting",
             Standing::Active => "active",
+            Standing::InTransaction => "idle in transaction",
             Standing::Holding => "pinned",
         }
     }
@@ -98,6 +101,7 @@ impl Standing {
             Standing::Waiting => 1,
             Standing::Active => 2,
             Standing::Holding => 3,
+            Standing::InTransaction => 4,
         }
     }
 
@@ -106,6 +110,7 @@ impl Standing {
             1 => Standing::Waiting,
             2 => Standing::Active,
             3 => Standing::Holding,
+            4 => Standing::InTransaction,
             _ => Standing::Idle,
         }
     }
@@ -126,6 +131,11 @@ impl Card {
             self.since
                 .store(u64::try_from(since.as_micros()).unwrap_or(u64::MAX), Relaxed);
         }
+        self.standing.store(standing.code(), Relaxed);
+    }
+
+    /// Whether it or its server connection is at work in a transaction that began before.
+    pub(crate) fn turn(&self, standing: Standing) {
         self.standing.store(standing.code(), Relaxed);
     }
 
@@ -172,7 +182,13 @@ mod tests {
 
     #[test]
     fn a_standing_survives_its_code() {
-        for standing in [Standing::Idle, Standing::Waiting, Standing::Active, Standing::Holding] {
+        for standing in [
+            Standing::Idle,
+            Standing::Waiting,
+            Standing::Active,
+            Standing::InTransaction,
+            Standing::Holding,
+        ] {
             assert_eq!(Standing::of(standing.code()), standing);
         }
     }

@@ -232,6 +232,11 @@ impl Clients {
         self.for_each(|inbox| inbox.terminate = true);
     }
 
+    /// Tells the present clients of a source to end now.
+    pub fn terminate_source(&self, source: &str) {
+        self.for_each_of(source, |inbox| inbox.terminate = true);
+    }
+
     /// Every client that has logged in, in no order.
     pub fn views(&self) -> Vec<ClientView> {
         let slots: Vec<_> = {

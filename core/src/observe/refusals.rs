@@ -47,6 +47,8 @@ pub enum RefusalKind {
     ShuttingDown,
     /// The source is not declared any more.
     SourceRemoved,
+    /// An administrator has disabled the source.
+    SourceDisabled,
     /// Ended by an administrator.
     Terminated,
     /// Nothing of the above.
@@ -55,7 +57,7 @@ pub enum RefusalKind {
 
 impl RefusalKind {
     /// All of them, in the order of their declaration.
-    pub const ALL: [RefusalKind; 22] = [
+    pub const ALL: [RefusalKind; 23] = [
         RefusalKind::PoolTimeout,
         RefusalKind::Open,
         RefusalKind::ClientLimit,
@@ -76,6 +78,7 @@ impl RefusalKind {
         RefusalKind::ProtocolViolation,
         RefusalKind::ShuttingDown,
         RefusalKind::SourceRemoved,
+        RefusalKind::SourceDisabled,
         RefusalKind::Terminated,
         RefusalKind::Other,
     ];
@@ -103,6 +106,7 @@ impl RefusalKind {
             RefusalKind::ProtocolViolation => "protocol_violation",
             RefusalKind::ShuttingDown => "shutting_down",
             RefusalKind::SourceRemoved => "source_removed",
+            RefusalKind::SourceDisabled => "source_disabled",
             RefusalKind::Terminated => "terminated",
             RefusalKind::Other => "other",
         }
@@ -131,6 +135,7 @@ impl From<&Refusal> for RefusalKind {
             Refusal::ProtocolViolation(_) => RefusalKind::ProtocolViolation,
             Refusal::ShuttingDown => RefusalKind::ShuttingDown,
             Refusal::SourceRemoved { .. } => RefusalKind::SourceRemoved,
+            Refusal::SourceDisabled { .. } => RefusalKind::SourceDisabled,
             Refusal::Terminated => RefusalKind::Terminated,
         }
     }

@@ -38,6 +38,8 @@ enum Stage<B: Backend> {
         waiter: WaiterId,
         profile: ProfileId,
         since: Moment,
+        /// The same on the clock that stands still while the pool is paused.
+        patience_since: Moment,
         timer: Option<Pin<Box<Sleep>>>,
     },
     Ended,
@@ -72,6 +74,7 @@ impl<B: Backend> Acquire<B> {
                 waiter,
                 profile,
                 since: now,
+                patience_since: state.engine.patience_clock(now),
                 timer: None,
             };
             // A refusal may be there at once.
@@ -94,6 +97,17 @@ impl<B: Backend> Acquire<B> {
             answer
         })?;
         Some(answer.map(|(slot, connection)| Lease::new(self.pool.clone(), slot, connection)))
+    }
+
+    /// How much of `limit` is left; the pauses of the pool do not count. `None` while it is paused.
+    fn patience_left(&self, limit: Duration) -> Option<Duration> {
+        let Stage::Queued { patience_since, .. } = self.stage else {
+            return Some(Duration::ZERO);
+        };
+        let state = self.pool.state.lock();
+        let clock = state.engine.patience_clock(self.pool.now());
+        let left = limit.saturating_sub(clock.saturating_sub(patience_since));
+        (!state.engine.is_paused()).then_some(left)
     }
 
     /// Time is up, unless the answer came in the same moment.
@@ -193,13 +207,35 @@ impl<B: Backend> Future for Acquire<B> {
         if let Some(outcome) = outcome {
             return Poll::Ready(outcome);
         }
-        let (Some(limit), Stage::Queued { timer, .. }) = (this.timeout, &mut this.stage) else {
+        let Some(limit) = this.timeout else {
             return Poll::Pending;
         };
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        match timer.as_mut().poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => Poll::Ready(this.time_out(limit)),
+        this.poll_patience(limit, cx)
+    }
+}
+
+impl<B: Backend> Acquire<B> {
+    /// Waits for the end of the client's patience. In a pause there is none: whoever waits is woken when it ends.
+    fn poll_patience(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<Outcome<B>> {
+        loop {
+            let Stage::Queued { timer, .. } = &mut self.stage else {
+                return Poll::Pending;
+            };
+            if let Some(running) = timer {
+                match running.as_mut().poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => *timer = None,
+                }
+            }
+            match self.patience_left(limit) {
+                None => return Poll::Pending,
+                Some(Duration::ZERO) => return Poll::Ready(self.time_out(limit)),
+                Some(left) => {
+                    if let Stage::Queued { timer, .. } = &mut self.stage {
+                        *timer = Some(Box::pin(tokio::time::sleep(left)));
+                    }
+                }
+            }
         }
     }
 }

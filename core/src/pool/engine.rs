@@ -19,8 +19,11 @@
 //!   is avoided while it is down is found again.
 //! * **Full** (the database has no room): while connections of ours are alive the waiters wait for those. The limit is
 //!   lowered to what the database accepted and raised again one by one. With none alive it is handled as transient.
+//!
+//! An administrator may pause and reconnect a pool while it serves: see [`control`].
 
 mod chain;
+mod control;
 mod opening;
 mod queue;
 mod slots;
@@ -131,6 +134,10 @@ pub enum Why {
     MakeRoom,
     /// The pool ends.
     Draining,
+    /// The pool is paused.
+    Paused,
+    /// It was there before the pool was told to reconnect.
+    Reconnect,
 }
 
 impl Why {
@@ -143,6 +150,8 @@ impl Why {
             Why::Overflow => "overflow no longer needed",
             Why::MakeRoom => "room for another profile",
             Why::Draining => "pool closed",
+            Why::Paused => "paused",
+            Why::Reconnect => "reconnect",
         }
     }
 }
@@ -182,6 +191,18 @@ enum Mode {
     Draining,
 }
 
+/// Whether clients get connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open {
+        /// When it was opened last.
+        since: Moment,
+    },
+    Shut {
+        since: Moment,
+    },
+}
+
 /// The host did not answer.
 #[derive(Clone, Copy, Debug)]
 struct Down {
@@ -202,6 +223,9 @@ struct Full {
 pub struct Engine {
     tuning: Tuning,
     mode: Mode,
+    gate: Gate,
+    /// The pauses that are over, together.
+    shut_for: Duration,
     slots: Slots,
     queue: Queue,
     down: Option<Down>,
@@ -224,6 +248,8 @@ impl Engine {
         Engine {
             tuning,
             mode: Mode::Serving,
+            gate: Gate::Open { since: Moment::ZERO },
+            shut_for: Duration::ZERO,
             slots: Slots::default(),
             queue: Queue::default(),
             down: None,
@@ -261,7 +287,7 @@ impl Engine {
         let waiter = self.queue.push(profile, now);
         if self.mode == Mode::Draining {
             self.fail(waiter, FailReason::Draining, now);
-        } else if self.is_refused_for_now(profile, now) {
+        } else if !self.is_paused() && self.is_refused_for_now(profile, now) {
             self.fail(waiter, FailReason::Refused, now);
         }
         self.plan(now);
@@ -334,9 +360,12 @@ impl Engine {
     /// A connection could not be opened; its slot is vacant now.
     pub fn open_failed(&mut self, slot: SlotId, failure: Failure, now: Moment) {
         let profile = self.slots.profile(slot);
+        let is_of_no_interest = self.is_unwanted(slot);
         self.slots.remove(slot);
         let tally = self.slots.tally();
         match failure {
+            // What it says of the database is no news for those who wait: it was begun before they were told to.
+            _ if is_of_no_interest => {}
             Failure::Refused => self.note_refusal(profile, now),
             Failure::Full if tally.live() + tally.closing > 0 => self.note_full(now),
             Failure::Full | Failure::Transient => self.note_down(profile, now),
@@ -367,9 +396,13 @@ impl Engine {
         self.tick(now);
     }
 
-    /// No more clients. Those that wait are still served; whatever is not needed for that is closed.
+    /// No more clients. Those that wait are still served, unless the pool is paused; whatever is not needed for that is
+    /// closed.
     pub fn drain(&mut self, now: Moment) {
         self.mode = Mode::Draining;
+        if self.is_paused() {
+            self.dismiss_waiters(now);
+        }
         while let Some((slot, _)) = self.slots.oldest_idle() {
             self.close(slot, Why::Draining);
         }
@@ -504,7 +537,7 @@ impl Engine {
     /// How many connections may exist at `now`, overflow included if the head of the queue has waited for it.
     pub fn limit(&self, now: Moment) -> u32 {
         match self.queue.head() {
-            Some((_, _, since)) if now.saturating_sub(since) >= self.tuning.overflow_patience => {
+            Some((_, _, since)) if now.saturating_sub(self.waits_since(since)) >= self.tuning.overflow_patience => {
                 self.accepted(self.hard_max(), now)
             }
             _ => self.accepted(self.max(), now),
@@ -548,7 +581,11 @@ impl Engine {
     fn unfit(&self, slot: SlotId, profile: ProfileId, waiter: Option<WaiterId>, now: Moment) -> Option<Why> {
         let standing = self.slots.tally().standing();
         // A lifetime shorter than a login must not keep everybody waiting: a new connection serves at least once.
-        if self.slots.stage(slot) != Stage::Opening && self.is_expired(slot, now) {
+        if self.is_paused() {
+            Some(Why::Paused)
+        } else if self.slots.is_outdated(slot) {
+            Some(Why::Reconnect)
+        } else if self.slots.stage(slot) != Stage::Opening && self.is_expired(slot, now) {
             Some(Why::Lifetime)
         } else if standing > self.hard_max() {
             Some(Why::Limit)
@@ -566,9 +603,9 @@ impl Engine {
     /// Overflow connections in use stay while the head has waited half as long as it takes to open one: between the two
     /// nothing is opened or closed, so that a queue of just that length does not cost a login for each turn.
     fn needs_overflow(&self, now: Moment) -> bool {
-        self.queue
-            .head()
-            .is_some_and(|(_, _, since)| now.saturating_sub(since) >= self.tuning.overflow_patience / 2)
+        self.queue.head().is_some_and(|(_, _, since)| {
+            now.saturating_sub(self.waits_since(since)) >= self.tuning.overflow_patience / 2
+        })
     }
 
     /// Whether a connection of `profile` must go because the head of the queue needs another and there is no room.
@@ -578,7 +615,7 @@ impl Engine {
         };
         let tally = self.slots.tally();
         wanted != profile
-            && now.saturating_sub(self.queue.head_since()) >= PROFILE_PATIENCE
+            && now.saturating_sub(self.waits_since(self.queue.head_since())) >= PROFILE_PATIENCE
             && tally.total() >= self.limit(now)
             && tally.closing == 0
             && self.slots.tally_of(wanted).opening == 0

@@ -25,6 +25,10 @@ pub(super) const IDLE_BYTES: usize = 64 * 1024;
 /// Profiles remembered beyond those in use before the unused ones are forgotten. Clients may bring one each.
 pub(super) const SPARE_PROFILES: usize = 256;
 
+/// How long the server connection of a client that was ended by KILL gets to come to rest, so that what runs on it is
+/// cancelled on the database too. Longer would not be at once.
+pub(super) const KILL_PATIENCE: Duration = Duration::from_millis(500);
+
 /// At most one log line about failed opens, and one about lost idle connections, per pool in this time; the others are
 /// counted in the next one. A restarted database is one event, not one per connection.
 pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(5);

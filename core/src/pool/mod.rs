@@ -11,6 +11,7 @@
 mod acquire;
 mod activity;
 mod connection;
+mod control;
 pub mod engine;
 mod journal;
 mod keeper;
@@ -27,7 +28,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +40,7 @@ use tokio::{runtime::Handle, sync::Notify};
 pub use acquire::Acquire;
 pub use activity::{Activity, Doings, Pin, PinCount};
 pub use connection::Connection;
+pub use control::Rest;
 pub use lease::Lease;
 pub use stats::{ConnectionView, Counters, PoolStats};
 
@@ -49,6 +51,7 @@ use crate::{
     backend::Backend,
     clock::{self, Instant},
     observe::LatencyView,
+    refusal::OpenError,
     settings::PoolSettings,
 };
 
@@ -67,6 +70,10 @@ pub struct Pool<B: Backend> {
     runtime: OnceLock<Handle>,
     connection_ids: AtomicU64,
     drained: Notify,
+    /// A connection is no more, or the pool has been paused or resumed.
+    changed: Notify,
+    /// Whether clients that an administrator has ended may take their time.
+    haste: AtomicBool,
     activity: Arc<Activity>,
     /// Differs from that of every other pool of the process.
     number: u32,
@@ -90,6 +97,8 @@ impl<B: Backend> Pool<B> {
             runtime: OnceLock::new(),
             connection_ids: AtomicU64::new(0),
             drained: Notify::new(),
+            changed: Notify::new(),
+            haste: AtomicBool::new(false),
             activity: Arc::default(),
             number: next_pool_number(),
         })
@@ -175,6 +184,7 @@ impl<B: Backend> Pool<B> {
             waiting: state.engine.waiting(),
             longest_wait: state.engine.longest_wait(self.now()),
             limit: self.settings.load().max_connections,
+            outdated: state.engine.outdated(),
             counters: state.counters,
         }
     }
@@ -207,6 +217,7 @@ impl<B: Backend> Pool<B> {
                 id,
                 process: known.and_then(|known| known.process),
                 stage,
+                is_unwanted: state.engine.is_unwanted(slot),
                 age: now.saturating_sub(state.engine.opened_at(slot)),
                 rest: match stage {
                     Stage::Idle { since } => now.saturating_sub(since),
@@ -222,6 +233,15 @@ impl<B: Backend> Pool<B> {
     pub fn is_up(&self) -> bool {
         let state = self.state.lock();
         state.engine.is_up(self.now())
+    }
+
+    /// What the last attempts to open a connection ended with, if clients cannot expect to be served.
+    pub fn trouble(&self) -> Option<OpenError> {
+        let state = self.state.lock();
+        match state.engine.is_up(self.now()) || state.engine.is_paused() {
+            true => None,
+            false => state.last_error().cloned(),
+        }
     }
 
     /// Clients served or waiting per connection that may be open; to choose among replicas.
@@ -279,6 +299,9 @@ impl<B: Backend> Pool<B> {
         }
         if after.starts_keeper {
             self.spawn(keeper::keep(self.weak()));
+        }
+        if after.is_departure {
+            self.changed.notify_waiters();
         }
         if after.is_drained {
             self.drained.notify_waiters();

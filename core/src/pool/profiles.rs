@@ -62,6 +62,10 @@ impl<P: Clone + Eq + Hash> Profiles<P> {
         self.entry(id).and_then(|known| known.error.as_ref())
     }
 
+    pub(super) fn any_error(&self) -> Option<&OpenError> {
+        self.known.iter().flatten().find_map(|known| known.error.as_ref())
+    }
+
     pub(super) fn set_error(&mut self, id: ProfileId, error: Option<OpenError>) {
         if let Some(Some(known)) = self.known.get_mut(id.0 as usize) {
             known.error = error;

@@ -32,6 +32,7 @@ pub(super) struct State<B: Backend> {
     /// What the last attempt to reach the host ended with.
     host_error: Option<OpenError>,
     journal: Journal,
+    departures: u64,
 }
 
 /// What a view shows of a connection, wherever it is.
@@ -75,6 +76,8 @@ pub(super) struct After<B: Backend> {
     pub(super) closes: Vec<(SlotId, Box<Connection<B>>)>,
     pub(super) starts_keeper: bool,
     pub(super) is_drained: bool,
+    /// A connection is no more.
+    pub(super) is_departure: bool,
     pub(super) lines: Vec<Line>,
 }
 
@@ -87,6 +90,7 @@ impl<B: Backend> After<B> {
             closes: Vec::new(),
             starts_keeper: false,
             is_drained: false,
+            is_departure: false,
             lines: Vec::new(),
         }
     }
@@ -112,6 +116,7 @@ impl<B: Backend> State<B> {
             desks: Vec::new(),
             host_error: None,
             journal: Journal::default(),
+            departures: 0,
         }
     }
 
@@ -194,6 +199,8 @@ impl<B: Backend> State<B> {
             Failure::Refused => {
                 let profile = self.engine.profile_of(slot);
                 self.profiles.set_error(profile, Some(error));
+                // Somebody is at home.
+                self.host_error = None;
             }
             Failure::Full | Failure::Transient => self.host_error = Some(error),
         }
@@ -273,6 +280,22 @@ impl<B: Backend> State<B> {
         }
     }
 
+    /// Serves again. Everybody who waits is woken: the clock of their patience runs on.
+    pub(super) fn resume(&mut self, now: Moment, after: &mut After<B>) {
+        self.engine.resume(now);
+        let waiters: Vec<WaiterId> = self.engine.waiters().map(|(waiter, _)| waiter).collect();
+        for waiter in waiters {
+            if let Some(waker) = self.desks[waiter.0 as usize].waker.clone() {
+                after.wake(waker);
+            }
+        }
+    }
+
+    /// What the last attempt to reach the host ended with, or what the database says to some profile.
+    pub(super) fn last_error(&self) -> Option<&OpenError> {
+        self.host_error.as_ref().or_else(|| self.profiles.any_error())
+    }
+
     /// Does what the engine decided, as far as that can be done under the lock.
     pub(super) fn carry_out(&mut self, after: &mut After<B>) {
         while let Some(effect) = self.engine.next_effect() {
@@ -317,6 +340,8 @@ impl<B: Backend> State<B> {
             Keeper::Absent | Keeper::Starting | Keeper::Ended => {}
         }
         after.is_drained = self.is_drained();
+        let departures = self.engine.departures();
+        after.is_departure = departures != std::mem::replace(&mut self.departures, departures);
     }
 
     pub(super) fn is_drained(&self) -> bool {

@@ -23,8 +23,17 @@ pub struct PoolStats {
     pub longest_wait: Duration,
     /// `max_connections`.
     pub limit: u32,
+    /// Those from before the last [`super::Pool::reconnect`], whatever they are doing.
+    pub outdated: u32,
     /// What has happened.
     pub counters: Counters,
+}
+
+impl PoolStats {
+    /// Server connections, whatever they are doing.
+    pub fn total(&self) -> u32 {
+        self.idle + self.leased + self.opening + self.maintenance + self.closing
+    }
 }
 
 /// One server connection at one moment.
@@ -38,6 +47,8 @@ pub struct ConnectionView {
     pub process: Option<u32>,
     /// Where it is.
     pub stage: Stage,
+    /// Whether it is closed as soon as it comes to rest: the pool is paused, or was told to reconnect.
+    pub is_unwanted: bool,
     /// Since it was logged in, or since that was begun.
     pub age: Duration,
     /// How long it has been idle.

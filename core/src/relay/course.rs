@@ -196,8 +196,11 @@ impl Course {
                 self.card.stand(Standing::Holding, now);
                 self.count(session, activity);
             }
-            Stage::Busy => self.query_since = now,
-            Stage::InTransaction => {}
+            Stage::Busy => {
+                self.query_since = now;
+                self.card.turn(Standing::Active);
+            }
+            Stage::InTransaction => self.card.turn(Standing::InTransaction),
         }
         self.stage = stage;
     }

@@ -38,7 +38,7 @@ pub(super) async fn discard_or_recover<B: Backend>(
     terms: &Terms,
     ending: Ending,
 ) {
-    let patience = terms.timeouts.recovery;
+    let patience = attached.pool.recovery(terms.timeouts.recovery);
     let outcome = tokio::time::timeout(
         patience,
         recover(&mut attached, &mut dialogue, &mut lanes, &mut cancel, terms, ending),

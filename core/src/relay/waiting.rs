@@ -127,10 +127,22 @@ async fn acquire<B: Backend>(
     let Some(allowance) = allowance else {
         return Ok((pool.acquire(profile, timeout).await?, None));
     };
-    let began = clock::now();
-    let share = allowance.take(pool.name(), timeout).await?;
-    let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
-    Ok((pool.acquire(profile, left).await?, Some(share)))
+    let mut patience = timeout;
+    loop {
+        // A pause is nobody's wait; and the share is not kept from the user's clients of other sources meanwhile.
+        pool.until_open().await;
+        let began = clock::now();
+        let left = || patience.map(|patience| patience.saturating_sub(began.elapsed()));
+        let attempt = async {
+            let share = allowance.take(pool.name(), patience).await?;
+            Ok((pool.acquire(profile.clone(), left()).await?, Some(share)))
+        };
+        tokio::select! {
+            biased;
+            outcome = attempt => return outcome,
+            () = pool.until_paused() => patience = left(),
+        }
+    }
 }
 
 /// What waiting for a server connection came to.

@@ -1,5 +1,6 @@
 //! The pool with its lock, clock, sockets and tasks, against a database family in memory. Time is paused where it matters.
 
+mod control;
 mod failures;
 mod idle;
 mod leases;

@@ -154,6 +154,7 @@ fn random_op(random: &mut Random, world: &World, profiles: u64, failures: bool, 
                     min: world.tuning.min_connections,
                 };
             }
+            93 if random.below(2) == 0 => return [Op::Pause, Op::Resume, Op::Resume, Op::Reconnect][random.among(4)],
             93..99 => return Op::Advance(Duration::from_millis([1, 60, 250, 600, 2000][random.among(5)])),
             99 if random.below(20) == 0 => return Op::Drain,
             _ => {}
@@ -164,24 +165,41 @@ fn random_op(random: &mut Random, world: &World, profiles: u64, failures: bool, 
 #[test]
 fn p1_every_state_within_ten_steps_keeps_the_invariants() {
     for max in 1..=3 {
-        let mut states = vec![World::new(tuning(max), 1)];
-        let mut seen = HashSet::new();
-        for _ in 0..10 {
-            let mut next = Vec::new();
-            for world in states {
-                for op in possible(&world) {
-                    let mut changed = world.clone();
-                    changed.step(op);
-                    if seen.insert(changed.fingerprint()) {
-                        next.push(changed);
-                    }
+        search(max, 10, possible);
+    }
+}
+
+#[test]
+fn p1_every_state_within_eight_steps_with_pauses_and_reconnects_keeps_the_invariants() {
+    for max in 1..=2 {
+        search(max, 8, |world| {
+            let mut ops = possible(world);
+            ops.push(if world.is_paused() { Op::Resume } else { Op::Pause });
+            ops.extend([Op::Reconnect, Op::Drain]);
+            ops
+        });
+    }
+}
+
+/// Does everything that can happen, step by step, and looks at each state once.
+fn search(max: u32, steps: u32, possible: impl Fn(&World) -> Vec<Op>) {
+    let mut states = vec![World::new(tuning(max), 1)];
+    let mut seen = HashSet::new();
+    for _ in 0..steps {
+        let mut next = Vec::new();
+        for world in states {
+            for op in possible(&world) {
+                let mut changed = world.clone();
+                changed.step(op);
+                if seen.insert(changed.fingerprint()) {
+                    next.push(changed);
                 }
             }
-            states = next;
         }
-        assert!(seen.len() > 500, "the search went nowhere: {} states", seen.len());
-        states.into_iter().for_each(|mut world| world.wind_up());
+        states = next;
     }
+    assert!(seen.len() > 500, "the search went nowhere: {} states", seen.len());
+    states.into_iter().for_each(|mut world| world.wind_up());
 }
 
 /// Everything that can happen next, with at most three waiters of two profiles.

@@ -423,3 +423,166 @@ fn a_profiles_number_used_again_has_no_past() {
         "held back by what another profile suffered"
     );
 }
+
+#[test]
+fn a_pause_closes_what_rests_keeps_what_runs_and_lets_everybody_wait() {
+    let (mut engine, held) = busy(tuning(3), 3);
+    engine.put_back(held[0], at(1));
+    engine.pause(at(2));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[0], Why::Paused)]);
+    engine.closed(held[0], at(3));
+    assert_eq!(engine.take_idle(A, Wish::default(), at(4)), None);
+    let first = engine.enqueue(A, at(4));
+    let second = engine.enqueue(B, at(5));
+    engine.put_back(held[1], at(6));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[1], Why::Paused)]);
+    assert_eq!(engine.wake_at(at(6)), None, "nothing is due in a pause");
+    engine.maintain(held[2]);
+    engine.put_back(held[2], at(7));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[2], Why::Paused)]);
+    engine.closed(held[1], at(8));
+    engine.closed(held[2], at(8));
+    assert_eq!((engine.tally().total(), engine.waiting()), (0, 2));
+    engine.resume(at(1_000));
+    let opening = opens(&mut engine);
+    assert_eq!(opening.len(), 2, "whoever waited is served after it");
+    engine.opened(opening[0], at(1_001));
+    engine.opened(opening[1], at(1_001));
+    assert_eq!(
+        effects(&mut engine),
+        [Effect::Grant(first, opening[0]), Effect::Grant(second, opening[1])]
+    );
+}
+
+#[test]
+fn a_pause_is_nobodys_wait() {
+    let (mut engine, _) = busy(
+        Tuning {
+            overflow_connections: 1,
+            ..tuning(1)
+        },
+        1,
+    );
+    engine.enqueue(A, at(100));
+    assert_eq!(engine.patience_clock(at(100)), at(100));
+    engine.pause(at(200));
+    assert_eq!(engine.patience_clock(at(9_000)), at(200));
+    engine.resume(at(10_000));
+    assert_eq!(engine.patience_clock(at(10_050)), at(250));
+    assert_eq!(engine.limit(at(10_000)), 1, "its patience begins anew");
+    assert_eq!(engine.wake_at(at(10_000)), Some(at(10_500)));
+    assert_eq!(engine.limit(at(10_500)), 2);
+}
+
+#[test]
+fn an_attempt_that_ends_in_a_pause_tells_nobody_anything() {
+    for failure in [Failure::Refused, Failure::Full, Failure::Transient] {
+        let mut engine = Engine::new(
+            Tuning {
+                retries: 0,
+                ..tuning(2)
+            },
+            7,
+        );
+        engine.enqueue(A, at(0));
+        let slot = opens(&mut engine)[0];
+        engine.pause(at(1));
+        engine.open_failed(slot, failure, at(2));
+        assert_eq!(effects(&mut engine), [], "{failure:?}");
+        engine.resume(at(3));
+        assert_eq!(opens(&mut engine).len(), 1, "{failure:?}: asked anew at once");
+    }
+}
+
+#[test]
+fn what_was_wrong_before_a_pause_is_forgotten_after_it() {
+    let mut engine = Engine::new(
+        Tuning {
+            retries: 0,
+            ..tuning(2)
+        },
+        7,
+    );
+    for profile in [A, B] {
+        let waiter = engine.enqueue(profile, at(0));
+        let slot = opens(&mut engine)[0];
+        let failure = if profile == A {
+            Failure::Refused
+        } else {
+            Failure::Transient
+        };
+        engine.open_failed(slot, failure, at(1));
+        engine.leave(waiter, at(1));
+        effects(&mut engine);
+    }
+    engine.pause(at(2));
+    engine.enqueue(A, at(3));
+    engine.enqueue(B, at(3));
+    assert_eq!(effects(&mut engine), [], "in a pause nobody hears of it");
+    engine.resume(at(4));
+    assert!(engine.is_up(at(4)));
+    assert_eq!(opens(&mut engine).len(), 2);
+}
+
+#[test]
+fn a_pool_that_ends_in_a_pause_lets_nobody_wait_for_ever() {
+    for drains_first in [false, true] {
+        let (mut engine, held) = busy(tuning(1), 1);
+        let waiter = engine.enqueue(A, at(1));
+        match drains_first {
+            true => {
+                engine.drain(at(2));
+                assert_eq!(effects(&mut engine), [], "who waits is still served");
+                engine.pause(at(2));
+            }
+            false => {
+                engine.pause(at(2));
+                engine.drain(at(2));
+            }
+        }
+        assert_eq!(effects(&mut engine), [Effect::Fail(waiter, FailReason::Draining)]);
+        engine.put_back(held[0], at(3));
+        assert!(matches!(effects(&mut engine)[..], [Effect::Close(slot, _)] if slot == held[0]));
+    }
+}
+
+#[test]
+fn a_reconnect_replaces_every_connection_and_serves_on() {
+    let (mut engine, held) = busy(tuning(3), 3);
+    engine.put_back(held[0], at(1));
+    engine.reconnect(at(2));
+    assert_eq!(effects(&mut engine), [Effect::Close(held[0], Why::Reconnect)]);
+    assert_eq!(engine.outdated(), 3);
+    engine.closed(held[0], at(3));
+    let waiter = engine.enqueue(A, at(4));
+    let fresh = opens(&mut engine)[0];
+    engine.put_back(held[1], at(5));
+    assert_eq!(
+        effects(&mut engine),
+        [Effect::Close(held[1], Why::Reconnect)],
+        "not to the one who waits"
+    );
+    engine.opened(fresh, at(6));
+    assert_eq!(effects(&mut engine), [Effect::Grant(waiter, fresh)]);
+    engine.closed(held[1], at(7));
+    engine.discard(held[2]);
+    engine.closed(held[2], at(8));
+    assert_eq!(engine.outdated(), 0);
+    engine.put_back(fresh, at(9));
+    assert_eq!(engine.take_idle(A, Wish::default(), at(10)), Some(fresh));
+}
+
+#[test]
+fn a_connection_being_opened_when_it_is_told_to_reconnect_is_opened_again() {
+    let mut engine = Engine::new(tuning(1), 7);
+    let waiter = engine.enqueue(A, at(0));
+    let old = opens(&mut engine)[0];
+    engine.reconnect(at(1));
+    assert_eq!(effects(&mut engine), []);
+    engine.opened(old, at(2));
+    assert_eq!(effects(&mut engine), [Effect::Close(old, Why::Reconnect)]);
+    engine.closed(old, at(3));
+    let fresh = opens(&mut engine)[0];
+    engine.opened(fresh, at(4));
+    assert_eq!(effects(&mut engine), [Effect::Grant(waiter, fresh)]);
+}

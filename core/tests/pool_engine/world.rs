@@ -1,7 +1,7 @@
 //! The engine together with an independent account of what it should have done.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -36,6 +36,9 @@ pub(crate) enum Op {
         min: u32,
     },
     Advance(Duration),
+    Pause,
+    Resume,
+    Reconnect,
     Drain,
 }
 
@@ -85,6 +88,13 @@ pub(crate) struct World {
     past: HashMap<SlotId, Past>,
     pub(crate) wishes_granted: u32,
     draining: bool,
+    /// Since when.
+    paused: Option<Duration>,
+    /// When the last pause ended, and how long all of them were.
+    resumed: Duration,
+    paused_time: Duration,
+    /// Connections from before the last reconnect.
+    outdated: HashSet<SlotId>,
     /// An attempt has failed: the engine may hold back.
     pub(crate) troubled: bool,
     pub(crate) opens: u32,
@@ -110,6 +120,10 @@ impl World {
             past: HashMap::new(),
             wishes_granted: 0,
             draining: false,
+            paused: None,
+            resumed: Duration::ZERO,
+            paused_time: Duration::ZERO,
+            outdated: HashSet::new(),
             troubled: false,
             opens: 0,
             closes: 0,
@@ -127,6 +141,10 @@ impl World {
 
     pub(crate) fn has_idle(&self) -> bool {
         !self.idle.is_empty()
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.is_some()
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -181,11 +199,13 @@ impl World {
             }
             Op::OpenFailed(place, failure) => {
                 let (slot, _) = self.opening.swap_remove(place);
+                self.outdated.remove(&slot);
                 self.troubled = true;
                 self.engine.open_failed(slot, failure, self.now);
             }
             Op::Closed(place) => {
                 let (slot, _) = self.closing.swap_remove(place);
+                self.outdated.remove(&slot);
                 self.engine.closed(slot, self.now);
             }
             Op::Retune { max, overflow, min } => {
@@ -195,6 +215,29 @@ impl World {
                 self.engine.retune(self.tuning.clone(), self.now);
             }
             Op::Advance(by) => self.advance(by),
+            Op::Pause => {
+                self.paused = self.paused.or(Some(self.now));
+                self.engine.pause(self.now);
+            }
+            Op::Resume => {
+                if let Some(since) = self.paused.take() {
+                    self.paused_time += self.now - since;
+                    self.resumed = self.now;
+                }
+                self.engine.resume(self.now);
+            }
+            Op::Reconnect => {
+                let all = [
+                    &self.opening,
+                    &self.idle,
+                    &self.leased,
+                    &self.granted,
+                    &self.maintenance,
+                    &self.closing,
+                ];
+                self.outdated = all.into_iter().flatten().map(|held| held.0).collect();
+                self.engine.reconnect(self.now);
+            }
             Op::Drain => {
                 self.draining = true;
                 self.engine.drain(self.now);
@@ -210,6 +253,7 @@ impl World {
         match self.engine.take_idle(profile, Wish { mark, likeness }, self.now) {
             Some(slot) => {
                 assert!(!self.waits_for(profile), "I3: a newcomer overtook");
+                self.assert_may_serve(slot);
                 // What had expired is closed and could not be chosen.
                 self.obey();
                 if !cfg!(feature = "rotation") {
@@ -304,6 +348,8 @@ impl World {
         while let Some(effect) = self.engine.next_effect() {
             match effect {
                 Effect::Open { slot, profile } => {
+                    assert!(!self.is_paused(), "opened in a pause");
+                    self.outdated.remove(&slot);
                     assert!(self.total() < self.most(), "I1: opened beyond the limit");
                     assert!(
                         self.opening.len() < self.tuning.simultaneous_opens as usize,
@@ -322,6 +368,7 @@ impl World {
                 }
                 Effect::Grant(waiter, slot) => self.grant(waiter, slot),
                 Effect::Fail(waiter, reason) => {
+                    assert!(!self.is_paused() || self.draining, "told no in a pause");
                     let place = self.queue.iter().position(|waiting| waiting.id == waiter);
                     let waiter = self.queue.remove(place.expect("only who waits can fail"));
                     self.failed.push((waiter.id, reason));
@@ -339,16 +386,26 @@ impl World {
             .queue
             .remove(first.expect("granted for a profile that nobody waits for"));
         assert_eq!(first.id, waiter, "I3: not the first that it can serve");
+        self.assert_may_serve(slot);
         self.past.entry(slot).or_default().use_number += 1;
         self.granted.push(held);
         self.answered.push_back((waiter, Some(slot)));
     }
 
+    fn assert_may_serve(&self, slot: SlotId) {
+        assert!(!self.is_paused(), "a connection was given out in a pause");
+        assert!(
+            !self.outdated.contains(&slot),
+            "a connection from before a reconnect was given out"
+        );
+    }
+
+    /// The time in which the head could have been served counts: a pause begins it anew.
     fn most(&self) -> usize {
         let patient = self
             .queue
             .first()
-            .is_some_and(|head| self.now - head.since >= self.tuning.overflow_patience);
+            .is_some_and(|head| self.now - head.since.max(self.resumed) >= self.tuning.overflow_patience);
         let overflow = if patient { self.tuning.overflow_connections } else { 0 };
         (self.tuning.max_connections + overflow) as usize
     }
@@ -372,14 +429,25 @@ impl World {
                 "I4: idle beside a waiter that it could serve"
             );
         }
+        assert_eq!(self.engine.is_paused(), self.is_paused());
+        assert_eq!(self.engine.outdated() as usize, self.outdated.len());
+        let running = self.paused.unwrap_or(self.now) - self.paused_time;
+        assert_eq!(self.engine.patience_clock(self.now), running);
+        assert!(
+            !(self.draining && self.is_paused()) || self.queue.is_empty(),
+            "who waits in a pool that ends paused is never told"
+        );
         if !self.idle.is_empty() {
+            assert!(!self.is_paused(), "idle in a paused pool");
+            let is_outdated = |held: &(SlotId, ProfileId)| self.outdated.contains(&held.0);
+            assert!(!self.idle.iter().any(is_outdated), "idle from before a reconnect");
             assert!(!self.draining, "idle in a pool that ends");
             assert!(
                 self.standing() <= self.tuning.max_connections as usize,
                 "idle beyond the limit"
             );
         }
-        if !self.troubled {
+        if !self.troubled && !self.is_paused() {
             self.check_nobody_is_forgotten();
         }
     }
@@ -404,6 +472,7 @@ impl World {
 
     /// From here on everything goes well: is everybody served?
     pub(crate) fn wind_up(&mut self) {
+        self.step(Op::Resume);
         for _ in 0..10_000 {
             if self.queue.is_empty() && self.answered.is_empty() {
                 break;
@@ -428,17 +497,18 @@ impl World {
     /// What tells two worlds apart, for the exhaustive search.
     pub(crate) fn fingerprint(&self) -> Vec<u8> {
         let mut print = Vec::with_capacity(64);
-        let mut stages: Vec<[u8; 3]> = self.engine.connections().map(|held| stage_print(held, self)).collect();
+        let mut stages: Vec<[u8; 4]> = self.engine.connections().map(|held| stage_print(held, self)).collect();
         stages.sort_unstable();
         stages.iter().for_each(|stage| print.extend(stage));
         print.push(0xff);
         for waiting in &self.queue {
-            let waited = (self.now - waiting.since).as_millis() / 125;
+            let waited = (self.now - waiting.since.max(self.resumed)).as_millis() / 125;
             print.extend([waiting.profile.0 as u8, waited.min(9) as u8]);
         }
         print.push(0xff);
         print.extend(self.answered.iter().map(|(_, slot)| u8::from(slot.is_some())));
-        print.extend([u8::from(self.draining), self.tuning.max_connections as u8]);
+        print.extend([u8::from(self.draining), u8::from(self.is_paused())]);
+        print.push(self.tuning.max_connections as u8);
         let due = self.engine.wake_at(self.now).map(|at| (at - self.now).as_millis() / 50);
         print.push(due.map_or(255, |due| due.min(200) as u8));
         print.push(u8::from(self.engine.is_up(self.now)));
@@ -446,7 +516,7 @@ impl World {
     }
 }
 
-fn stage_print((slot, stage, profile): (SlotId, Stage, ProfileId), world: &World) -> [u8; 3] {
+fn stage_print((slot, stage, profile): (SlotId, Stage, ProfileId), world: &World) -> [u8; 4] {
     let kind = match stage {
         Stage::Vacant => 0,
         Stage::Opening => 1,
@@ -460,5 +530,6 @@ fn stage_print((slot, stage, profile): (SlotId, Stage, ProfileId), world: &World
         .iter()
         .position(|held| held.0 == slot)
         .map_or(0, |place| place + 1);
-    [kind, profile.0 as u8, rank as u8]
+    let outdated = u8::from(world.outdated.contains(&slot));
+    [kind, profile.0 as u8, rank as u8, outdated]
 }

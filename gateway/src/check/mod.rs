@@ -5,7 +5,7 @@
 
 mod connections;
 mod json;
-mod table;
+pub(crate) mod table;
 mod text;
 
 use std::{io::Write as _, process::ExitCode};

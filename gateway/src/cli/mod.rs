@@ -1,19 +1,23 @@
 //! The command line: what can be asked for, and the help that explains it.
 //!
 //! One file for each group of commands: its flags, and the notes below its help. Knows names and defaults only; what a
-//! command does lives with the command. Each flag that Hasura has an environment
-//! variable for honours that variable, so that an existing deployment needs no new words.
+//! command does lives with the command. Each flag that Hasura has an environment variable for honours that variable, so
+//! that an existing deployment needs no new words.
 
 mod check;
+mod completions;
+mod import;
 mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 
 pub(crate) use check::CheckArgs;
+pub(crate) use completions::CompletionsArgs;
+pub(crate) use import::ImportArgs;
 pub(crate) use serve::{LogFormat, ServeArgs};
 
 const OVERVIEW: &str = "\
-Weir lets hundreds of clients share a handful of PostgreSQL connections, one transaction at a time. Databases are \
+Weir lets hundreds of clients share a handful of PostgreSQL or SQL Server connections, one transaction at a time. Databases are \
 declared in a Hasura metadata directory; clients connect with their ordinary drivers.";
 
 const EXAMPLES: &str = "\
@@ -32,11 +36,11 @@ A metadata directory needs one file, databases/databases.yaml:
         pool_settings: {max_connections: 20}
 
 Listeners, users and everything that Hasura has no word for go into gateway.yaml beside databases/.
-`weir serve --help` and `weir check --help` tell more; docs/settings.md has every setting.";
+`weir serve --help` and its like tell more; docs/configuration.md has every setting.";
 
 /// What was asked for.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, about = "A pooling gateway for PostgreSQL", long_about = OVERVIEW, after_help = EXAMPLES, styles = styles())]
+#[command(name = "weir", version, long_version = BUILD, about = "A pooling gateway for PostgreSQL and SQL Server", long_about = OVERVIEW, after_help = EXAMPLES, styles = styles())]
 pub(crate) struct Cli {
     /// The command.
     #[command(subcommand)]
@@ -52,7 +56,30 @@ pub(crate) enum Command {
     /// Check the metadata, and with --connect the databases behind it
     #[command(after_help = check::NOTES)]
     Check(CheckArgs),
+    /// Turn a pgbouncer.ini into a metadata directory
+    #[command(after_help = import::NOTES)]
+    Import(ImportArgs),
+    /// Print the completions of a shell
+    #[command(after_help = completions::NOTES)]
+    Completions(CompletionsArgs),
+    /// Print the configuration reference
+    #[command(hide = true)]
+    Reference,
 }
+
+/// What `--version` tells; `-V` tells the number only.
+const BUILD: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit   ",
+    env!("WEIR_BUILD_COMMIT"),
+    "\nbuild    ",
+    env!("WEIR_BUILD_PROFILE"),
+    " for ",
+    env!("WEIR_BUILD_TARGET"),
+    "\ncompiler ",
+    env!("WEIR_BUILD_RUSTC"),
+    "\nspeaks   PostgreSQL protocol 3.0 and 3.2, TDS 7.2 to 8.0"
+);
 
 /// How a report looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,7 +137,12 @@ mod tests {
 
     #[test]
     fn help_shows_how_it_is_used() {
-        for (command, wanted) in [("serve", "SIGTERM"), ("check", "--connect")] {
+        for (command, wanted) in [
+            ("serve", "SIGTERM"),
+            ("check", "--connect"),
+            ("import", "--force"),
+            ("completions", "fish"),
+        ] {
             let help = Cli::command()
                 .find_subcommand_mut(command)
                 .expect("the command exists")

@@ -12,7 +12,9 @@ use super::{
 impl Engine {
     /// Opens what is needed and makes room for it. Called after every change.
     pub(super) fn plan(&mut self, now: Moment) {
-        if !self.queue.is_empty() {
+        if self.is_paused() {
+            // Nothing is needed.
+        } else if !self.queue.is_empty() {
             self.open_for_waiters(now);
         } else if let Some(profile) = self.background_demand(now) {
             self.open(profile, now);
@@ -121,7 +123,7 @@ impl Engine {
         let wanted = head.is_some() || fills;
         let overflow = head
             .filter(|_| self.tuning.overflow_connections > 0)
-            .map(|(_, _, since)| since.saturating_add(self.tuning.overflow_patience));
+            .map(|(_, _, since)| self.waits_since(since).saturating_add(self.tuning.overflow_patience));
         let down = self.down.filter(|_| wanted && (head.is_some() || !self.is_down()));
         let probe = self.down.filter(|_| self.is_down() && self.mode == Mode::Serving);
         let full = self.full.filter(|_| wanted);
@@ -149,6 +151,7 @@ impl Engine {
                 .filter_map(|profile| self.refusal_of(*profile))
                 .map(|refused| refused.next()),
         )
+        .filter(|_| !self.is_paused())
     }
 }
 

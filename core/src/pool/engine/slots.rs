@@ -91,6 +91,7 @@ struct Slot {
     likeness: u64,
     /// Which of the pool's leases its last one is.
     turn: NonZeroU64,
+    generation: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -114,6 +115,11 @@ pub(super) struct Slots {
     likeness_links: Links,
     /// Leases so far.
     turns: u64,
+    /// What those that are opened now belong to.
+    generation: u64,
+    /// Occupied ones of earlier generations.
+    outdated: u32,
+    departures: u64,
 }
 
 impl Slots {
@@ -160,6 +166,7 @@ impl Slots {
             jitter,
             likeness: 0,
             turn: NonZeroU64::MIN,
+            generation: self.generation,
         };
         let index = match self.vacant.pop() {
             Some(index) => {
@@ -185,8 +192,31 @@ impl Slots {
 
     /// The connection is no more.
     pub(super) fn remove(&mut self, slot: SlotId) {
+        if self.is_outdated(slot) {
+            self.outdated -= 1;
+        }
+        self.departures += 1;
         self.shift(slot, Stage::Vacant);
         self.vacant.push(slot.0);
+    }
+
+    /// Every connection that there is belongs to the past.
+    pub(super) fn outdate(&mut self) {
+        self.generation += 1;
+        self.outdated = self.tally.total();
+    }
+
+    pub(super) fn is_outdated(&self, slot: SlotId) -> bool {
+        self.slots[slot.0 as usize].generation != self.generation
+    }
+
+    pub(super) fn outdated(&self) -> u32 {
+        self.outdated
+    }
+
+    /// Connections that have been removed.
+    pub(super) fn departures(&self) -> u64 {
+        self.departures
     }
 
     /// The only place where a stage changes.
