@@ -18,6 +18,7 @@ pub mod metadata;
 pub mod mssql;
 pub mod oracle;
 pub mod process;
+pub mod prometheus;
 pub mod random;
 pub mod site;
 pub mod standby;

@@ -124,6 +124,11 @@ impl Card {
         let _ = self.introduction.set(Introduction { identity, at });
     }
 
+    /// Who it is, once it has logged in.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.introduction.get().map(|introduction| &introduction.identity)
+    }
+
     /// What it does from `now` on.
     pub(crate) fn stand(&self, standing: Standing, now: Instant) {
         if let Some(introduction) = self.introduction.get() {

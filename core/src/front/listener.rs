@@ -35,7 +35,7 @@ use crate::{
     clock::{self, Instant},
     limits,
     net::{Socket, options::SocketOptions},
-    observe::Logins,
+    observe::{self, LoginReport, Logins, RefusalKind},
     refusal::{Limit, Refusal},
     relay,
     settings::Origins,
@@ -274,11 +274,27 @@ impl<F: Frontend> Hall<F> {
     /// Counts what became of a login.
     fn note<E>(&self, greeting: &Result<Greeting<F::Backend>, E>, began: Instant) {
         match greeting {
-            Ok(Greeting::Client(_) | Greeting::Aside(_)) => self.logins.accepted(began.elapsed()),
+            Ok(Greeting::Client(_) | Greeting::Aside(_)) => {
+                let took = began.elapsed();
+                self.logins.accepted(took);
+                self.report(began, took, None);
+            }
             Ok(Greeting::Cancel { .. }) => self.logins.cancel(),
-            Ok(Greeting::Refused(why)) => self.logins.refused(*why),
+            Ok(Greeting::Refused(why)) => {
+                self.logins.refused(*why);
+                self.report(began, began.elapsed(), Some(*why));
+            }
             Ok(Greeting::Nothing) | Err(_) => self.logins.broken_off(),
         }
+    }
+
+    fn report(&self, began: Instant, took: Duration, refused: Option<RefusalKind>) {
+        observe::login(|| LoginReport {
+            listener: self.name.clone(),
+            began,
+            took,
+            refused,
+        });
     }
 
     async fn greet(&self, socket: Socket, refusal: Option<Refusal>) -> Greeting<F::Backend> {

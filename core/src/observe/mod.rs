@@ -9,6 +9,7 @@ mod histogram;
 mod latency;
 mod logins;
 mod refusals;
+mod watching;
 
 pub use bounds::{HASURA_WAIT, LATENCY};
 pub use histogram::{Histogram, Snapshot};
@@ -16,3 +17,5 @@ pub(crate) use latency::RareTimes;
 pub use latency::{Latency, LatencyView, TimeSplit};
 pub use logins::{Logins, LoginsView};
 pub use refusals::{RefusalCounts, RefusalKind};
+pub(crate) use watching::{is_wanted, login};
+pub use watching::{LoginReport, TransactionReport, Watcher, log_slow, watch};

@@ -10,6 +10,7 @@ use weir_core::{
     admin::{PoolView, SourceView},
     front::{ClientView, Standing},
     observe::LoginsView,
+    registry::Flow,
 };
 
 use super::{Samples, process, table::name};
@@ -82,6 +83,10 @@ pub(crate) fn gather(inputs: &Inputs) -> Samples {
         }
         for (kind, count) in source.refusals.iter().filter(|(_, count)| *count > 0) {
             samples.add(name::REFUSALS, &[&source.name, kind.as_str()], *count);
+        }
+        if source.inconsistent.is_none() {
+            let is_paused = u32::from(source.flow == Flow::Paused);
+            samples.add(name::SOURCE_PAUSED, &[&source.name], is_paused);
         }
         if let Some(most) = source.max_clients {
             samples.add(name::MAX_CLIENT_CONNECTIONS, &[&source.name], most);

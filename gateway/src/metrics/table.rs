@@ -108,6 +108,7 @@ pub(super) mod name {
     pub(in crate::metrics) const REFUSALS: &str = "weir_refusals_total";
     pub(in crate::metrics) const CLIENT_CONNECTIONS: &str = "weir_client_connections";
     pub(in crate::metrics) const MAX_CLIENT_CONNECTIONS: &str = "weir_max_client_connections";
+    pub(in crate::metrics) const SOURCE_PAUSED: &str = "weir_source_paused";
     pub(in crate::metrics) const LOGINS: &str = "weir_logins_total";
     pub(in crate::metrics) const LOGIN_REFUSALS: &str = "weir_login_refusals_total";
     pub(in crate::metrics) const LOGIN_TIME: &str = "weir_login_seconds";
@@ -267,6 +268,11 @@ pub(crate) const TABLE: &[Family] = &[
         name::MAX_CLIENT_CONNECTIONS,
         &["source_name"],
         "Clients that the source takes (max_client_connections), where that is limited",
+    ),
+    gauge(
+        name::SOURCE_PAUSED,
+        &["source_name"],
+        "1 while the source is paused: its clients wait",
     ),
     counter(
         name::LOGINS,

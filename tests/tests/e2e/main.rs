@@ -20,6 +20,7 @@ mod libpq;
 mod limits_and_timeouts;
 mod listen;
 mod memory;
+mod metrics;
 mod mssql_drivers;
 mod mssql_gateway;
 mod mssql_leaks;
