@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use weir_config::{MssqlConnection, SessionStatePolicy};
+use weir_config::{MssqlConnection, SessionFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
     refusal::{OpenError, Retry},
@@ -38,6 +38,7 @@ pub struct Mssql {
     proven_logins: Option<ProvenLogins>,
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
+    session_functions: SessionFunctions,
     pin_notice: bool,
 }
 
@@ -58,6 +59,7 @@ impl Mssql {
         pass_through: PassThrough,
         shared: Arc<SourceState>,
         session_state: SessionStatePolicy,
+        session_functions: SessionFunctions,
     ) -> Self {
         Mssql {
             opener: Opener::new(connection, application_name),
@@ -66,6 +68,7 @@ impl Mssql {
             proven_logins: (pass_through == PassThrough::Allowed).then(ProvenLogins::default),
             shared,
             session_state,
+            session_functions,
             pin_notice: false,
         }
     }
@@ -107,6 +110,11 @@ impl Mssql {
         self.session_state
     }
 
+    /// What `@@IDENTITY`, `@@ROWCOUNT` and their like are worth in transaction mode.
+    pub fn session_functions(&self) -> SessionFunctions {
+        self.session_functions
+    }
+
     /// Whether clients are told when they begin or cease to keep their server connections.
     pub fn pin_notice(&self) -> bool {
         self.pin_notice
@@ -118,6 +126,7 @@ impl Mssql {
         self.opener.is_like(&other.opener)
             && self.proven_logins.is_some() == other.proven_logins.is_some()
             && self.session_state == other.session_state
+            && self.session_functions == other.session_functions
             && self.pin_notice == other.pin_notice
     }
 

@@ -36,6 +36,7 @@ pub fn parts(
             pass_through,
             SourceState::new(),
             declared.session_state,
+            declared.session_functions,
         )
         .with_pin_notice(declared.pin_notice);
         pools.pool(role, endpoint, pool_settings(connection), Mssql::is_like)

@@ -1,12 +1,13 @@
 //! The SQL Server family: TDS 7.2 to 8.0 on both sides.
 //!
 //! [`login`] opens server connections and greets clients, [`dialogue`] and [`session`] judge what flows between them,
-//! [`wire`] holds the messages that are looked into. Knows nothing of YAML, pools or relays but their types.
+//! [`wire`] holds the messages that are looked into, `console` answers administrators. Knows nothing of YAML, pools or relays but their types.
 
 #![forbid(unsafe_code)]
 
 mod backend;
 mod compose;
+mod console;
 pub mod control;
 pub mod dialogue;
 pub mod limits;

@@ -101,8 +101,20 @@ pub const MAX_SHOWN_TEXT: usize = 1024;
 /// Requests that are remembered for that while a client holds a server connection.
 pub const MAX_SUSPECTS: usize = 4;
 
+/// Bytes of one message to the console. Its commands are a few words, and what drivers say first a few lines.
+pub const MAX_CONSOLE_MESSAGE: usize = 16 * 1024;
+
+/// Commands in one message to the console.
+pub const MAX_CONSOLE_COMMANDS: usize = 64;
+
+/// Bytes that a client of the console is read at a time.
+pub const CONSOLE_READ: usize = 4 * 1024;
+
 /// Bytes of a request that are kept until it is known that the server still had its prepared statement (TDS 7.2).
 pub const MAX_KEPT_REQUEST: usize = 64 * 1024;
+
+/// Users of an endpoint of whom it is kept whether they ask for `@@IDENTITY` and its like, 100 bytes each.
+pub const MAX_ASKING_USERS: usize = 10_000;
 
 /// Server connections that may be lost before a request could be sent on them, until its client is told.
 pub const MAX_LOST_IN_ADOPTION: u8 = 3;

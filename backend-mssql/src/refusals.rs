@@ -56,6 +56,14 @@ pub const SERVER: &str = "weir";
 
 /// Numbers that are used here. Those that SqlClient, EF Core, JDBC or tedious repeat of their own accord are marked.
 pub mod number {
+    /// Incorrect syntax.
+    pub const SYNTAX: i32 = 102;
+    /// Permission denied.
+    pub const PERMISSION_DENIED: i32 = 229;
+    /// Database does not exist.
+    pub const NO_SUCH_DATABASE: i32 = 911;
+    /// Not an active process id.
+    pub const NO_SUCH_PROCESS: i32 = 6106;
     /// Database cannot be opened.
     pub const DATABASE_UNUSABLE: i32 = 945;
     /// The principal cannot access the database.

@@ -158,6 +158,7 @@ fn source(name: &str, wanted: &Wanted) -> Source {
         replica_routing: ReplicaRouting::None,
         session_state: SessionStatePolicy::Follow,
         sequence_functions: SequenceFunctions::Learn,
+        session_functions: weir_config::SessionFunctions::Learn,
         shared_listener: true,
         pin_notice: false,
         max_client_connections: wanted.source_limit,

@@ -15,7 +15,10 @@ use crate::{
     fields::Fields,
     health_check,
     keys::{self, Key},
-    model::{AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionStatePolicy, TlsSettings},
+    model::{
+        AddressSource, AuthQuery, Caching, HealthCheck, SequenceFunctions, SessionFunctions, SessionStatePolicy,
+        TlsSettings,
+    },
     pool::PoolLayer,
     problem::Place,
     scalars::{self, Located},
@@ -34,6 +37,7 @@ pub(crate) struct Layer {
     pub(crate) read_replica_routing: Option<Located<ReplicaRouting>>,
     pub(crate) session_state: Option<Located<SessionStatePolicy>>,
     pub(crate) sequence_functions: Option<Located<SequenceFunctions>>,
+    pub(crate) session_functions: Option<Located<SessionFunctions>>,
     pub(crate) shared_listener: Option<Located<bool>>,
     pub(crate) pin_notice: Option<Located<bool>>,
     pub(crate) caching: Option<Located<Caching>>,
@@ -77,6 +81,9 @@ impl Layer {
             }),
             sequence_functions: located(fields, "sequence_functions", |node| {
                 scalars::word(cx, "sequence_functions", node, words::SEQUENCE_FUNCTIONS)
+            }),
+            session_functions: located(fields, "session_functions", |node| {
+                scalars::word(cx, "session_functions", node, words::SESSION_FUNCTIONS)
             }),
             shared_listener: located(fields, "shared_listener", |node| {
                 scalars::boolean(cx, "shared_listener", node)

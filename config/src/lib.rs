@@ -62,6 +62,7 @@
 //!     read_replica_routing: none    # read-only-transactions, read-only-statements
 //!     session_state: follow         # reset
 //!     sequence_functions: learn     # pin, forget
+//!     session_functions: learn      # pin, forget
 //!     pin_notice: false             # tell clients that they keep their server connection, and why
 //!     server_reset: auto            # always, never
 //!     application_name: orders

@@ -18,7 +18,7 @@ pub use secret_source::*;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use weir_core::settings::{Origins, ReplicaRouting, Timeouts};
-pub use weir_core::settings::{SequenceFunctions, SessionStatePolicy};
+pub use weir_core::settings::{SequenceFunctions, SessionFunctions, SessionStatePolicy};
 
 use crate::problem::Problem;
 
@@ -87,6 +87,8 @@ pub struct Source {
     pub session_state: SessionStatePolicy,
     /// What becomes of `currval` and `lastval` in transaction mode.
     pub sequence_functions: SequenceFunctions,
+    /// What becomes of `@@IDENTITY`, `@@ROWCOUNT` and their like in transaction mode.
+    pub session_functions: SessionFunctions,
     /// Whether one connection listens for all clients.
     pub shared_listener: bool,
     /// Whether clients are told when they begin or cease to keep their server connection.

@@ -5,7 +5,10 @@ use std::fmt;
 use weir_core::settings::{PoolMode, ReplicaRouting, ServerReset};
 
 use crate::{
-    model::{IsolationLevel, ListenerKind, MssqlIsolationLevel, SequenceFunctions, SessionStatePolicy, SslMode},
+    model::{
+        IsolationLevel, ListenerKind, MssqlIsolationLevel, SequenceFunctions, SessionFunctions, SessionStatePolicy,
+        SslMode,
+    },
     quote::shorten,
     suggest,
 };
@@ -139,6 +142,13 @@ pub(crate) const SEQUENCE_FUNCTIONS: Words<SequenceFunctions> = &[
     ("learn", SequenceFunctions::Learn),
     ("pin", SequenceFunctions::Pin),
     ("forget", SequenceFunctions::Forget),
+];
+
+/// `session_functions`
+pub(crate) const SESSION_FUNCTIONS: Words<SessionFunctions> = &[
+    ("learn", SessionFunctions::Learn),
+    ("pin", SessionFunctions::Pin),
+    ("forget", SessionFunctions::Forget),
 ];
 
 /// `customization.naming_convention`

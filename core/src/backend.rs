@@ -180,11 +180,13 @@ pub enum PinReason {
     ServerState,
     /// A version of the protocol that does not tell where transactions begin and end.
     OldProtocol,
+    /// What its last write came to may be asked for: `@@IDENTITY`, `@@ROWCOUNT` and their like.
+    LastValues,
 }
 
 impl PinReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [PinReason; 21] = [
+    pub const ALL: [PinReason; 22] = [
         PinReason::SessionMode,
         PinReason::Replication,
         PinReason::LargeStatement,
@@ -206,6 +208,7 @@ impl PinReason {
         PinReason::BulkLoad,
         PinReason::ServerState,
         PinReason::OldProtocol,
+        PinReason::LastValues,
     ];
 
     /// The place in [`PinReason::ALL`], which a new reason has to be added to as well.
@@ -232,6 +235,7 @@ impl PinReason {
             PinReason::BulkLoad => 18,
             PinReason::ServerState => 19,
             PinReason::OldProtocol => 20,
+            PinReason::LastValues => 21,
         }
     }
 
@@ -259,6 +263,7 @@ impl PinReason {
             PinReason::BulkLoad => "bulk load",
             PinReason::ServerState => "session state reported by the server",
             PinReason::OldProtocol => "protocol older than TDS 7.2",
+            PinReason::LastValues => "@@IDENTITY, @@ROWCOUNT and their like",
         }
     }
 }

@@ -51,6 +51,19 @@ pub enum SequenceFunctions {
     Forget,
 }
 
+/// What `@@IDENTITY`, `SCOPE_IDENTITY()`, `@@ROWCOUNT` and `@@ERROR` are worth in transaction mode, when a request asks for
+/// what an earlier one did: they are about one session, and can be given to no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SessionFunctions {
+    /// Who writes keeps the connection, once its user has been seen to ask, until it has asked.
+    #[default]
+    Learn,
+    /// Who writes keeps the connection.
+    Pin,
+    /// Nobody keeps a connection for it: what is told on another one is what a new session is told.
+    Forget,
+}
+
 /// Which statements may go to read replicas without the client asking for it by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReplicaRouting {

@@ -10,7 +10,7 @@ use weir_core::{
     },
     limits::MAX_PEEK,
     refusal::{Fault, Refusal},
-    settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
+    settings::{PoolMode, ReplicaRouting, SessionFunctions, SessionStatePolicy},
 };
 use weir_mssql::{
     dialogue::{Conversation, ConversationInit},
@@ -93,6 +93,7 @@ fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
         isolation_level: None,
         server_name: String::new(),
         shared: shared.clone(),
+        asker: shared.asker("somebody", SessionFunctions::Learn),
         pin_notice: true,
         client_id: 1,
     })

@@ -8,6 +8,7 @@ mod commands;
 mod http;
 mod logging;
 mod metrics;
+mod otlp;
 mod serve;
 mod usable;
 

@@ -44,6 +44,7 @@ fn section(why: &Refusal) -> &'static str {
         Refusal::ProtocolViolation(_) => "ProtocolViolation",
         Refusal::ShuttingDown => "ShuttingDown",
         Refusal::SourceRemoved { .. } => "SourceRemoved",
+        Refusal::SourceDisabled { .. } => "SourceDisabled",
         Refusal::Terminated => "Terminated",
     }
 }
@@ -117,6 +118,9 @@ fn samples() -> Vec<Refusal> {
         Refusal::ProtocolViolation("a message of unknown type"),
         Refusal::ShuttingDown,
         Refusal::SourceRemoved {
+            source: "orders".into(),
+        },
+        Refusal::SourceDisabled {
             source: "orders".into(),
         },
         Refusal::Terminated,

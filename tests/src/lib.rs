@@ -17,6 +17,7 @@ pub mod http;
 pub mod metadata;
 pub mod mssql;
 pub mod oracle;
+pub mod otlp;
 pub mod process;
 pub mod prometheus;
 pub mod random;

@@ -16,6 +16,8 @@ use super::{Conversation, from_client::Incoming, pending::Acknowledgement, trans
 use crate::{
     session::{
         Session, Traces, Tracker,
+        classify::Names,
+        last_values::LastRequests,
         own::{self, Own},
         settings::{Settings, write_use},
     },
@@ -84,6 +86,7 @@ impl Conversation {
         self.now.settings = self.login.settings.clone();
         self.now.database = self.login.database.clone();
         self.handles.clear();
+        self.last = LastRequests::default();
         if bit == ResetBit::Connection {
             self.now.isolation = self.login.isolation;
             self.transaction.clear();
@@ -97,8 +100,14 @@ impl Conversation {
     }
 
     /// Makes the server connection the client's own. `None`: an answer has to be awaited first. `is_followed`: the request
-    /// at hand is not the next one that is sent, so that a reset cannot ride on it.
-    pub(super) fn settle(&mut self, is_followed: bool, session: &mut Session, out: &mut BytesMut) -> Option<Ready> {
+    /// at hand is not the next one that is sent, so that a reset cannot ride on it. `names`: what the request asks for.
+    pub(super) fn settle(
+        &mut self,
+        is_followed: bool,
+        names: Names,
+        session: &mut Session,
+        out: &mut BytesMut,
+    ) -> Option<Ready> {
         if self.adoption != Adoption::Due {
             return Some(Ready {
                 reset: ResetBit::None,
@@ -108,7 +117,7 @@ impl Conversation {
                 },
             });
         }
-        let reset = self.reset_due(session);
+        let reset = self.reset_due(names, session);
         let mut text = self.settings_due(session, reset);
         if text.is_empty() && is_followed && reset != ResetBit::None {
             text.push_str(self.now.isolation.statement());
@@ -146,12 +155,16 @@ impl Conversation {
     }
 
     /// Which reset has to come first.
-    fn reset_due(&self, session: &Session) -> ResetBit {
+    fn reset_due(&self, names: Names, session: &Session) -> ResetBit {
         let is_strange = session.holder != Some(self.serial);
+        // What somebody else's last statement came to is told to nobody.
+        let would_tell = !self.last.strange(names.asks, self.serial, &session.authors).is_none();
         let only_a_reset_does = self.now.settings.since(&session.settings).is_none();
         match self.asked {
             Asked::Reset(bit) if !session.is_as_after_login() => bit,
-            _ if (session.traces == Traces::Left && is_strange) || only_a_reset_does => ResetBit::Connection,
+            _ if (session.traces == Traces::Left && is_strange) || only_a_reset_does || would_tell => {
+                ResetBit::Connection
+            }
             _ => ResetBit::None,
         }
     }

@@ -16,7 +16,7 @@ use super::{
     answers::Ending,
     output::{Cutting, Fate, Output, Patch, Receiver},
     pending::{Pending, Weight},
-    procedures::{Passage, Stream},
+    procedures::{Kept, Passage, Stream},
     request::{Asks, Control, Request},
     transactions::Outgoing,
 };
@@ -24,8 +24,9 @@ use crate::{
     refusals,
     session::{
         Exchange, Session,
-        classify::{Classifier, MayChange},
+        classify::{Classifier, MayChange, Names},
         follow::Outcome,
+        last_values::Values,
         own,
         pins::Tie,
         settings::{Isolation, Key},
@@ -88,7 +89,7 @@ impl Conversation {
                     self.answer().done(Done::ignored(), out);
                     return Ok(Step::Skip(length as u64));
                 }
-                self.begin(header, packet, session, out)
+                self.begin(header, packet, bytes, session, out)
             }
         }
     }
@@ -107,21 +108,32 @@ impl Conversation {
         Err(Fault::Client(what))
     }
 
-    /// The first packet of a request; a `USE` with the gateway's name for the database gets the real one.
+    /// The first packet of a request; what no server would understand is replaced: the gateway's name for the database in a
+    /// `USE`, and handles that are the gateway's in a text.
     fn begin(
         &mut self,
         header: Header,
         packet: &[u8],
+        bytes: &[u8],
         session: Option<&mut Session>,
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
         let alias = self.alias.as_ref();
-        let Some((header, renamed)) = alias.and_then(|alias| alias.replace(header, packet, self.version)) else {
-            return self.begin_request(&Request::read(header, packet, self.version)?, session, out);
+        let mut session = session;
+        let instead = match alias.and_then(|alias| alias.replace(header, packet, self.version)) {
+            Some(renamed) => renamed,
+            None => {
+                let request = Request::read(header, packet, self.version)?;
+                match self.without_own_handles(&request, session.as_deref_mut()) {
+                    Some(shorter) => shorter,
+                    None => return self.begin_request(&request, bytes, session, out),
+                }
+            }
         };
+        let (header, renamed) = instead;
         let request = Request::read(header, &renamed, self.version)?;
         let all = packet.len() as u64;
-        Ok(match self.begin_request(&request, session, out)? {
+        Ok(match self.begin_request(&request, bytes, session, out)? {
             Step::Forward(_) => {
                 out.to_server.extend_from_slice(&renamed);
                 Step::Skip(all)
@@ -135,10 +147,17 @@ impl Conversation {
     fn begin_request(
         &mut self,
         request: &Request<'_>,
+        bytes: &[u8],
         session: Option<&mut Session>,
         out: &mut Outbox,
     ) -> Result<Step, Fault> {
+        let mut session = session;
         let reset = request.reset();
+        if let Some(session) = session.as_deref_mut()
+            && let Some(step) = self.ask_what_was_put_off(request, bytes, session, out)
+        {
+            return Ok(step);
+        }
         if reset != ResetBit::None && !self.has_asked_for_reset() {
             self.reset_client(reset);
         }
@@ -154,7 +173,6 @@ impl Conversation {
                 return Ok(self.refuse_transaction(request, out));
             }
         }
-        let mut session = session;
         if let Some(step) = self.answer_call(request, session.as_deref_mut(), out) {
             return Ok(step);
         }
@@ -165,18 +183,30 @@ impl Conversation {
             self.incoming = Incoming::Waiting;
             return Ok(Step::Lease(Access::ReadWrite));
         };
-        self.prepare(request, session, out)
+        let names = match self.names_of(request, bytes, session) {
+            Ok(names) => names,
+            Err(step) => return Ok(step),
+        };
+        self.learn(names, session);
+        self.prepare(request, names, session, out)
     }
 
     /// Brings the server connection to where the request expects it to be, and sends the request.
-    fn prepare(&mut self, request: &Request<'_>, session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
+    fn prepare(
+        &mut self,
+        request: &Request<'_>,
+        names: Names,
+        session: &mut Session,
+        out: &mut Outbox,
+    ) -> Result<Step, Fault> {
         let is_followed = self.transaction.is_virtual() || request.is_batch_of_calls();
-        let Some(ready) = self.settle(is_followed, session, &mut out.to_server) else {
+        let Some(ready) = self.settle(is_followed, names, session, &mut out.to_server) else {
             return Ok(Step::Hold);
         };
         if ready.reset == ResetBit::None
             && (self.begin_really(session, &mut out.to_server)
-                || self.prepare_ahead(request, session, &mut out.to_server))
+                || self.prepare_ahead(request, session, &mut out.to_server)
+                || self.forget_identity(names, session, &mut out.to_server))
         {
             return Ok(Step::Hold);
         }
@@ -243,8 +273,12 @@ impl Conversation {
             status: header.status.without(both).with(status),
             ..header
         };
-        if let Asks::Procedures(_) = request.asks {
+        if let Asks::Procedures(front) = &request.asks {
             pending.stream = Some(Box::new(Stream::new(self.version)));
+            // Behind a reset there are no handles to rely on.
+            if front.is_execution() && ready.reset == ResetBit::None {
+                pending.kept = Some(Kept::new(request.packet, descriptor));
+            }
         }
         self.pending = Some(pending);
         let headers = &request.packet[HEADER..request.packet.len() - request.body.len()];
@@ -262,7 +296,7 @@ impl Conversation {
     }
 
     /// Passes a packet on; `front` says what becomes of the headers in it.
-    fn pass(
+    pub(super) fn pass(
         &mut self,
         header: Header,
         wanted: Header,
@@ -310,7 +344,7 @@ impl Conversation {
     }
 
     /// What the response will mean, as far as the front of the request tells.
-    fn expectation(&self, request: &Request<'_>) -> Pending {
+    pub(super) fn expectation(&self, request: &Request<'_>) -> Pending {
         let mut pending = Pending::new();
         let is_implicit = self.now.settings.value(Key::ImplicitTransactions) == Some("ON");
         if is_implicit {
@@ -345,7 +379,8 @@ impl Conversation {
                 }
             }
             // Found out while they are passed on.
-            Asks::Procedures(_) | Asks::Bulk => {}
+            Asks::Procedures(_) => {}
+            Asks::Bulk => pending.findings.names.sets = Values::ALL,
         }
         pending
     }
@@ -375,6 +410,9 @@ impl Conversation {
                 pending.classified(classifier.finish());
             }
         }
+        if let Some(pending) = &mut self.pending {
+            pending.keep(packet);
+        }
         let step = self.pass(header, header, packet, session, out, |_| {})?;
         if is_last {
             session.exchange = Exchange::Theirs;
@@ -394,6 +432,7 @@ impl Conversation {
             pending.classified(classifier.finish());
         }
         pending.stream = None;
+        pending.forget_request();
         // Some servers carry it out nevertheless (TDS 14).
         pending.outcome = Outcome::Error;
         session.exchange = Exchange::Theirs;

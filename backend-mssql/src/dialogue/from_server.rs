@@ -44,6 +44,9 @@ impl Conversation {
         };
         let length = usize::from(header.length);
         let packet = &bytes[..length];
+        if session.exchange == Exchange::Theirs && self.repeats(header, packet, session, out)? {
+            return Ok(Step::Skip(length as u64));
+        }
         match session.exchange {
             Exchange::Own(own) => {
                 session.read_own(&packet[HEADER..])?;
@@ -159,8 +162,9 @@ impl Conversation {
             }
             // Negotiated by the gateway, for itself.
             Content::SessionState(_) => output.drop(),
-            Content::Error(_) => {
+            Content::Error(error) => {
                 pending.outcome = Outcome::Error;
+                self.note_lost_handle(error.number, error.text, session);
                 output.keep(token.bytes);
             }
             Content::ReturnValue(value) => self.tell_value(token.bytes, &value, pending, output, session),
@@ -201,7 +205,7 @@ impl Conversation {
         bytes: &[u8],
         pending: &mut Pending,
         output: &mut Output<'_>,
-        session: &Session,
+        session: &mut Session,
     ) {
         if done.status.has(DoneStatus::ERROR) {
             pending.outcome = Outcome::Error;
@@ -211,6 +215,7 @@ impl Conversation {
             return self.tell_attention(done, bytes, pending, output);
         }
         if done.kind == DoneKind::Procedure {
+            self.tell_known_handle(pending, output, session);
             pending.call_answered();
         }
         if done.is_final() {
@@ -258,6 +263,7 @@ impl Conversation {
             &mut self.now.settings,
             &mut self.now.isolation,
         );
+        self.keep_last_values(&pending, session);
         session
             .suspects
             .note(&pending.findings, pending.outcome, pending.text.take());
@@ -278,7 +284,11 @@ impl Conversation {
             session.transaction.doubt();
         }
         if session.transaction.is_unknown() {
-            session.ask(Own::Count, own::COUNT, ResetBit::None, &mut out.to_server);
+            if session.puts_off_asking() {
+                self.follow_transaction(session);
+            } else {
+                session.ask(Own::Count, own::COUNT, ResetBit::None, &mut out.to_server);
+            }
             return Ok(());
         }
         self.come_to_rest(session);
@@ -312,7 +322,7 @@ impl Conversation {
                 self.come_to_rest(session);
             }
             Own::Prepare => self.prepared_ahead(session),
-            Own::Release => {}
+            Own::Release | Own::Forget => {}
             Own::Reset => return Err(session.fail("a reset while a client holds the connection")),
         }
         if self.is_gone() {

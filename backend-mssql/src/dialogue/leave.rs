@@ -26,7 +26,7 @@ impl Conversation {
         session.unpin();
         match session.exchange {
             Exchange::None => {
-                if session.transaction.is_open() {
+                if session.transaction.is_open() || session.transaction.is_unknown() {
                     session.ask(Own::Rollback, &own::rollback_text(), ResetBit::None, &mut out.to_server);
                 }
                 Leave::Drain { cancel: false }

@@ -61,7 +61,7 @@ impl Conversation {
             self.request_over();
         } else if matches!(
             session.exchange,
-            Exchange::Own(Own::Settings | Own::Begin | Own::Prepare | Own::Release)
+            Exchange::Own(Own::Settings | Own::Begin | Own::Prepare | Own::Release | Own::Forget)
         ) {
             self.lost_before_request(&words, out);
         }

@@ -16,6 +16,7 @@ mod answers;
 mod attention;
 mod from_client;
 mod from_server;
+mod last_values;
 mod leave;
 mod lost;
 mod output;
@@ -50,6 +51,7 @@ use crate::{
     session::{
         Session, SourceState, Tracker,
         handles::{ClientHandles, Context, Statement},
+        last_values::{Asker, LastRequests},
         likeness, own,
         settings::{Isolation, Settings},
     },
@@ -93,6 +95,9 @@ pub struct Conversation {
     to_client: Reframer,
     /// A limit was reached and what runs is being cancelled for it.
     overrun: Option<Box<Words>>,
+    /// Whether its user asks for what its earlier requests came to.
+    asker: Asker,
+    last: LastRequests,
     /// Whether it is told when it begins or ceases to keep its server connection.
     pin_notices: PinNotices,
     /// Server connections lost in a row before the request at hand could be sent.
@@ -153,6 +158,8 @@ impl Conversation {
             to_server: Reframer::new(init.packet_size),
             to_client,
             overrun: None,
+            asker: init.asker,
+            last: LastRequests::default(),
             pin_notices: PinNotices::new(init.pin_notice),
             lost_in_adoption: 0,
         }

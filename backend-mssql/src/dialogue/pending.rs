@@ -2,7 +2,7 @@
 
 use super::{
     output::Line,
-    procedures::{ExpectedCalls, Stream},
+    procedures::{ExpectedCalls, Kept, Stream},
     request,
 };
 use crate::session::{
@@ -39,6 +39,8 @@ pub(super) struct Pending {
     pub(super) expected: ExpectedCalls,
     /// Calls that are still being sent.
     pub(super) stream: Option<Box<Stream>>,
+    /// The call, if it may have to be sent again.
+    pub(super) kept: Option<Box<Kept>>,
     /// Attentions that the gateway sent on its own: their acknowledgements are not for the client.
     pub(super) own_attentions: u32,
 }
@@ -97,6 +99,7 @@ impl Pending {
             line: Line::default(),
             expected: ExpectedCalls::new(),
             stream: None,
+            kept: None,
             own_attentions: 0,
         }
     }

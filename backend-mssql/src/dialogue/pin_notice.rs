@@ -132,6 +132,10 @@ fn way_out(reason: PinReason) -> &'static str {
         PinReason::Impersonation => "It goes back to the pool after REVERT.",
         PinReason::SessionOption => "It goes back to the pool when the option is OFF again.",
         PinReason::SessionObject => "It goes back to the pool when what was opened is closed.",
+        PinReason::LastValues => {
+            "It goes back to the pool when that has been asked for; INSERT ... OUTPUT, or the question in the same request, \
+             needs none of it, and a source may say session_functions: forget."
+        }
         PinReason::LargeStatement => "It goes back to the pool when the prepared statement is released.",
         _ => "It goes back to the pool when the session is reset or ends.",
     }

@@ -4,7 +4,12 @@
 //! level of the batch with a constant value; whatever is not understood is told as [`Tie::Unsure`] or as an unknown
 //! setting, never passed over; bounded, whatever the text.
 
+mod asked;
+
+use self::asked::Asked;
+pub(crate) use self::asked::Names;
 use super::{
+    last_values::Values,
     lexer::{Lexer, Token, Whole},
     pins::{Pins, Tie},
     settings::{Isolation, Key, Setting, Takes},
@@ -28,6 +33,8 @@ pub(crate) struct Findings {
     pub(crate) calls: Calls,
     /// Whether it leaves more behind than settings that can be seen, even if it lets go of it again.
     pub(crate) traces: Traces,
+    /// What it has to do with `@@IDENTITY`, `@@ROWCOUNT` and their like.
+    pub(crate) names: Names,
 }
 
 /// Whether a reset is due before another client comes.
@@ -104,6 +111,7 @@ impl Classifier {
         if text.len() > room && !self.reader.found.begins.has(Tie::Unsure) {
             self.reader.begin(Tie::Unsure, 1);
             self.reader.found.transaction = MayChange::Yes;
+            self.reader.asked.see(Token::Unsure);
         }
         let text = &text[..text.len().min(room)];
         self.seen += text.len();
@@ -173,6 +181,14 @@ impl Findings {
         self
     }
 
+    /// What it sets that somebody may ask for later.
+    pub(crate) fn written(&self) -> Values {
+        match self.calls {
+            Calls::None => self.names.sets,
+            Calls::Procedures => Values::ALL,
+        }
+    }
+
     /// What another text of the same request may do as well.
     pub(crate) fn join(&mut self, other: &Findings) {
         self.changes.extend(other.changes.iter().cloned());
@@ -184,6 +200,7 @@ impl Findings {
         if other.traces == Traces::Left {
             self.traces = Traces::Left;
         }
+        self.names.join(other.names);
     }
 }
 
@@ -206,6 +223,7 @@ struct Reader {
     /// Behind IF, WHILE, BEGIN and the like, nothing is certain any more.
     certainty: Option<Certainty>,
     definition: Definition,
+    asked: Asked,
 }
 
 /// Whether the batch defines a procedure or the like: then all that follows is its body, and not carried out.
@@ -323,6 +341,7 @@ impl Reader {
             self.before = Before::Other;
             return;
         }
+        self.asked.see(token);
         self.set(token);
         self.lock(token);
         self.trace(token);
@@ -367,6 +386,7 @@ impl Reader {
     fn calls(&mut self) {
         self.found.calls = Calls::Procedures;
         self.found.transaction = MayChange::Yes;
+        self.asked.calls();
     }
 
     fn conditional(&mut self) {
@@ -459,6 +479,7 @@ impl Reader {
             | "SP_PREPEXECRPC" => self.begin(Tie::Object, 1),
             "SP_XML_REMOVEDOCUMENT" | "SP_OADESTROY" | "SP_UNPREPARE" => self.end(Tie::Object, 1),
             "SP_CURSOROPEN" => self.begin(Tie::Cursor, 1),
+            "SP_CURSORCLOSE" | "SP_CURSORUNPREPARE" => self.end(Tie::Cursor, 1),
             "SP_BINDSESSION" | "SP_GETBINDTOKEN" => self.begin(Tie::Unsure, 1),
             "SP_SET_SESSION_CONTEXT" => self.begin(Tie::Context, 1),
             _ => {}
@@ -476,6 +497,7 @@ impl Reader {
             _ => {}
         }
         self.found.bare = self.bare();
+        self.found.names = self.asked.finish();
         self.found
     }
 }

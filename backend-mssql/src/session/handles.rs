@@ -200,6 +200,11 @@ impl ServerHandles {
         Some(known.handle)
     }
 
+    /// The server does not know this handle any more, or not in this database.
+    pub(crate) fn forget(&mut self, handle: i32) {
+        self.known.retain(|_, known| known.handle != handle);
+    }
+
     /// A handle that was never shared is needed no more.
     pub(crate) fn release(&mut self, handle: i32) {
         self.unused.push(handle);

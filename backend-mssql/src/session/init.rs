@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weir_config::{MssqlIsolationLevel, SessionStatePolicy};
 use weir_core::settings::{PoolMode, ReplicaRouting};
 
-use super::SourceState;
+use super::{SourceState, last_values::Asker};
 use crate::settings::{Profile, TdsVersion};
 
 /// What login knows of a server connection that it has just opened.
@@ -84,6 +84,8 @@ pub struct ConversationInit {
     pub server_name: String,
     /// What its source shares.
     pub shared: Arc<SourceState>,
+    /// Whether its user asks for what its earlier requests came to.
+    pub asker: Asker,
     /// It is told when it begins or ceases to keep its server connection.
     pub pin_notice: bool,
     /// Its place in the directory of clients.

@@ -10,6 +10,7 @@ pub(crate) mod classify;
 pub(crate) mod follow;
 pub(crate) mod handles;
 pub mod init;
+pub mod last_values;
 mod lexer;
 pub(crate) mod own;
 pub(crate) mod pins;
@@ -33,6 +34,7 @@ use weir_core::{
 use self::{
     attention::Attentions,
     handles::ServerHandles,
+    last_values::Authors,
     own::{Own, OwnAnswer},
     pins::{Pins, Tie},
     session_state::SessionStates,
@@ -82,6 +84,8 @@ pub struct Session {
     /// Requests that may be why.
     pub(crate) suspects: Suspects,
     pub(crate) traces: Traces,
+    /// Whose it is what the last statement came to.
+    pub(crate) authors: Authors,
     /// Who held it last.
     pub(crate) holder: Option<u64>,
     pub(crate) condition: Condition,
@@ -163,6 +167,7 @@ impl Session {
             kept_for: None,
             suspects: Suspects::default(),
             traces: Traces::None,
+            authors: Authors::default(),
             holder: None,
             condition: Condition::Sound,
             own: OwnAnswer::default(),
@@ -220,6 +225,9 @@ impl Session {
         if self.attentions.is_owed() {
             return Ok(false);
         }
+        if let Exchange::Own(own) = self.exchange {
+            self.authors.of_the_gateway(own);
+        }
         self.exchange = Exchange::None;
         self.completed = self.completed.wrapping_add(1);
         Ok(true)
@@ -249,11 +257,15 @@ impl Session {
         self.left = Pins::default();
         self.suspects.forget();
         self.traces = Traces::None;
+        self.authors = Authors::default();
         self.transaction.told(Told::Reset);
     }
 
     /// Nobody relies any more on what lives here: it has to go.
     pub(crate) fn unpin(&mut self) {
+        // Nobody else is told these.
+        self.pins.end(Tie::Outcome);
+        self.pins.end(Tie::Identity);
         let pins = std::mem::take(&mut self.pins);
         self.left.join(&pins);
         let uncertain = std::mem::take(&mut self.uncertain);
@@ -285,6 +297,12 @@ impl Session {
             && !self.transaction.is_open()
     }
 
+    /// Whether its client may ask what its last statement came to: then nothing is asked of the server in between, which
+    /// would be the last statement, until the client has said what it wants.
+    pub(crate) fn puts_off_asking(&self) -> bool {
+        self.pins.has(Tie::Outcome)
+    }
+
     /// The statement because of which its client keeps it, as far as is known. Nothing that the client did is why it is kept
     /// in session mode.
     pub(crate) fn pin_cause(&self) -> Option<Box<str>> {
@@ -313,7 +331,8 @@ impl TransactionDetection for Session {
         if let Condition::Broken(why) = self.condition {
             return SessionState::Broken(why);
         }
-        if self.exchange != Exchange::None || self.attentions.is_owed() || self.transaction.is_unknown() {
+        let has_to_ask = self.transaction.is_unknown() && !self.puts_off_asking();
+        if self.exchange != Exchange::None || self.attentions.is_owed() || has_to_ask {
             return SessionState::Busy;
         }
         if self.transaction.is_open() {

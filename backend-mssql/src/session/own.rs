@@ -43,6 +43,8 @@ pub(crate) enum Own {
     Release,
     /// A reset that cannot wait for the next client.
     Reset,
+    /// `@@IDENTITY` and `SCOPE_IDENTITY()` of somebody else, where a reset would take too much with it.
+    Forget,
 }
 
 /// What has come so far of an answer.
@@ -289,6 +291,10 @@ pub(crate) fn language(name: &str) -> Setting {
 pub(crate) fn reset_text(isolation: Isolation) -> String {
     format!("{ROLLBACK};{COUNT};{}", isolation.statement())
 }
+
+/// Leaves `@@IDENTITY` and `SCOPE_IDENTITY()` NULL, as after a login, and nothing else: a row went into a table without an
+/// identity column, which ends with the batch and is no part of a transaction.
+pub(crate) const FORGET: &str = "DECLARE @weir TABLE (a int); INSERT INTO @weir VALUES (0)";
 
 /// Asks how deep in transactions the session is.
 pub(crate) const COUNT: &str = "SELECT @@TRANCOUNT";

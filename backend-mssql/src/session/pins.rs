@@ -29,13 +29,17 @@ pub(crate) enum Tie {
     Statement,
     /// What the text does cannot be told.
     Unsure,
+    /// What its last write came to may be asked for: `@@ROWCOUNT`, `@@ERROR`.
+    Outcome,
+    /// The same of what it inserted: `@@IDENTITY`, `SCOPE_IDENTITY()`.
+    Identity,
     /// The server says so (SESSIONSTATE).
     Server,
     /// An application role, a distributed transaction: not even a reset takes it back.
     Irreversible,
 }
 
-const KINDS: usize = 12;
+const KINDS: usize = 14;
 
 /// In the order in which they are told to people, the most telling first.
 const REASONS: [(Tie, PinReason); KINDS] = [
@@ -50,6 +54,8 @@ const REASONS: [(Tie, PinReason); KINDS] = [
     (Tie::Context, PinReason::SessionContext),
     (Tie::Irreversible, PinReason::Irreversible),
     (Tie::Unsure, PinReason::Unprovable),
+    (Tie::Outcome, PinReason::LastValues),
+    (Tie::Identity, PinReason::LastValues),
     (Tie::Server, PinReason::ServerState),
 ];
 

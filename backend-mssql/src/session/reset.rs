@@ -25,6 +25,9 @@ impl SessionReset for Session {
             SessionState::Broken(why) => return Reset::Discard(why),
             SessionState::InTransaction { .. } | SessionState::Busy => return Reset::Discard("not at rest"),
         }
+        if self.transaction.is_unknown() {
+            return Reset::Discard("nobody knows whether a transaction is open");
+        }
         self.unpin();
         let left = std::mem::take(&mut self.left);
         if depth == ResetDepth::Nothing {

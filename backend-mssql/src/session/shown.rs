@@ -72,6 +72,10 @@ impl Suspects {
 
     /// The one that is most probably the cause of a tie; `None` for a tie: the server or the settings say so.
     pub(crate) fn cause(&self, tie: Option<Tie>) -> Option<Box<str>> {
+        if matches!(tie, Some(Tie::Outcome | Tie::Identity)) {
+            // Any write is a cause: the reason says it all.
+            return None;
+        }
         let begins = |suspect: &&Suspect| tie.is_some_and(|tie| suspect.begins.has(tie));
         let last = || self.0.iter().rev();
         let found = last()

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use weir_core::settings::SessionFunctions;
 
 use super::{
     classify::Findings,
     handles::{Interned, Statement, StatementKind},
+    last_values::{Asker, Askers},
     shown::Beginning,
 };
 
@@ -17,12 +19,19 @@ use super::{
 pub struct SourceState {
     /// What clients have prepared: each text once.
     statements: Mutex<Interned>,
+    /// Who asks for what earlier requests came to.
+    askers: Askers,
 }
 
 impl SourceState {
     /// Nothing known yet.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Whether a user asks for what its earlier requests came to; `policy` says what that is worth.
+    pub fn asker(&self, user: &str, policy: SessionFunctions) -> Asker {
+        self.askers.find(user, policy)
     }
 
     /// The statement with these parameters, shared with everybody who has prepared the same.

@@ -10,7 +10,7 @@ use weir_core::{
     },
     limits::MAX_PEEK,
     refusal::{Fault, Refusal},
-    settings::{PoolMode, ReplicaRouting, SessionStatePolicy},
+    settings::{PoolMode, ReplicaRouting, SessionFunctions, SessionStatePolicy},
 };
 use weir_mssql::{
     dialogue::{Conversation, ConversationInit},
@@ -101,6 +101,7 @@ pub fn init(shared: &Arc<SourceState>, kind: Kind) -> ConversationInit {
         isolation_level: None,
         server_name: "model".to_owned(),
         shared: shared.clone(),
+        asker: shared.asker("somebody", SessionFunctions::Learn),
         pin_notice: false,
         client_id: 1,
     }

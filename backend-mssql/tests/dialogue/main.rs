@@ -5,7 +5,9 @@
 
 mod contract;
 mod gateway;
+mod handles;
 mod hostile;
+mod last_values;
 mod messages;
 mod model;
 mod pins;

@@ -138,6 +138,22 @@ impl Calls {
         self
     }
 
+    /// One more argument, of any length.
+    pub fn text_argument(mut self, text: &str) -> Self {
+        self.text(text);
+        self
+    }
+
+    /// With a name for the handle, and an output parameter of the statement's own.
+    pub fn prepare_and_execute_named(mut self, name: &str, text: &str, value: i32) -> Self {
+        write::call(WellKnown::PrepExec, &mut self.0);
+        write::integer(Utf16(&utf16::encode(name)), status::OUTPUT, None, &mut self.0);
+        self.text("@p int");
+        self.text(text);
+        self.integer(status::OUTPUT, Some(value));
+        self
+    }
+
     pub fn unprepare(mut self, handle: i32) -> Self {
         write::call(WellKnown::Unprepare, &mut self.0);
         self.integer(0, Some(handle));
@@ -215,7 +231,16 @@ fn word(content: &Content<'_>) -> Option<String> {
         Content::ColumnMetadata { .. } => return None,
         Content::ReturnStatus(status) => format!("Status({status})"),
         Content::ReturnValue(value) => match value.value {
-            Value::Integer { value, .. } => format!("Value({value})"),
+            Value::Integer { value: number, .. } => {
+                let mut words = String::new();
+                if !value.name.is_empty() {
+                    words.push_str(&format!("@{} ", value.name.to_lossy()));
+                }
+                if value.ordinal > 0 {
+                    words.push_str(&format!("#{} ", value.ordinal));
+                }
+                format!("Value({words}{number})")
+            }
             _ => "Value".to_owned(),
         },
         Content::SessionState(_) => "SessionState".to_owned(),

@@ -41,8 +41,13 @@ pub struct Model {
     isolation: String,
     database: String,
     temporary: BTreeSet<String>,
+    /// What was inserted last, and the last statement.
+    identity: Option<String>,
+    last: Option<String>,
     handles: BTreeMap<i32, String>,
     last_handle: i32,
+    /// Forgets what was prepared, ahead of each request of calls.
+    pub forgets_handles: bool,
     count: u32,
     descriptor: u64,
     /// A request that is not answered until somebody interrupts it.
@@ -70,8 +75,11 @@ impl Model {
             isolation: "READ COMMITTED".to_owned(),
             database: "app".to_owned(),
             temporary: BTreeSet::new(),
+            identity: None,
+            last: None,
             handles: BTreeMap::new(),
             last_handle: 100,
+            forgets_handles: false,
             count: 0,
             descriptor: u64::from(name) * 1000,
             stuck: false,
@@ -225,6 +233,8 @@ impl Model {
         env_change::write_reset_ack(out);
         self.settings.clear();
         self.temporary.clear();
+        self.identity = None;
+        self.last = None;
         self.handles.clear();
         self.database = "app".to_owned();
         if bit == ResetBit::Connection {
@@ -311,7 +321,14 @@ impl Model {
     fn statement(&mut self, statement: &str, out: &mut BytesMut) -> Outcome {
         let tells = self.kind == Kind::SqlServer;
         let words: Vec<&str> = statement.split_whitespace().collect();
+        let before = std::mem::take(&mut self.last);
+        if !matches!(words[0], "SET" | "USE" | "DECLARE") {
+            self.last = Some(words[0].to_owned());
+        }
         match words[..] {
+            ["SELECT", "@@IDENTITY"] => row(self.identity.as_deref().unwrap_or("null"), out),
+            ["SELECT", "@@ROWCOUNT"] => row(before.as_deref().unwrap_or("zero"), out),
+            ["INSERT", "INTO", "@weir", ..] => self.identity = None,
             ["BEGIN", "TRAN"] => self.begin(tells, out),
             ["COMMIT", ..] => return Outcome::of(self.end(TransactionChange::Commit, tells, out)),
             ["ROLLBACK", ..] => return Outcome::of(self.end(TransactionChange::Rollback, tells, out)),
@@ -350,6 +367,7 @@ impl Model {
             }
             ["SELECT", "server"] => row(&format!("server {}", self.name), out),
             ["PRINT", text] => row(text, out),
+            ["OUTPUT"] => {}
             ["SELECT", "long", count] => {
                 for number in 0..count.parse::<u32>().unwrap() {
                     row(&format!("row {number} of many"), out);
@@ -357,6 +375,7 @@ impl Model {
             }
             ["INSERT", "BULK", ..] => {}
             ["INSERT", value] => {
+                self.identity = Some(value.to_owned());
                 if self.count > 0 {
                     self.pending.insert(value.to_owned());
                 } else {
@@ -386,6 +405,7 @@ impl Model {
                 return Outcome::Failed;
             }
             ["WAITFOR"] => return Outcome::Stuck,
+            ["EXEC", "sp_cursorunprepare", _] => self.log.push(statement.to_owned()),
             ["EXEC", ..] | ["SELECT", ..] | ["DECLARE", ..] => {}
             _ => panic!("the model does not know {statement:?}"),
         }
@@ -433,6 +453,9 @@ impl Model {
             }
         }
         assert!(reader.is_complete());
+        if self.forgets_handles {
+            self.handles.clear();
+        }
         let count = calls.len();
         for (index, call) in calls.into_iter().enumerate() {
             let more = if index + 1 < count {
@@ -448,24 +471,34 @@ impl Model {
     fn call(&mut self, call: &Called, more: DoneStatus, out: &mut BytesMut) {
         self.log.push(format!("{:?}", call.procedure));
         let handle = call.numbers.first().copied().flatten();
+        let mut values = BytesMut::new();
         let mut ok = true;
         match call.procedure {
             Some(WellKnown::ExecuteSql) => ok = self.run(&call.texts[0], None, out),
             Some(WellKnown::Prepare) => {
                 assert_eq!(handle, None, "a handle of somebody's that the server would release");
                 let handle = self.prepare(&call.texts[1]);
-                return_value(handle, out);
+                return_value(0, handle, &mut values);
             }
             Some(WellKnown::PrepExec) => {
                 assert_eq!(handle, None, "a handle of somebody's that the server would release");
                 let handle = self.prepare(&call.texts[1]);
                 ok = self.run(&call.texts[1], call.numbers[1], out);
-                return_value(handle, out);
+                return_value(0, handle, &mut values);
+                if call.texts[1] == "OUTPUT" {
+                    return_value(3, call.numbers[1].unwrap_or_default(), &mut values);
+                }
             }
             Some(WellKnown::Execute) => match self.handles.get(&handle.expect("a handle")).cloned() {
-                Some(text) => ok = self.run(&text, call.numbers[1], out),
+                Some(text) => {
+                    ok = self.run(&text, call.numbers[1], out);
+                    if text == "OUTPUT" {
+                        return_value(1, call.numbers[1].unwrap_or_default(), &mut values);
+                    }
+                }
                 None => {
-                    error(8179, "no such handle", out);
+                    let text = format!("Could not find prepared statement with handle {}.", handle.unwrap_or(0));
+                    error(8179, &text, out);
                     ok = false;
                 }
             },
@@ -482,6 +515,7 @@ impl Model {
         if ok {
             out.put_slice(&[token::RETURN_STATUS, 0, 0, 0, 0]);
         }
+        out.put_slice(&values);
         let status = if ok { more } else { more.with(DoneStatus::ERROR) };
         Done::procedure(status).write(VERSION, out);
     }
@@ -576,7 +610,7 @@ fn row(text: &str, out: &mut BytesMut) {
     out.put_slice(&text);
 }
 
-fn return_value(handle: i32, out: &mut BytesMut) {
-    out.put_slice(&[token::RETURN_VALUE, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x26, 4, 4]);
-    out.put_i32_le(handle);
+fn return_value(ordinal: u8, value: i32, out: &mut BytesMut) {
+    out.put_slice(&[token::RETURN_VALUE, ordinal, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0x26, 4, 4]);
+    out.put_i32_le(value);
 }

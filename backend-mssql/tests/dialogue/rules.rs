@@ -542,7 +542,7 @@ fn a_handle_means_the_same_on_every_connection() {
         let client = gateway.client();
         gateway.send(client, &Calls::new().prepare_and_execute(None, "VALUE", 1).done());
         let answer = gateway.receive(client);
-        assert_eq!(told(&answer), "[value 1] Done(more) Value(1) Status(0) Done()");
+        assert_eq!(told(&answer), "[value 1] Done(more) Status(0) Value(1) Done()");
         let handle = handle(&answer);
         for value in 2..8 {
             assert_eq!(

@@ -117,5 +117,10 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "a filter by module, `weir_core=debug,warn`; wins over the former",
     ),
+    weir(
+        "WEIR_SLOW_TRANSACTION",
+        "none",
+        "seconds; transactions that take longer are logged, with what the time went into. See [logs.md](logs.md)",
+    ),
     weir("NO_COLOR", "none", "set to anything: no colours on a terminal"),
 ];

@@ -36,7 +36,7 @@ pub(crate) const CLIENT_IDLE_TIMEOUT: Key = Key::weir(
 );
 
 /// What may stand in all three places, besides `pool_settings`' own keys.
-pub(crate) const KEYS: [Key; 18] = [
+pub(crate) const KEYS: [Key; 19] = [
     Key::weir(
         "pool_settings",
         Kind::Group("`pool_settings`"),
@@ -64,6 +64,12 @@ pub(crate) const KEYS: [Key; 18] = [
         Kind::Word(|| words::all(words::SEQUENCE_FUNCTIONS)),
         Default::Value(|| words::name_of(words::SEQUENCE_FUNCTIONS, std::default::Default::default()).to_owned()),
         "what `currval` and `lastval` are worth in transaction mode; see [settings.md](settings.md#sequence-functions)",
+    ),
+    Key::weir(
+        "session_functions",
+        Kind::Word(|| words::all(words::SESSION_FUNCTIONS)),
+        Default::Value(|| words::name_of(words::SESSION_FUNCTIONS, std::default::Default::default()).to_owned()),
+        "SQL Server: what `@@IDENTITY`, `SCOPE_IDENTITY()`, `@@ROWCOUNT` and `@@ERROR` are worth in transaction mode; see [settings.md](settings.md#session-functions)",
     ),
     Key::weir(
         "shared_listener",

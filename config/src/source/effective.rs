@@ -115,6 +115,9 @@ pub(super) fn assemble(cx: &mut Context<'_>, layers: &Layers<'_>, body: Body) ->
         sequence_functions: effective
             .pick("sequence_functions", |layer| &layer.sequence_functions)
             .unwrap_or_default(),
+        session_functions: effective
+            .pick("session_functions", |layer| &layer.session_functions)
+            .unwrap_or_default(),
         shared_listener: effective
             .pick("shared_listener", |layer| &layer.shared_listener)
             .unwrap_or(true),

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod common;
+mod examples;
 mod gateway_yaml;
 mod includes;
 mod layouts;

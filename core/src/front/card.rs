@@ -84,6 +84,15 @@ pub struct ClientView {
 }
 
 impl Standing {
+    /// All of them.
+    pub const ALL: [Standing; 5] = [
+        Standing::Idle,
+        Standing::Waiting,
+        Standing::Active,
+        Standing::InTransaction,
+        Standing::Holding,
+    ];
+
     /// As shown to people.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -114,7 +114,6 @@ impl Wanted {
                 client,
             } = report.split;
             tracing::info!(
-                event = "slow-transaction",
                 client = %report.identity,
                 role = report.role,
                 took = seconds(waiting + connecting + resetting + server + client),

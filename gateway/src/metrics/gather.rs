@@ -175,10 +175,9 @@ fn pins(samples: &mut Samples, pool: &PoolView, labels: [&str; 3]) {
 }
 
 fn clients(samples: &mut Samples, inputs: &Inputs) {
-    const STATES: [Standing; 4] = [Standing::Idle, Standing::Waiting, Standing::Active, Standing::Holding];
     let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for source in inputs.sources.iter().filter(|source| source.inconsistent.is_none()) {
-        counts.extend(STATES.map(|state| ((&*source.name, state.as_str()), 0)));
+        counts.extend(Standing::ALL.map(|state| ((&*source.name, state.as_str()), 0)));
     }
     for client in &inputs.clients {
         *counts

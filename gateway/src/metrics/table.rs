@@ -262,7 +262,7 @@ pub(crate) const TABLE: &[Family] = &[
     gauge(
         name::CLIENT_CONNECTIONS,
         &["source_name", "state"],
-        "Clients that have logged in, by state: idle, waiting, active, pinned",
+        "Clients that have logged in, by state: idle, waiting, active, idle in transaction, pinned",
     ),
     gauge(
         name::MAX_CLIENT_CONNECTIONS,

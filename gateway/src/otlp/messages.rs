@@ -93,7 +93,9 @@ fn point(sample: &Sample<'_>, kind: Kind, times: Times) -> Message {
 
 /// Some spans.
 pub(super) fn traces(resource: &Attributes, spans: &[Span]) -> Vec<u8> {
-    let scope = spans.iter().fold(scope(), |scope, span| scope.message(2, &span_message(span)));
+    let scope = spans
+        .iter()
+        .fold(scope(), |scope, span| scope.message(2, &span_message(span)));
     request(resource, &scope)
 }
 
@@ -112,10 +114,9 @@ fn span_message(span: &Span) -> Message {
         .fixed(8, nanos(span.ended))
         // Sampled.
         .fixed_32(16, 1);
-    let message = span
-        .attributes
-        .iter()
-        .fold(message, |message, (name, value)| message.message(9, &key_value(name, value)));
+    let message = span.attributes.iter().fold(message, |message, (name, value)| {
+        message.message(9, &key_value(name, value))
+    });
     match span.error {
         Some(why) => message.message(15, &Message::new().bytes(2, why).number(3, ERROR)),
         None => message,

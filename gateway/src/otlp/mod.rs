@@ -53,7 +53,7 @@ impl Otlp {
         let settings = match Settings::read(environment) {
             Ok(settings) => settings,
             Err(reason) => {
-                error!(event = "telemetry-not-sent", reason, "telemetry is not sent");
+                error!(reason, "telemetry is not sent");
                 return otlp;
             }
         };
@@ -62,12 +62,11 @@ impl Otlp {
             let sender = match Sender::new(&signal) {
                 Ok(sender) => sender,
                 Err(reason) => {
-                    error!(event = "telemetry-not-sent", reason, "telemetry is not sent");
+                    error!(reason, "telemetry is not sent");
                     continue;
                 }
             };
             info!(
-                event = "telemetry-started",
                 signal = signal.name,
                 endpoint = sender.place(),
                 interval = signal.interval.as_secs_f64(),

@@ -30,7 +30,9 @@ impl Sender {
             let key = HeaderName::from_bytes(name.as_bytes());
             let value = HeaderValue::from_str(value.expose());
             let (Ok(key), Ok(mut value)) = (key, value) else {
-                return Err(format!("OTEL_EXPORTER_OTLP_HEADERS: {name:?} or its value cannot be sent"));
+                return Err(format!(
+                    "OTEL_EXPORTER_OTLP_HEADERS: {name:?} or its value cannot be sent"
+                ));
             };
             value.set_sensitive(true);
             headers.insert(key, value);
@@ -60,7 +62,11 @@ impl Sender {
 
     /// Sends. What is not taken is lost, and the log says so when that begins and when it is over.
     pub(super) async fn send(&mut self, body: Vec<u8>) {
-        let request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body);
+        let request = self
+            .client
+            .post(self.url.clone())
+            .headers(self.headers.clone())
+            .body(body);
         let failure = match request.send().await {
             Ok(answer) if answer.status().is_success() => None,
             Ok(answer) => Some(format!("it answered {}", answer.status())),
@@ -72,8 +78,8 @@ impl Sender {
             Some(reason) => {
                 if self.failures == 0 {
                     warn!(
-                        event = "telemetry-not-taken",
-                        signal, endpoint, reason, "the collector does not take telemetry; it is lost until it does"
+                        signal,
+                        endpoint, reason, "the collector does not take telemetry; it is lost until it does"
                     );
                 }
                 self.failures = self.failures.saturating_add(1);
@@ -81,10 +87,7 @@ impl Sender {
             None => {
                 if self.failures > 0 {
                     let failures = self.failures;
-                    info!(
-                        event = "telemetry-taken-again",
-                        signal, endpoint, failures, "the collector takes telemetry again"
-                    );
+                    info!(signal, endpoint, failures, "the collector takes telemetry again");
                 }
                 self.failures = 0;
             }

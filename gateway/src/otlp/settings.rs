@@ -69,11 +69,15 @@ impl Reader<'_> {
             format!("OTEL_EXPORTER_OTLP_{}_{what}", signal.to_ascii_uppercase()),
             format!("OTEL_EXPORTER_OTLP_{what}"),
         ];
-        names.into_iter().find_map(|name| self.variable(&name).map(|value| (name, value)))
+        names
+            .into_iter()
+            .find_map(|name| self.variable(&name).map(|value| (name, value)))
     }
 
     fn signal(&self, name: &'static str, interval: (&str, u64)) -> Result<Option<Signal>, String> {
-        let is_off = self.variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let is_off = self
+            .variable("OTEL_SDK_DISABLED")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let exporter = format!("OTEL_{}_EXPORTER", name.to_ascii_uppercase());
         let is_wanted = match self.variable(&exporter).as_deref().map(str::trim) {
             None | Some("otlp") => true,
@@ -86,11 +90,18 @@ impl Reader<'_> {
         if let Some((variable, protocol)) = self.of_signal(name, "PROTOCOL")
             && protocol.trim() != "http/protobuf"
         {
-            return Err(format!("{variable} is {protocol:?}: only http/protobuf is spoken (port 4318 of a collector)"));
+            return Err(format!(
+                "{variable} is {protocol:?}: only http/protobuf is spoken (port 4318 of a collector)"
+            ));
         }
         let headers = self.of_signal(name, "HEADERS").map(|(variable, list)| {
             let pairs = pairs(&variable, &list)?;
-            Ok::<_, String>(pairs.into_iter().map(|(key, value)| (key, Secret::new(value))).collect())
+            Ok::<_, String>(
+                pairs
+                    .into_iter()
+                    .map(|(key, value)| (key, Secret::new(value)))
+                    .collect(),
+            )
         });
         let timeout = match self.of_signal(name, "TIMEOUT") {
             Some((variable, text)) => millis(&variable, &text)?,
@@ -240,12 +251,18 @@ mod tests {
         let settings = read(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/base"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces.example/otlp"),
-            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20canary, x-tenant=7"),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "authorization=Bearer%20canary, x-tenant=7",
+            ),
             ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "500"),
             ("OTEL_METRIC_EXPORT_INTERVAL", "250"),
             ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment=prod"),
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "service.name=other,deployment.environment=prod",
+            ),
             ("OTEL_SERVICE_NAME", "pooler"),
         ])
         .expect("nothing is wrong");
@@ -254,12 +271,18 @@ mod tests {
         assert_eq!(metrics.endpoint.as_str(), "http://collector:4318/base/v1/metrics");
         assert_eq!(traces.timeout, Duration::from_secs(10));
         assert_eq!(metrics.timeout, Duration::from_millis(500));
-        assert_eq!((traces.interval, metrics.interval), (Duration::from_secs(5), Duration::from_millis(250)));
+        assert_eq!(
+            (traces.interval, metrics.interval),
+            (Duration::from_secs(5), Duration::from_millis(250))
+        );
         assert_eq!(traces.headers[0].1.expose(), "Bearer canary");
         assert!(!format!("{traces:?}").contains("canary"));
         assert_eq!(settings.sample, 0.25);
         let resource = |key: &str| settings.resource.iter().find(|(known, _)| known == key);
-        assert_eq!(resource("service.name").map(|(_, value)| value.as_str()), Some("pooler"));
+        assert_eq!(
+            resource("service.name").map(|(_, value)| value.as_str()),
+            Some("pooler")
+        );
         assert!(resource("deployment.environment").is_some() && resource("service.version").is_some());
     }
 
@@ -267,13 +290,34 @@ mod tests {
     fn what_is_wrong_is_named_without_what_may_be_secret() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
         for (variables, name) in [
-            (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://canary:4317")], "OTEL_EXPORTER_OTLP_ENDPOINT"),
-            (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "canary")], "OTEL_EXPORTER_OTLP_ENDPOINT"),
-            (vec![endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "OTEL_EXPORTER_OTLP_PROTOCOL"),
-            (vec![endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", "canary")], "OTEL_EXPORTER_OTLP_HEADERS"),
-            (vec![endpoint, ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")], "OTEL_EXPORTER_OTLP_TIMEOUT"),
-            (vec![endpoint, ("OTEL_TRACES_SAMPLER", "jaeger_remote")], "OTEL_TRACES_SAMPLER"),
-            (vec![endpoint, ("OTEL_METRICS_EXPORTER", "prometheus")], "OTEL_METRICS_EXPORTER"),
+            (
+                vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://canary:4317")],
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+            ),
+            (
+                vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "canary")],
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+            ),
+            (
+                vec![endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+                "OTEL_EXPORTER_OTLP_PROTOCOL",
+            ),
+            (
+                vec![endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", "canary")],
+                "OTEL_EXPORTER_OTLP_HEADERS",
+            ),
+            (
+                vec![endpoint, ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")],
+                "OTEL_EXPORTER_OTLP_TIMEOUT",
+            ),
+            (
+                vec![endpoint, ("OTEL_TRACES_SAMPLER", "jaeger_remote")],
+                "OTEL_TRACES_SAMPLER",
+            ),
+            (
+                vec![endpoint, ("OTEL_METRICS_EXPORTER", "prometheus")],
+                "OTEL_METRICS_EXPORTER",
+            ),
         ] {
             let error = read(&variables).expect_err("it is wrong");
             assert!(error.starts_with(name) && !error.contains("canary"), "{error}");

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use tokio::sync::mpsc;
@@ -45,10 +45,7 @@ impl Dropped {
     pub(super) fn tell(&self) {
         let count = self.0.swap(0, Relaxed);
         if count > 0 {
-            warn!(
-                event = "telemetry-dropped",
-                count, "traces were dropped: the collector is slower than they come"
-            );
+            warn!(count, "traces were dropped: the collector is slower than they come");
         }
     }
 }
@@ -199,6 +196,8 @@ fn random<const N: usize>() -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use weir_core::{backend::Work, front::Identity, net::Peer, observe::TimeSplit};
 
     use super::*;

@@ -238,6 +238,7 @@ impl Listeners {
             user_counts: reception.user_counts.clone(),
             registry: sources.mssql.clone(),
             clients: self.clients.clone(),
+            console: Some(reception.console.clone()),
         }
     }
 }

@@ -25,13 +25,14 @@ use super::{
     sources::Sources,
     unusable,
 };
-use crate::{cli::ServeArgs, http::Http};
+use crate::{cli::ServeArgs, http::Http, otlp::Otlp};
 
 /// Everything that serves.
 pub(super) struct Running {
     pub(super) sources: Sources,
     pub(super) listeners: Listeners,
     http: Http,
+    otlp: Otlp,
     changes: Changes,
     orders: Orders,
     reloads: Arc<Reloads>,
@@ -75,6 +76,7 @@ impl Running {
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
         let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
+        let otlp = Otlp::start(&ProcessEnvironment, &control);
         let http = Http::open(control).await;
         sources.warm();
         listeners.serve();
@@ -82,6 +84,7 @@ impl Running {
             sources,
             listeners,
             http,
+            otlp,
             changes,
             orders,
             reloads,
@@ -212,7 +215,7 @@ impl Running {
         // Last, so that one can look until the end. Idle server connections take their leave meanwhile; the ones that
         // cannot in time are closed with the process.
         let close = tokio::time::timeout(GOODBYE, self.sources.close());
-        let _ = tokio::join!(self.http.stop(), close);
+        let _ = tokio::join!(self.http.stop(), close, self.otlp.finish());
     }
 }
 

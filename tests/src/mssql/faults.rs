@@ -20,6 +20,8 @@ pub struct Faults {
     pub missing_reset_acknowledgement: bool,
     /// A token of this number stands before the first token of an answer.
     pub unknown_token: Option<u8>,
+    /// Prepared statements are gone when they are to be executed.
+    pub forgotten_handles: bool,
     /// The answer to LOGIN7 comes this much later.
     pub slow_login: Option<Duration>,
     /// Connections end here.

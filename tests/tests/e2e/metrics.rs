@@ -134,7 +134,9 @@ async fn numbers_are_what_happened() {
                 .unwrap_or(0.0)
         })
     };
-    assert_eq!(states(&scrape, "weir_client_connections"), [1.0, 1.0, 2.0, 0.0]);
+    assert_eq!(states(&scrape, "weir_client_connections"), [1.0, 1.0, 0.0, 0.0]);
+    let thinking = with("state", "idle in transaction");
+    assert_eq!(scrape.value("weir_client_connections", &thinking), 2.0);
     assert_eq!(states(&scrape, "weir_pool_connections"), [0.0, 0.0, 2.0, 0.0]);
     assert_eq!(scrape.value("hasura_postgres_connections", &source), 2.0);
     assert_eq!(scrape.value("weir_pool_max_connections", &source), 2.0);

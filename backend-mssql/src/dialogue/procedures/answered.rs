@@ -12,13 +12,13 @@ use crate::{
         request::{Asks, Request},
     },
     limits, refusals,
-    session::{Session, classify::Calls, handles::Prepared, pins::Tie},
+    session::{Session, classify::Calls},
     wire::{
         done::{Done, DoneStatus},
-        packet::ResetBit,
+        packet::{HEADER, Header, ResetBit},
         rpc::WellKnown,
         token,
-        utf16::Utf16,
+        utf16::{self, Utf16},
     },
 };
 
@@ -35,7 +35,8 @@ impl Conversation {
             Asks::Batch(findings)
                 if findings.calls == Calls::Procedures && request.body.len() <= limits::MAX_RELEASING_TEXT =>
             {
-                let handles = released_by_text(&Utf16(request.body).decode()?)?;
+                let released = released_by_text(&Utf16(request.body).decode()?)?;
+                let handles = released.statements_only()?;
                 return Some(self.release_by_text(&handles, request, session, out));
             }
             _ => return None,
@@ -44,15 +45,8 @@ impl Conversation {
         match (front.first?, front.handle) {
             (WellKnown::ResetConnection, _) if is_single => self.answer_reset(request, session, out),
             (WellKnown::Unprepare, Some(handle)) if is_single => {
-                match self.handles.remove(handle) {
-                    Some(Prepared::Anywhere(_)) => self.succeed_call(out),
-                    Some(Prepared::Here(owner)) => {
-                        if let Some(session) = session {
-                            session.pins.remove(Tie::Statement, 1);
-                            session.handles.release(owner.handle);
-                        }
-                        self.succeed_call(out);
-                    }
+                match self.give_back_handle(Some(handle), session) {
+                    Some(()) => self.succeed_call(out),
                     None => self.refuse_handle(handle, out),
                 }
                 Some(self.drop_packet(request))
@@ -96,12 +90,7 @@ impl Conversation {
         }
         answer.done(Done::procedure(DoneStatus::default()), out);
         for handle in handles {
-            if let Some(Prepared::Here(owner)) = self.handles.remove(*handle)
-                && let Some(session) = &mut session
-            {
-                session.pins.remove(Tie::Statement, 1);
-                session.handles.release(owner.handle);
-            }
+            self.give_back_handle(Some(*handle), session.as_deref_mut());
         }
         self.drop_packet(request)
     }
@@ -149,21 +138,115 @@ fn no_such_handle(handle: i32) -> refusals::Words {
 }
 
 /// Handles that a batch releases, if it does nothing else: one driver gives them back as text, in rows of
-/// `EXEC sp_unprepare 5;`. What they mean only the gateway knows.
-fn released_by_text(text: &str) -> Option<Vec<i32>> {
+/// `EXEC sp_unprepare 5;`, with those of cursors between them. What the former mean only the gateway knows, and what the
+/// latter mean only the server.
+#[derive(Debug, PartialEq, Eq)]
+struct Released(Vec<(HandleOf, i32)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HandleOf {
+    Statement,
+    Cursor,
+}
+
+impl Released {
+    /// `None` if there is a cursor among them.
+    fn statements_only(&self) -> Option<Vec<i32>> {
+        let statement = |(what, handle): &(HandleOf, i32)| (*what == HandleOf::Statement).then_some(*handle);
+        self.0.iter().map(statement).collect()
+    }
+
+    fn of(&self, wanted: HandleOf) -> impl Iterator<Item = i32> {
+        let those = self.0.iter().filter(move |(what, _)| *what == wanted);
+        those.map(|(_, handle)| *handle)
+    }
+
+    /// What is left for the server.
+    fn cursors_text(&self) -> String {
+        let statements = self.of(HandleOf::Cursor);
+        statements
+            .map(|handle| format!("EXEC sp_cursorunprepare {handle};"))
+            .collect()
+    }
+}
+
+impl Conversation {
+    /// The packet without the handles that are the gateway's, if it is a batch that gives back those and cursors' (TDS
+    /// 7.2).
+    pub(in crate::dialogue) fn without_own_handles(
+        &mut self,
+        request: &Request<'_>,
+        mut session: Option<&mut Session>,
+    ) -> Option<(Header, Vec<u8>)> {
+        let released = match &request.asks {
+            Asks::Batch(findings)
+                if findings.calls == Calls::Procedures && request.body.len() <= limits::MAX_RELEASING_TEXT =>
+            {
+                released_by_text(&Utf16(request.body).decode()?)?
+            }
+            _ => return None,
+        };
+        if released.statements_only().is_some() || released.of(HandleOf::Statement).next().is_none() {
+            return None;
+        }
+        for handle in released.of(HandleOf::Statement) {
+            self.give_back_handle(Some(handle), session.as_deref_mut());
+        }
+        let text = utf16::encode(&released.cursors_text());
+        let headers = &request.packet[HEADER..request.packet.len() - request.body.len()];
+        let header = Header {
+            length: u16::try_from(HEADER + headers.len() + text.len()).ok()?,
+            ..request.header
+        };
+        Some((header, [&header.to_bytes()[..], headers, &text].concat()))
+    }
+}
+
+fn released_by_text(text: &str) -> Option<Released> {
     let statements = text.split(';').map(str::trim).filter(|statement| !statement.is_empty());
     let handle = |statement: &str| {
         let mut words = statement.split_ascii_whitespace();
         let (exec, name, number) = (words.next()?, words.next()?, words.next()?);
-        let is_release = ["EXEC", "EXECUTE"].iter().any(|word| exec.eq_ignore_ascii_case(word))
-            && ["sp_unprepare", "sys.sp_unprepare"]
-                .iter()
-                .any(|word| name.eq_ignore_ascii_case(word));
+        let is_call = ["EXEC", "EXECUTE"].iter().any(|word| exec.eq_ignore_ascii_case(word));
+        let name = name.to_ascii_lowercase();
+        let what = match name.strip_prefix("sys.").unwrap_or(&name) {
+            "sp_unprepare" => HandleOf::Statement,
+            "sp_cursorunprepare" => HandleOf::Cursor,
+            _ => return None,
+        };
         match words.next() {
-            None if is_release => number.parse().ok(),
+            None if is_call => Some((what, number.parse().ok()?)),
             _ => None,
         }
     };
-    let handles: Option<Vec<i32>> = statements.map(handle).collect();
-    handles.filter(|handles| !handles.is_empty())
+    let handles: Option<Vec<_>> = statements.map(handle).collect();
+    handles.filter(|handles| !handles.is_empty()).map(Released)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_batch_that_gives_handles_back_and_nothing_else_is_one() {
+        let released =
+            released_by_text("EXEC sp_unprepare 5;exec SYS.sp_cursorunprepare 7;\n execute sp_unprepare -1 ;")
+                .expect("three handles");
+        assert_eq!(released.of(HandleOf::Statement).collect::<Vec<_>>(), [5, -1]);
+        assert_eq!(released.cursors_text(), "EXEC sp_cursorunprepare 7;");
+        assert_eq!(released.statements_only(), None);
+        for text in [
+            "",
+            ";",
+            "EXEC sp_unprepare",
+            "EXEC sp_unprepare 5, 6",
+            "EXEC sp_unprepare @h",
+            "EXEC sp_unprepare 5; SELECT 1",
+            "SELECT sp_unprepare 5",
+            "EXEC other.sp_unprepare 5",
+            "EXEC sp_unprepare 99999999999",
+        ] {
+            assert_eq!(released_by_text(text), None, "{text}");
+        }
+    }
 }

@@ -24,6 +24,11 @@ pub(in crate::dialogue) struct Front {
 }
 
 impl Front {
+    /// Handles that are executed, as far as there are not too many.
+    pub(in crate::dialogue) fn executed(&self) -> &[i32] {
+        &self.executed
+    }
+
     pub(in crate::dialogue) fn is_many(&self) -> bool {
         self.calls > 1
     }

@@ -41,16 +41,28 @@ impl Conversation {
         let prepared = handle_of(parameter).and_then(|handle| self.handles.find(handle));
         let head = without_metadata_flag(head, flags);
         let known = match prepared {
-            None => NO_HANDLE,
-            Some(Prepared::Here(owner)) => owner.handle,
+            None => {
+                pending.forget_request();
+                NO_HANDLE
+            }
+            Some(Prepared::Here(owner)) => {
+                pending.forget_request();
+                owner.handle
+            }
             Some(Prepared::Anywhere(statement)) => {
                 pending.joined(&statement.findings);
                 if statement.text.is_some() {
                     pending.text.clone_from(&statement.text);
                 }
                 match session.handles.find(statement, &self.context()) {
-                    Some(handle) => handle,
-                    None => return self.execute_and_prepare(statement, passage),
+                    Some(handle) => {
+                        pending.relies_on(handle);
+                        handle
+                    }
+                    None => {
+                        pending.forget_request();
+                        return self.execute_and_prepare(statement, passage);
+                    }
                 }
             }
         };
@@ -78,6 +90,33 @@ impl Conversation {
                 moved: statement.kind.parameters() as u16,
             };
         }
+    }
+
+    /// `sp_prepexec` of a statement that the server connection has: it need only be executed (TDS 7.2). `false`: it does
+    /// not have it.
+    pub(super) fn execute_instead(
+        &self,
+        statement: Arc<Statement>,
+        name: Box<[u8]>,
+        replaced: Option<i32>,
+        passage: &mut Passage<'_, '_>,
+    ) -> bool {
+        let Some(handle) = passage.session.handles.find(&statement, &self.context()) else {
+            return false;
+        };
+        passage.pending.relies_on(handle);
+        let mut call = BytesMut::new();
+        write::call(WellKnown::Execute, &mut call);
+        write::integer(Utf16::default(), 0, Some(handle), &mut call);
+        passage.output.insert(&call);
+        if let Some(expected) = passage.pending.expected.back_mut() {
+            *expected = Expected::KnownHandle {
+                statement,
+                name,
+                replaced,
+            };
+        }
+        true
     }
 
     /// `sp_unprepare` between other calls: it is carried out, for what the server has.
@@ -127,7 +166,7 @@ impl Output<'_> {
 }
 
 /// The flags stand at the end of a head without a package for an enclave.
-fn without_metadata_flag(head: &[u8], flags: u16) -> BytesMut {
+pub(super) fn without_metadata_flag(head: &[u8], flags: u16) -> BytesMut {
     let mut head = BytesMut::from(head);
     let at = head.len().saturating_sub(2);
     if flags & NO_METADATA != 0

@@ -5,7 +5,7 @@
 //! place, and on another one the call itself prepares it first (`sp_execute` becomes `sp_prepexec`), in the same request.
 //! Files, in the order in which a request meets them: `front` reads its first packet, `answered` says what needs no server,
 //! `ahead` prepares what several calls in one request need, `stream` walks over the calls and `handle` changes those with
-//! a handle in them, `values` changes what comes back.
+//! a handle in them, `values` changes what comes back, `repeat` sends a call again whose handle was lost.
 //!
 //! Invariants: a client's handle never reaches a server; a handle that the client does not have becomes one that no server
 //! has; whatever is rewritten, the values of a call stream by untouched.
@@ -14,11 +14,13 @@ mod ahead;
 mod answered;
 mod front;
 mod handle;
+mod repeat;
 mod stream;
 mod values;
 
 pub(super) use self::{
     front::Front,
+    repeat::Kept,
     stream::{Passage, Stream},
     values::ExpectedCalls,
 };
@@ -27,7 +29,7 @@ use crate::wire::rpc::{Parameter, ParameterValue};
 /// No server gives it out.
 const NO_HANDLE: i32 = -1;
 
-fn handle_of(parameter: &Parameter<'_>) -> Option<i32> {
+pub(super) fn handle_of(parameter: &Parameter<'_>) -> Option<i32> {
     match parameter.value {
         ParameterValue::Integer { value, .. } => i32::try_from(value).ok(),
         _ => None,

@@ -1,9 +1,11 @@
 //! Calls as they pass: what each one is, what its texts may do, and where its handle stands.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, BytesMut};
 use weir_core::refusal::Fault;
 
-use super::{handle_of, values::Expected};
+use super::{handle::without_metadata_flag, handle_of, values::Expected};
 use crate::{
     dialogue::{
         Conversation,
@@ -14,7 +16,7 @@ use crate::{
     session::{
         Session, Tracker,
         classify::{Calls, Classifier, Findings, MayChange, classify},
-        handles::StatementKind,
+        handles::{Statement, StatementKind},
         pins::Tie,
         shown::Beginning,
     },
@@ -56,11 +58,7 @@ enum What {
         flags: u16,
     },
     /// `sp_prepare` and its like: an output parameter for the handle, then what is prepared.
-    Prepare {
-        kind: StatementKind,
-        parameters: Vec<u8>,
-        completeness: Completeness,
-    },
+    Prepare(Preparation),
     Unprepare,
     /// A procedure of the system, whose arguments tell what it leaves behind.
     Named,
@@ -72,6 +70,18 @@ enum Completeness {
     Whole,
     /// Too long to keep.
     Partial,
+}
+
+/// A statement that is being prepared.
+#[derive(Debug)]
+struct Preparation {
+    procedure: WellKnown,
+    parameters: Vec<u8>,
+    completeness: Completeness,
+    /// The handle that its client gives back for the new one.
+    replaced: Option<i32>,
+    /// What the client calls the parameter for the handle.
+    name: Box<[u8]>,
 }
 
 /// Where a call goes, and what is noted about it on the way.
@@ -157,6 +167,9 @@ impl Conversation {
         match at_hand.what {
             // Perhaps another procedure will be called.
             What::Execute { .. } => at_hand.head = Some(BytesMut::from(call.bytes)),
+            What::Prepare(ref preparation) if preparation.may_be_known(call.flags) => {
+                at_hand.head = Some(without_metadata_flag(call.bytes, call.flags));
+            }
             _ if call.flags & NO_METADATA != 0 => {
                 output.patch(call.bytes, call.flags_at, Patch::two(call.flags & !NO_METADATA));
             }
@@ -170,22 +183,7 @@ impl Conversation {
                 let head = at_hand.head.take().unwrap_or_default();
                 return self.execute(parameter, *flags, &head, passage);
             }
-            // The server must not release a handle that others may use.
-            What::Prepare { .. } if parameter.ordinal == 0 && handle_of(parameter).is_some() => {
-                let mut null = BytesMut::new();
-                write::integer(parameter.name, parameter.status, None, &mut null);
-                return passage.output.insert(&null);
-            }
-            What::Prepare {
-                kind,
-                parameters,
-                completeness,
-            } if parameter.ordinal > 0 => {
-                collect(parameter, *kind, parameters, completeness);
-                if parameter.ordinal == 2 && *kind == StatementKind::Text {
-                    self.text(parameter, passage.pending);
-                }
-            }
+            What::Prepare(_) => return self.preparation(parameter, at_hand, passage),
             What::Text if parameter.ordinal == 0 => self.text(parameter, passage.pending),
             What::Unprepare if parameter.ordinal == 0 => return self.unprepare_in_batch(parameter, passage),
             What::Named => {
@@ -200,6 +198,55 @@ impl Conversation {
             _ => {}
         }
         passage.output.keep(parameter.bytes);
+    }
+
+    /// A parameter of `sp_prepare` and its like.
+    fn preparation(&self, parameter: &Parameter<'_>, at_hand: &mut AtHand, passage: &mut Passage<'_, '_>) {
+        let AtHand { what, head, .. } = at_hand;
+        let What::Prepare(preparation) = what else { return };
+        let kind = preparation.kind();
+        let mut null = BytesMut::new();
+        if parameter.ordinal == 0 {
+            preparation.name = parameter.name.0.into();
+            preparation.replaced = handle_of(parameter);
+            if preparation.replaced.is_some() {
+                // The server must not release a handle that others may use.
+                write::integer(parameter.name, parameter.status, None, &mut null);
+            }
+        } else {
+            preparation.collect(parameter);
+            if parameter.ordinal == 2 && kind == StatementKind::Text {
+                self.text(parameter, passage.pending);
+            }
+        }
+        let Some(held) = head else {
+            return match null.is_empty() {
+                true => passage.output.keep(parameter.bytes),
+                false => passage.output.insert(&null),
+            };
+        };
+        held.put_slice(if null.is_empty() { parameter.bytes } else { &null });
+        let is_whole = preparation.completeness == Completeness::Whole;
+        if is_whole && parameter.ordinal < kind.parameters() {
+            return;
+        }
+        let statement = is_whole.then(|| self.statement_of(preparation, passage.pending));
+        let (name, replaced) = (std::mem::take(&mut preparation.name), preparation.replaced);
+        if let Some(statement) = statement
+            && self.execute_instead(statement, name, replaced, passage)
+        {
+            *what = What::Other;
+        } else {
+            passage.pending.forget_request();
+            passage.output.insert(held);
+        }
+        *head = None;
+    }
+
+    fn statement_of(&self, preparation: &Preparation, pending: &Pending) -> Arc<Statement> {
+        let (kind, parameters) = (preparation.kind(), &preparation.parameters);
+        self.shared
+            .intern(kind, parameters, &pending.findings, pending.text.as_ref())
     }
 
     /// The text of a statement, which runs in a scope of its own.
@@ -231,20 +278,14 @@ impl Conversation {
         if let Some(classifier) = at_hand.classifier.take() {
             pending.joined(&classifier.finish());
         }
-        if let What::Prepare {
-            kind,
-            parameters,
-            completeness,
-        } = std::mem::take(&mut at_hand.what)
-        {
-            let statement = (completeness == Completeness::Whole && !parameters.is_empty()).then(|| {
-                self.shared
-                    .intern(kind, &parameters, &pending.findings, pending.text.as_ref())
-            });
+        if let What::Prepare(preparation) = std::mem::take(&mut at_hand.what) {
+            let is_kept = preparation.completeness == Completeness::Whole && !preparation.parameters.is_empty();
+            let statement = is_kept.then(|| self.statement_of(&preparation, pending));
             if let Some(expected) = pending.expected.back_mut() {
                 *expected = Expected::Handle {
                     statement,
                     context: Box::new(self.context()),
+                    replaced: preparation.replaced,
                 };
             }
         }
@@ -253,22 +294,28 @@ impl Conversation {
 
 /// What a procedure of the protocol's own is here, and what calling it does to its session.
 fn well_known(procedure: WellKnown, flags: u16, pending: &mut Pending) -> What {
-    let prepare = |kind| What::Prepare {
-        kind,
-        parameters: Vec::new(),
-        completeness: Completeness::Whole,
+    let prepare = || {
+        What::Prepare(Preparation {
+            procedure,
+            parameters: Vec::new(),
+            completeness: Completeness::Whole,
+            replaced: None,
+            name: Box::default(),
+        })
     };
     match procedure {
         WellKnown::ExecuteSql => What::Text,
         WellKnown::Execute => What::Execute { flags },
-        WellKnown::Prepare | WellKnown::PrepExec => prepare(StatementKind::Text),
+        WellKnown::Prepare | WellKnown::PrepExec => prepare(),
         WellKnown::PrepExecRpc => {
             pending.calls_procedures();
-            prepare(StatementKind::Procedure)
+            prepare()
         }
         WellKnown::Unprepare => What::Unprepare,
         WellKnown::CursorOpen | WellKnown::CursorPrepare | WellKnown::CursorExecute | WellKnown::CursorPrepExec => {
-            pending.findings.begins.add(Tie::Cursor);
+            // The last of them leaves a cursor and what it was prepared as; each is closed with a call of its own.
+            let count = if procedure == WellKnown::CursorPrepExec { 2 } else { 1 };
+            pending.findings.begins.add_many(Tie::Cursor, count);
             pending.text = Some(Beginning::whatever(&utf16::encode("EXEC sp_cursoropen")));
             What::Other
         }
@@ -289,18 +336,32 @@ fn call_by_name(name: Utf16<'_>) -> Beginning {
     Beginning::whatever(&text)
 }
 
-/// Keeps what a statement is prepared from: its declarations and text, or a procedure's name.
-fn collect(parameter: &Parameter<'_>, kind: StatementKind, parameters: &mut Vec<u8>, completeness: &mut Completeness) {
-    if parameter.ordinal > kind.parameters() {
-        return;
-    }
-    match parameter.value {
-        ParameterValue::Text(_) | ParameterValue::Null
-            if parameters.len() + parameter.bytes.len() <= limits::MAX_STATEMENT =>
-        {
-            put_unnamed(parameter.bytes, parameters);
+impl Preparation {
+    fn kind(&self) -> StatementKind {
+        match self.procedure {
+            WellKnown::PrepExecRpc => StatementKind::Procedure,
+            _ => StatementKind::Text,
         }
-        _ => *completeness = Completeness::Partial,
+    }
+
+    /// Whether the server connection may have the statement already, so that executing it is all that is left to do.
+    fn may_be_known(&self, flags: u16) -> bool {
+        self.procedure == WellKnown::PrepExec && flags & !NO_METADATA == 0
+    }
+
+    /// Keeps what a statement is prepared from: its declarations and text, or a procedure's name.
+    fn collect(&mut self, parameter: &Parameter<'_>) {
+        if parameter.ordinal > self.kind().parameters() {
+            return;
+        }
+        match parameter.value {
+            ParameterValue::Text(_) | ParameterValue::Null
+                if self.parameters.len() + parameter.bytes.len() <= limits::MAX_STATEMENT =>
+            {
+                put_unnamed(parameter.bytes, &mut self.parameters);
+            }
+            _ => self.completeness = Completeness::Partial,
+        }
     }
 }
 

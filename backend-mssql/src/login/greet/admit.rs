@@ -63,7 +63,7 @@ impl Admitted {
 
 /// Bytes of the secret of a client's place in the directory. Nobody is told: cancelling is in band. It only has to be
 /// nobody else's.
-const SECRET: usize = 32;
+pub(super) const SECRET: usize = 32;
 
 /// Everything between LOGIN7 and the first request.
 pub(super) async fn admit(
@@ -98,6 +98,7 @@ pub(super) async fn admit(
         login: &login,
         welcome: &welcome,
         source: &source,
+        user: &user,
         profile: &profile,
         database,
         pool_mode: terms.pool_mode,
@@ -193,7 +194,7 @@ async fn welcome(route: &Route<Mssql>, profile: &Profile, grant: &Grant, line: &
 }
 
 /// The answer to LOGIN7, in packets.
-fn answer(login: &LoginRequest, welcome: &Welcome, spid: u16) -> BytesMut {
+pub(super) fn answer(login: &LoginRequest, welcome: &Welcome, spid: u16) -> BytesMut {
     let mut tokens = BytesMut::new();
     let told = Told {
         tds_version: login.tds_version,
@@ -215,7 +216,7 @@ fn answer(login: &LoginRequest, welcome: &Welcome, spid: u16) -> BytesMut {
 }
 
 /// A number for the session before any server has given one (TDS 1.3).
-fn spid(client_id: u32) -> u16 {
+pub(super) fn spid(client_id: u32) -> u16 {
     ((client_id & 0x7fff) as u16).max(1)
 }
 
@@ -224,6 +225,7 @@ struct Facts<'a> {
     login: &'a LoginRequest,
     welcome: &'a Welcome,
     source: &'a Source<Mssql>,
+    user: &'a str,
     profile: &'a Profile,
     database: String,
     pool_mode: PoolMode,
@@ -266,6 +268,7 @@ impl Facts<'_> {
             isolation_level: backend.opener().connection().isolation_level,
             server_name: welcome.server_name.clone(),
             shared: backend.shared().clone(),
+            asker: backend.shared().asker(self.user, backend.session_functions()),
             pin_notice: backend.pin_notice(),
             client_id: self.client_id,
         }

@@ -6,6 +6,7 @@
 
 mod admit;
 mod authenticate;
+mod console;
 mod reception;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use arc_swap::ArcSwap;
 use tracing::{debug, info};
 use weir_config::ListenerTlsMode;
 use weir_core::{
+    admin::Console,
     backend::Frontend,
     front::{Clients, Credentials, GateClosed, Greeting, LoginGate, Trust, UserCounts},
     net::{
@@ -50,6 +52,8 @@ pub struct FrontendSettings {
     pub registry: Arc<Registry<Mssql>>,
     /// The directory of clients.
     pub clients: Arc<Clients>,
+    /// The console, for administrators.
+    pub console: Option<Arc<Console>>,
 }
 
 /// TLS for clients.
@@ -138,6 +142,15 @@ impl Frontend for MssqlFrontend {
             return Greeting::Nothing;
         };
         match reception::receive(&settings, socket, gate).await {
+            Ok((line, login)) if let Some(console) = console::asked_for(&settings, &login) => {
+                match console::admit(&settings, line, &login, peer, console).await {
+                    Ok(client) => Greeting::Aside(Box::pin(crate::console::serve(client))),
+                    Err((ended, mut line)) => {
+                        ended.conclude(&settings, peer, &mut line).await;
+                        Greeting::Nothing
+                    }
+                }
+            }
             Ok((mut line, login)) => match admit::admit(&settings, &mut line, *login, peer).await {
                 Ok(admitted) => Greeting::Client(Box::new(admitted.seat(line))),
                 Err(ended) => {

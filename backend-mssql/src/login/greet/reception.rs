@@ -46,7 +46,7 @@ pub(super) struct Line {
 const FAREWELL: (Duration, usize) = (Duration::from_millis(250), 64 * 1024);
 
 /// What the gateway says it is while it knows no server: SQL Server 2022. Drivers only ask whether it is younger than 2005.
-const UNKNOWN_SERVER: ProductVersion = ProductVersion {
+pub(super) const UNKNOWN_SERVER: ProductVersion = ProductVersion {
     major: 16,
     minor: 0,
     build: 1000,

@@ -382,6 +382,9 @@ impl Session {
 
     fn prepared_of(&self, handle: &Given) -> Result<Prepared, Failure> {
         let number = handle.one().map(integer).unwrap_or_default() as i32;
+        if self.shared.faults.now().forgotten_handles {
+            return Err(self.no_handle(number));
+        }
         self.prepared
             .get(&number)
             .cloned()

@@ -237,7 +237,6 @@ impl Session {
             _ => command::DELETE,
         };
         let engine = self.engine.clone();
-        let before = engine.last_insert_rowid();
         let rows = if translated.returns {
             self.send_rows(translated, false)?
         } else {
@@ -250,11 +249,11 @@ impl Session {
         if translated.verb == Verb::Insert
             && rows > 0
             && let Some(target) = &translated.target
-            && self.columns_of(target)?.iter().any(|column| column.identity)
         {
-            let _ = before;
-            self.identity = Some(engine.last_insert_rowid());
-            let identity = self.identity;
+            // Rows for a table without one leave NULL; no row leaves what was there.
+            let has_identity = self.columns_of(target)?.iter().any(|column| column.identity);
+            let identity = has_identity.then(|| engine.last_insert_rowid());
+            self.identity = identity;
             self.frame().identity = identity;
         }
         Ok((command, rows))

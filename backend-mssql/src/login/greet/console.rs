@@ -1,0 +1,107 @@
+//! Letting an administrator in to the console: authenticated like everybody, and allowed by its user's role.
+
+use std::sync::Arc;
+
+use weir_core::{
+    admin::{Console, DATABASES, Role},
+    front::{Identity, Registration},
+    net::Peer,
+    refusal::Refusal,
+};
+
+use super::{
+    Ended, FrontendSettings,
+    admit::{SECRET, answer, spid},
+    authenticate::authenticate,
+    reception::{Line, UNKNOWN_SERVER},
+};
+use crate::{
+    console::{COLLATION, ConsoleClient, ConsoleConversation},
+    login::{reply::Welcome, request::LoginRequest},
+    refusals::{SERVER, Words, number},
+    session::Features,
+};
+
+/// The console, if that is what this login asks for: by one of its names, unless a source has that name.
+pub(super) fn asked_for(settings: &FrontendSettings, login: &LoginRequest) -> Option<Arc<Console>> {
+    if !DATABASES.iter().any(|name| login.database.eq_ignore_ascii_case(name)) {
+        return None;
+    }
+    match settings.registry.find(&login.database) {
+        Err(Refusal::UnknownDatabase(_)) => settings.console.clone(),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Everything between LOGIN7 and the first command.
+pub(super) async fn admit(
+    settings: &FrontendSettings,
+    mut line: Line,
+    login: &LoginRequest,
+    peer: Peer,
+    console: Arc<Console>,
+) -> Result<ConsoleClient, (Ended, Line)> {
+    match let_in(settings, &mut line, login, peer).await {
+        Ok((role, registration, place)) => Ok(ConsoleClient {
+            conversation: ConsoleConversation::new(login.tds_version, login.packet_size),
+            stream: line.stream,
+            buffer: line.buffer,
+            registration,
+            console,
+            role,
+            place,
+        }),
+        Err(ended) => Err((ended, line)),
+    }
+}
+
+type LetIn = (Role, Registration, Box<dyn Send>);
+
+async fn let_in(
+    settings: &FrontendSettings,
+    line: &mut Line,
+    login: &LoginRequest,
+    peer: Peer,
+) -> Result<LetIn, Ended> {
+    let who = authenticate(settings, line, login, &login.database, peer).await?;
+    let user: Arc<str> = login.user.as_str().into();
+    let Some(role) = who.grant.console else {
+        let text = format!(
+            "The server principal \"{user}\" is not able to access the database \"{}\": it is the console, for users with \
+             role: admin or role: stats in gateway.yaml.",
+            login.database
+        );
+        let words = Words::new(number::NO_ACCESS, 14, text);
+        return Err(Ended::told(words, format!("user \"{user}\" may not use the console")));
+    };
+    let place = settings.user_counts.admit(&user, &who.grant)?;
+    let registration = settings
+        .clients
+        .register(SECRET)
+        .map_err(|_| Ended::told(Words::new(number::TOO_BUSY, 20, "Too many clients."), "no id is free"))?;
+    registration.introduce(Identity {
+        listener: settings.listener.clone(),
+        user,
+        source: login.database.as_str().into(),
+        peer,
+        encrypted: line.stream.is_encrypted(),
+    });
+    let tokens = answer(login, &welcome(), spid(registration.id()));
+    line.write(&tokens).await?;
+    Ok((role, registration, Box::new(place)))
+}
+
+/// What drivers want to know of a server before they believe in it.
+fn welcome() -> Welcome {
+    Welcome {
+        program: "Weir".to_owned(),
+        version: UNKNOWN_SERVER,
+        database: DATABASES[0].to_owned(),
+        language: "us_english".to_owned(),
+        collation: COLLATION,
+        server_name: SERVER.to_owned(),
+        features: Features::default(),
+        database_notice: None,
+        language_notice: None,
+    }
+}
