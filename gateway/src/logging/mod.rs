@@ -4,6 +4,10 @@
 //! crates; libraries stay at `warn`, because nobody who asks for `debug` wants to read the TLS library's. That one stays at
 //! `error`: it warns of what peers send, and whoever connects could fill the log.
 
+#[cfg(test)]
+mod documented;
+mod json;
+
 use std::{env, io::IsTerminal as _, time::Duration};
 
 use tracing_subscriber::{EnvFilter, fmt};
@@ -17,6 +21,12 @@ const OWN: [&str; 5] = ["weir", "weir_core", "weir_config", "weir_postgres", "we
 
 /// Seconds; transactions that take longer are logged.
 const SLOW: &str = "WEIR_SLOW_TRANSACTION";
+
+/// Whether a line comes from Weir and not from a library.
+fn is_own(target: &str) -> bool {
+    let name = target.split("::").next().unwrap_or_default();
+    OWN.contains(&name)
+}
 
 /// Starts logging.
 ///
@@ -37,7 +47,7 @@ pub(crate) fn start(format: LogFormat, level: Option<&str>) -> Result<(), String
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
     match format {
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Json => builder.event_format(json::Json).init(),
         LogFormat::Pretty => builder
             .with_ansi(std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
             .with_target(false)
