@@ -58,7 +58,10 @@ fn every_event_is_documented_and_no_other() {
 /// The type of a line of the document's table.
 fn row_of(line: &str) -> Option<(&str, &str)> {
     let kind = line.strip_prefix("| `")?.split_once('`')?.0;
-    Some((kind, line))
+    let is_type = kind
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    is_type.then_some((kind, line))
 }
 
 fn meaning(row: &str) -> &str {

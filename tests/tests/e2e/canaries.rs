@@ -84,11 +84,17 @@ impl Forms {
             }
             add("text", canary.to_owned());
             add("UTF-16", String::from_utf8_lossy(&wide).into_owned());
-            add("escaped UTF-16", canary.chars().map(|c| format!("{c}\\u0000")).collect());
+            add(
+                "escaped UTF-16",
+                canary.chars().map(|c| format!("{c}\\u0000")).collect(),
+            );
             add("debugged UTF-16", canary.chars().map(|c| format!("{c}\\0")).collect());
             add("URL", canary.replace('-', "%2D"));
             for user in users.iter().copied().chain([""]) {
-                let row = admin.query_one("SELECT md5($1 || $2)", &[&canary, &user]).await.unwrap();
+                let row = admin
+                    .query_one("SELECT md5($1 || $2)", &[&canary, &user])
+                    .await
+                    .unwrap();
                 add(&format!("MD5 with {user:?}"), row.get(0));
             }
         }
@@ -149,7 +155,12 @@ impl Place {
         });
         let forms = Forms::of(&site, &[&role, "ann", "boss", "mann", "app"]).await;
         let address = site.cluster.address();
-        let url = |password: &str| format!("postgres://{role}:{password}@{address}/{}?sslmode=disable", site.database);
+        let url = |password: &str| {
+            format!(
+                "postgres://{role}:{password}@{address}/{}?sslmode=disable",
+                site.database
+            )
+        };
         let odbc = |password: &str| {
             format!(
                 "Driver={{ODBC Driver 18 for SQL Server}};Server=tcp:127.0.0.1,{};Database={DATABASE};UID=app;PWD={password};\
@@ -206,7 +217,10 @@ async fn canary_passwords_appear_nowhere() {
     reload(&gateway).await;
     check(&gateway, forms).await;
     let log = gateway.log();
-    assert!(log.contains("\"level\":\"TRACE\"") || log.contains("\"level\":\"trace\""), "it is not at TRACE");
+    assert!(
+        log.contains("\"level\":\"TRACE\"") || log.contains("\"level\":\"trace\""),
+        "it is not at TRACE"
+    );
     forms.assert_absent("the log", &log);
     drop(place.server);
 }
@@ -273,7 +287,9 @@ async fn clients_of_mssql(gateway: &Gateway, forms: &Forms) {
 }
 
 async fn console(gateway: &Gateway, forms: &Forms) {
-    let console = cluster::connect(gateway.address("pg"), "boss", BOSS, "weir").await.unwrap();
+    let console = cluster::connect(gateway.address("pg"), "boss", BOSS, "weir")
+        .await
+        .unwrap();
     let help = console.simple_query("SHOW HELP").await.unwrap();
     let commands = help.into_iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -292,7 +308,10 @@ async fn console(gateway: &Gateway, forms: &Forms) {
 
 async fn http(gateway: &Gateway, forms: &Forms, site: &Site) {
     let nobody = Http::new(gateway.http());
-    let wrong = nobody.clone().with_secret(WRONG).with("authorization", &format!("Bearer {TRIED}"));
+    let wrong = nobody
+        .clone()
+        .with_secret(WRONG)
+        .with("authorization", &format!("Bearer {TRIED}"));
     let administrator = nobody.clone().with_secret(ADMIN);
     let metrics = nobody.clone().with("authorization", &format!("Bearer {METRICS}"));
     let paths = [
@@ -314,9 +333,14 @@ async fn http(gateway: &Gateway, forms: &Forms, site: &Site) {
         }
     }
     let unreachable = format!("postgres://app:{TRIED}@127.0.0.1:1/x?sslmode=disable");
-    let rejected = format!("postgres://app:{TRIED}@{}/{}?sslmode=disable", site.cluster.address(), site.database);
+    let rejected = format!(
+        "postgres://app:{TRIED}@{}/{}?sslmode=disable",
+        site.cluster.address(),
+        site.database
+    );
     let test = |kind: &str, info: Value| json!({ "type": format!("{kind}_test_connection"), "args": { "configuration": { "connection_info": info } } });
-    let unusable = json!({ "connection_string": format!("Server=tcp:127.0.0.1,1;UID=app;PWD={TRIED};Nonsense={TRIED}") });
+    let unusable =
+        json!({ "connection_string": format!("Server=tcp:127.0.0.1,1;UID=app;PWD={TRIED};Nonsense={TRIED}") });
     for request in [
         json!({ "type": "get_inconsistent_metadata", "args": {} }),
         json!({ "type": "reload_metadata", "args": {} }),
@@ -331,7 +355,9 @@ async fn http(gateway: &Gateway, forms: &Forms, site: &Site) {
         let answer = administrator.metadata(&request).await;
         forms.assert_absent(&request["type"].to_string(), &answer.text);
     }
-    let broken = administrator.post("/v1/metadata", format!("{{\"type\": \"{TRIED}")).await;
+    let broken = administrator
+        .post("/v1/metadata", format!("{{\"type\": \"{TRIED}"))
+        .await;
     forms.assert_absent("the answer to broken JSON", &broken.text);
 }
 
@@ -352,7 +378,9 @@ async fn reload(gateway: &Gateway) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(LIMIT, refused).await.expect("broken metadata is refused");
+        tokio::time::timeout(LIMIT, refused)
+            .await
+            .expect("broken metadata is refused");
     }
     std::fs::write(&file, declared).unwrap();
 }

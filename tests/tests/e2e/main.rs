@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod affinity;
+mod canaries;
 mod cancel;
 mod console;
 mod demo;

@@ -164,12 +164,14 @@ async fn numbers_are_what_happened() {
     assert_eq!(scrape.value("weir_queries_total", &source), 28.0);
     assert_eq!(scrape.value("weir_transaction_seconds_count", &source), 24.0);
     assert_eq!(scrape.value("weir_query_latency_seconds_count", &source), 28.0);
-    assert_eq!(scrape.value("weir_pool_leases_total", &source), 24.0);
-    assert_eq!(scrape.value("hasura_postgres_pool_wait_time_count", &source), 24.0);
+    // The first login has had one as well, to learn what the server says to a client.
+    let leases = scrape.value("weir_pool_leases_total", &source);
+    assert!((24.0..=25.0).contains(&leases), "{leases}");
+    assert_eq!(scrape.value("hasura_postgres_pool_wait_time_count", &source), leases);
     let waits = scrape.value("weir_pool_waits_total", &source);
     let at_once = scrape.value("hasura_postgres_pool_wait_time_bucket", &with("le", "1e-6"));
-    assert_eq!(at_once, 24.0 - waits, "who need not wait waits for no time");
-    let long = 24.0 - scrape.value("hasura_postgres_pool_wait_time_bucket", &with("le", "0.3"));
+    assert_eq!(at_once, leases - waits, "who need not wait waits for no time");
+    let long = leases - scrape.value("hasura_postgres_pool_wait_time_bucket", &with("le", "0.3"));
     assert!(long >= 1.0, "the one that waited for the two");
     let opened = scrape.value("weir_server_connections_opened_total", &source);
     assert_eq!(
@@ -224,10 +226,8 @@ async fn agrees_with_the_console(place: &Place) {
     assert!((within - transactions).abs() < 1e-5, "{within} of {transactions}");
     let waited = part("waiting") + part("connecting");
     let wait_time = scrape.value("hasura_postgres_pool_wait_time_sum", &source);
-    assert!(
-        waited >= wait_time && waited < wait_time + 1.0,
-        "{waited} for {wait_time}"
-    );
+    // The login's wait was for no transaction.
+    assert!(waited >= 0.35 && waited < wait_time + 0.1, "{waited} of {wait_time}");
     assert!(part("client") >= 0.7, "two clients thought for more than 0.35 s each");
     assert!(
         part("connecting") > 0.0,

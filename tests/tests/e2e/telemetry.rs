@@ -25,7 +25,11 @@ async fn start(site: &Site, collector: &Collector, more: &[(&str, &str)]) -> Gat
         ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test"),
     ];
     environment.extend(more);
-    let metadata = Site::metadata(&Plan::default(), site.cluster, &site.database, &site.authority);
+    let plan = Plan {
+        connections: 1,
+        ..Plan::default()
+    };
+    let metadata = Site::metadata(&plan, site.cluster, &site.database, &site.authority);
     Gateway::start_with(&metadata, &[], &environment)
 }
 
@@ -66,15 +70,20 @@ async fn a_collector_gets_spans_of_logins_and_transactions_and_all_metrics() {
         .await
         .unwrap();
     client.simple("select 'canary-constant-8'").await.unwrap();
+    let mut other = RawClient::log_in(gateway.address("pg"), ROLE, ROLE_PASSWORD, &site.database)
+        .await
+        .unwrap();
     client.simple("begin").await.unwrap();
+    let waiting = tokio::spawn(async move { other.rows("select 9").await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     client.simple("select 2").await.unwrap();
     client.simple("commit").await.unwrap();
+    assert_eq!(waiting.await.unwrap(), ["9"]);
     let of_name = |spans: &[Message], name: &str| -> Vec<Message> {
         spans.iter().filter(|span| span.text(5) == name).cloned().collect()
     };
     let arrived = wait_for(&collector, "/v1/traces", |deliveries| {
-        of_name(&spans(deliveries), "transaction").len() == 2
+        of_name(&spans(deliveries), "transaction").len() == 3
     });
     let arrived = arrived.await;
     for delivery in &arrived {
@@ -86,7 +95,9 @@ async fn a_collector_gets_spans_of_logins_and_transactions_and_all_metrics() {
     }
     let all = spans(&arrived);
     let transactions = of_name(&all, "transaction");
-    let block = transactions.last().unwrap().attributes(9);
+    let attributes = transactions.iter().map(|span| span.attributes(9));
+    let block = attributes.clone().find(|attributes| attributes["weir.queries"] == "3");
+    let block = block.expect("the block of three statements");
     assert_eq!(block["weir.source"], site.database);
     assert_eq!(
         (block["weir.role"].as_str(), block["weir.queries"].as_str()),
@@ -98,11 +109,14 @@ async fn a_collector_gets_spans_of_logins_and_transactions_and_all_metrics() {
         assert_eq!((span.bytes(1)[0].len(), span.bytes(2)[0].len()), (16, 8));
         assert!(span.number(7) > 1_600_000_000_000_000_000 && span.number(8) >= span.number(7));
     }
-    // The first had to wait for its connection to be opened.
-    let wait = &of_name(&all, "wait for a server connection")[0];
-    assert_eq!(wait.bytes(1), transactions[0].bytes(1), "of the same trace");
-    assert_eq!(wait.bytes(4), transactions[0].bytes(2), "below the transaction");
-    assert_eq!(of_name(&all, "login").len(), 1);
+    // The other had to wait for the end of the block.
+    let wait = of_name(&all, "wait for a server connection");
+    let wait = wait.last().expect("somebody waited");
+    let whole = transactions.iter().find(|span| span.bytes(2) == wait.bytes(4));
+    let whole = whole.expect("it is below a transaction");
+    assert_eq!(wait.bytes(1), whole.bytes(1), "of the same trace");
+    assert!(whole.attributes(9)["weir.time.waiting"].parse::<f64>().unwrap() > 0.02);
+    assert_eq!(of_name(&all, "login").len(), 2);
     metrics(&collector, &site.database).await;
     assert!(gateway.stop(HANG).is_some());
     for delivery in [collector.deliveries("/v1/traces"), collector.deliveries("/v1/metrics")].concat() {
@@ -121,7 +135,7 @@ async fn metrics(collector: &Collector, source: &str) {
     let arrived = wait_for(collector, "/v1/metrics", |deliveries| {
         deliveries
             .last()
-            .is_some_and(|last| transactions(&content(last).1) == 2.0)
+            .is_some_and(|last| transactions(&content(last).1) == 3.0)
     });
     let (_, metrics) = content(arrived.await.last().unwrap());
     let sum = find(&metrics, "weir_transactions").unwrap().one(7);
@@ -133,7 +147,7 @@ async fn metrics(collector: &Collector, source: &str) {
     let (counts, bounds) = (point.packed(6), point.packed(7));
     assert_eq!(counts.len(), bounds.len() + 1);
     assert_eq!(counts.iter().sum::<u64>(), point.number(4));
-    assert_eq!(point.number(4), 4, "four statements");
+    assert_eq!(point.number(4), 5, "five statements");
     assert!(f64::from_bits(bounds[0]) == 0.0001 && point.double(5) > 0.0);
     assert!(find(&metrics, "hasura_postgres_connections").is_some());
     assert!(find(&metrics, "process_resident_memory_bytes").unwrap().one(5).all(1)[0].double(4) > 1e6);
