@@ -1,6 +1,6 @@
 //! What every reader of the metadata needs: the environment, the strictness, and the place to report problems to.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
     environment::Environment,
@@ -15,6 +15,9 @@ pub(crate) struct Context<'a> {
     pub(crate) problems: Vec<Problem>,
     /// Every file that was read or looked for.
     pub(crate) files: Vec<PathBuf>,
+    /// Contents that stand for those on the disk, by the real path: what would be if they were written. `None` is a file
+    /// that would be gone.
+    pub(crate) staged: BTreeMap<PathBuf, Option<String>>,
     /// `HASURA_GRAPHQL_DYNAMIC_SECRETS_ALLOWED_PATH_PREFIX`; `None` switches `dynamic_from_file` off.
     pub(crate) secrets_prefix: Option<PathBuf>,
     subject: Subject,
@@ -33,6 +36,7 @@ impl<'a> Context<'a> {
             strict,
             problems: Vec::new(),
             files: Vec::new(),
+            staged: BTreeMap::new(),
             secrets_prefix,
             subject: Subject::Everything,
             reasons: Vec::new(),

@@ -168,7 +168,8 @@ impl Files {
         node.value = Value::Broken;
     }
 
-    fn include(
+    /// What a node includes, parsed, and where it stands.
+    pub(crate) fn include(
         &mut self,
         cx: &mut Context<'_>,
         target: &str,
@@ -206,7 +207,8 @@ impl Files {
         Ok((Node::string(&Place::whole(shown), text), path))
     }
 
-    fn read(&mut self, cx: &mut Context<'_>, path: &Path, shown: &Arc<str>) -> Result<String, Failure> {
+    /// The text of a file.
+    pub(crate) fn read(&mut self, cx: &mut Context<'_>, path: &Path, shown: &Arc<str>) -> Result<String, Failure> {
         cx.files.push(path.to_owned());
         self.read += 1;
         if self.read > limits::MAX_FILES {
@@ -216,15 +218,18 @@ impl Files {
             ));
         }
         let wrong = |place: Place, message: String| Err(Failure::Wrong(place, message));
+        match cx.staged.get(&real(path)) {
+            Some(Some(text)) if text.len() as u64 <= limits::MAX_FILE_BYTES => return Ok(text.clone()),
+            Some(Some(_)) => return wrong(Place::whole(shown.clone()), too_long()),
+            Some(None) => return Err(Failure::Missing),
+            None => {}
+        }
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(limits::MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::Missing),
             Err(error) => wrong(Place::whole(shown.clone()), format!("cannot be read: {error}")),
-            Ok(_) if bytes.len() as u64 > limits::MAX_FILE_BYTES => wrong(
-                Place::whole(shown.clone()),
-                format!("the file is longer than {} bytes", limits::MAX_FILE_BYTES),
-            ),
+            Ok(_) if bytes.len() as u64 > limits::MAX_FILE_BYTES => wrong(Place::whole(shown.clone()), too_long()),
             Ok(_) => String::from_utf8(bytes).or_else(|error| {
                 let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
                 wrong(end_of(shown, &good), "the file is not UTF-8".to_owned())
@@ -235,7 +240,7 @@ impl Files {
 
 /// The path of a node that is an include: tagged, or a string that begins with `!include`. Everything after the first
 /// space, without quotes around it.
-fn include_target(node: &Node) -> Option<String> {
+pub(crate) fn include_target(node: &Node) -> Option<String> {
     let path = match &node.value {
         Value::Include(path) => path.as_str(),
         Value::String(text) => text
@@ -247,8 +252,12 @@ fn include_target(node: &Node) -> Option<String> {
     Some(path.trim().trim_matches(['"', '\'']).to_owned())
 }
 
+fn too_long() -> String {
+    format!("the file is longer than {} bytes", limits::MAX_FILE_BYTES)
+}
+
 /// The path with symbolic links resolved, as far as it exists.
-fn real(path: &Path) -> PathBuf {
+pub(crate) fn real(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
     }

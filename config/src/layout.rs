@@ -29,6 +29,20 @@ pub(crate) struct Layout {
     /// The list of sources and the file that it stands in.
     pub(crate) sources: Option<(Node, PathBuf)>,
     pub(crate) gateway: GatewayDocument,
+    pub(crate) shape: Shape,
+}
+
+/// Where the metadata stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A metadata directory, and the file with the list of sources, which may be missing.
+    Directory { folder: PathBuf, databases: PathBuf },
+    /// A single file.
+    File(PathBuf),
+    /// The environment: a directory or file of version 2, which has no list of sources.
+    Environment,
+    /// Nowhere.
+    Nowhere,
 }
 
 /// `gateway.yaml`
@@ -124,16 +138,22 @@ fn directory(cx: &mut Context<'_>, folder: &Path, databases: &Path) -> Layout {
             files,
             sources: None,
             gateway: GatewayDocument::Absent,
+            shape: Shape::Nowhere,
         };
     }
     let gateway = gateway(cx, &mut files, folder);
     let version = version(cx, &mut files, folder);
+    let mut shape = Shape::Directory {
+        folder: folder.to_owned(),
+        databases: databases.to_owned(),
+    };
     let sources = match files.parse(cx, databases) {
         Ok(mut content) => {
             let file = files.resolve_here(cx, &mut content, databases);
             Some((content, file))
         }
         Err(Failure::Missing) if version == Some(2) => {
+            shape = Shape::Environment;
             default_source::build(cx).map(|list| (list, databases.to_owned()))
         }
         Err(Failure::Missing | Failure::Refused(_)) => {
@@ -156,6 +176,7 @@ fn directory(cx: &mut Context<'_>, folder: &Path, databases: &Path) -> Layout {
         files,
         sources,
         gateway,
+        shape,
     }
 }
 
@@ -203,6 +224,7 @@ fn in_file(cx: &mut Context<'_>, mut files: Files, path: &Path, mut content: Nod
                     files,
                     sources,
                     gateway,
+                    shape: Shape::Environment,
                 };
             }
             None => {
@@ -214,6 +236,7 @@ fn in_file(cx: &mut Context<'_>, mut files: Files, path: &Path, mut content: Nod
                     files,
                     sources: None,
                     gateway,
+                    shape: Shape::Nowhere,
                 };
             }
         },
@@ -223,6 +246,7 @@ fn in_file(cx: &mut Context<'_>, mut files: Files, path: &Path, mut content: Nod
         files,
         sources: Some((list, file)),
         gateway,
+        shape: Shape::File(path.to_owned()),
     }
 }
 
@@ -232,6 +256,7 @@ fn empty(cx: &mut Context<'_>, mut files: Files, root: &Path) -> Layout {
         files,
         sources: None,
         gateway,
+        shape: Shape::Nowhere,
     }
 }
 

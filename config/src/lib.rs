@@ -85,6 +85,7 @@
 mod address;
 mod admin;
 mod context;
+pub mod document;
 pub mod environment;
 mod fields;
 mod files;
@@ -114,7 +115,7 @@ mod yaml;
 
 pub use environment::{Environment, ProcessEnvironment};
 pub use libpq::AddressError;
-pub use load::load;
+pub use load::{load, load_changed, load_document};
 pub use model::*;
 pub use odbc::ConnectionStringError;
 pub use problem::{Place, Problem, Severity, Subject};

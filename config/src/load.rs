@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use crate::{
     admin,
     context::Context,
+    document::Changes,
     environment::Environment,
     gateway_file::{GatewayFile, State, asks_the_database},
     layer,
@@ -27,11 +28,31 @@ const GRACEFUL_SHUTDOWN: Duration = Duration::from_secs(60);
 /// Whatever can be understood is in the result, and so is everything that is wrong. Reads files and the environment, and
 /// nothing else; blocks.
 pub fn load(path: &Path, env: &dyn Environment, strict: bool) -> Loaded {
+    load_in(Context::new(env, strict), path)
+}
+
+/// What [`load`] would return if `changes` were written.
+pub fn load_changed(path: &Path, env: &dyn Environment, strict: bool, changes: &Changes) -> Loaded {
     let mut cx = Context::new(env, strict);
+    cx.staged = changes.staged();
+    load_in(cx, path)
+}
+
+/// Judges a metadata document (`{"sources": [...]}`) that stands nowhere. Problems are reported in the file `request`.
+pub fn load_document(document: &serde_json::Value, env: &dyn Environment) -> Loaded {
+    // In no folder of this machine: there is no `gateway.yaml` beside it, and nothing to include.
+    let path = Path::new("/nonexistent/weir/request.json");
+    let mut cx = Context::new(env, false);
+    cx.staged.insert(path.to_owned(), Some(document.to_string()));
+    load_in(cx, path)
+}
+
+fn load_in(mut cx: Context<'_>, path: &Path) -> Loaded {
     let Layout {
         mut files,
         sources: found,
         gateway: document,
+        shape: _,
     } = layout::find(&mut cx, path);
     let gateway = GatewayFile::read(&mut cx, &document);
     let instances = Instances::read(&mut cx);

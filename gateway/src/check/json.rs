@@ -100,7 +100,8 @@ fn listener(listener: &Listener) -> Value {
     })
 }
 
-fn connection(connection: &Connection) -> Value {
+/// One connection, and how the look at it ended.
+pub(crate) fn connection(connection: &Connection) -> Value {
     let mut value = json!({
         "source": connection.source,
         "part": connection.part,

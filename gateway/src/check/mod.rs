@@ -3,8 +3,8 @@
 //! Reads, asks, prints; changes nothing. No secret is printed: problems and errors hold none by their types, and what
 //! they do hold is made harmless for a terminal.
 
-mod connections;
-mod json;
+pub(crate) mod connections;
+pub(crate) mod json;
 pub(crate) mod table;
 mod text;
 

@@ -42,3 +42,12 @@ pub(super) const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Pause after an accept that the system refused, such as for want of file descriptors.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Requests in one `bulk`, those in a `bulk` within it included.
+pub(super) const MAX_BULK: usize = 1_000;
+
+/// Bulks within one another. Nobody means it.
+pub(super) const MAX_BULK_DEPTH: usize = 8;
+
+/// Requests of a `concurrent_bulk` at a time: some of them open connections to databases.
+pub(super) const MAX_CONCURRENT: usize = 16;

@@ -38,7 +38,7 @@ where
             }
         };
         let line = json!({
-            "timestamp": time::iso(clock::wall()),
+            "timestamp": time::iso_millis(clock::wall()),
             "level": metadata.level().as_str().to_ascii_lowercase(),
             "type": kind,
             "detail": detail.0,

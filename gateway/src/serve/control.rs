@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use arc_swap::ArcSwap;
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use weir_config::{Metadata, Problem};
 use weir_core::{
@@ -14,7 +15,11 @@ use weir_core::{
     front::Clients,
 };
 
-use super::{health::Board, reloads::Reloads};
+use super::{
+    change::{Change, ChangeError, Changed},
+    health::Board,
+    reloads::Reloads,
+};
 
 /// Orders that may wait. Each is a person or a program that waits for its answer.
 const MAX_ORDERS: usize = 64;
@@ -64,6 +69,24 @@ pub(super) enum Order {
         cause: &'static str,
         reply: oneshot::Sender<Result<Applied, Refused>>,
     },
+    /// Change it.
+    Change {
+        change: Change,
+        reply: oneshot::Sender<Result<Changed, ChangeError>>,
+    },
+    /// Tell all of it, as it stands in the files.
+    Export {
+        reply: oneshot::Sender<Result<Exported, Vec<Problem>>>,
+    },
+}
+
+/// The whole metadata, and its version.
+#[derive(Clone, Debug)]
+pub(crate) struct Exported {
+    /// `{"version": 3, "sources": [...], ...}`
+    pub(crate) metadata: Value,
+    /// See [`State::resource_version`].
+    pub(crate) resource_version: u64,
 }
 
 /// The metadata has been read, and is in force if it differs from what was.
@@ -136,15 +159,35 @@ impl Control {
     /// # Errors
     /// Why the present one stays.
     pub(crate) async fn reload(&self, cause: &'static str) -> Result<Applied, Refused> {
-        self.order(|reply| Order::Reload { cause, reply }).await
+        let outcome = self.order(|reply| Order::Reload { cause, reply }).await;
+        outcome.unwrap_or_else(Err)
     }
 
-    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T, Refused>>) -> Order) -> Result<T, Refused> {
+    /// Changes the metadata: the files first, then what runs.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    pub(crate) async fn change(&self, change: Change) -> Result<Changed, ChangeError> {
+        let outcome = self.order(|reply| Order::Change { change, reply }).await;
+        outcome.unwrap_or_else(|refused| Err(ChangeError::Refused(refused)))
+    }
+
+    /// The whole metadata as it stands in the files.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) async fn export(&self) -> Result<Exported, ChangeError> {
+        let unreadable = |problems| ChangeError::Files("the metadata cannot be read".to_owned(), problems);
+        let outcome = self.order(|reply| Order::Export { reply }).await;
+        outcome.map_err(ChangeError::Refused)?.map_err(unreadable)
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Refused> {
         let (reply, answer) = oneshot::channel();
         if self.orders.send(order(reply)).await.is_err() {
             return Err(Refused::stopping());
         }
-        answer.await.unwrap_or_else(|_| Err(Refused::stopping()))
+        answer.await.map_err(|_| Refused::stopping())
     }
 }
 
@@ -166,6 +209,12 @@ impl Orders {
             // Cannot be while a sender is kept here; and if it could, there would be nothing to do.
             None => std::future::pending().await,
         }
+    }
+
+    /// Nobody gives orders any more; those that wait are told so.
+    pub(super) fn close(&mut self) {
+        self.receiver.close();
+        while self.receiver.try_recv().is_ok() {}
     }
 
     /// What applies at the moment.

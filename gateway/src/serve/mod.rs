@@ -6,6 +6,7 @@
 //! `running`.
 
 mod certificates;
+pub(crate) mod change;
 mod changes;
 pub(crate) mod control;
 mod files;

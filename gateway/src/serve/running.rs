@@ -16,8 +16,9 @@ use weir_core::{
 
 use super::{
     GOODBYE,
+    change::{self, Change, ChangeError, Changed, Prepared},
     changes::Changes,
-    control::{Applied, Control, Order, Orders, Refused, State, Views},
+    control::{Applied, Control, Exported, Order, Orders, Refused, State, Views},
     listeners::Listeners,
     log_problem,
     reloads::Reloads,
@@ -25,7 +26,7 @@ use super::{
     sources::Sources,
     unusable,
 };
-use crate::{cli::ServeArgs, http::Http, otlp::Otlp};
+use crate::{cli::ServeArgs, http::Http, otlp::Otlp, usable};
 
 /// Everything that serves.
 pub(super) struct Running {
@@ -120,6 +121,21 @@ impl Running {
                 // Whoever asked may have gone.
                 let _ = reply.send(outcome);
             }
+            Work::Order(Order::Change { change, reply }) => {
+                let outcome = self.change(change).await;
+                let _ = reply.send(outcome);
+            }
+            Work::Order(Order::Export { reply }) => {
+                let (path, resource_version) = (self.args.metadata.clone(), self.orders.state().resource_version);
+                // The task goes on meanwhile: reading disturbs nobody.
+                tokio::task::spawn_blocking(move || {
+                    let exported = change::export(&path).map(|metadata| Exported {
+                        metadata,
+                        resource_version,
+                    });
+                    let _ = reply.send(exported);
+                });
+            }
         }
     }
 
@@ -156,6 +172,44 @@ impl Running {
             });
         }
         Ok(self.apply(cause, &present, loaded).await)
+    }
+
+    /// Changes the metadata, or says why not. What is in the files and not applied yet is applied first.
+    async fn change(&mut self, change: Change) -> Result<Changed, ChangeError> {
+        self.reload(change.cause).await.map_err(ChangeError::Refused)?;
+        let present = self.orders.state();
+        match change.resource_version {
+            Some(referenced) if referenced != present.resource_version => {
+                return Err(ChangeError::Conflict(referenced));
+            }
+            _ => {}
+        }
+        let broke_off = |_| ChangeError::Files("changing the metadata broke off".to_owned(), Vec::new());
+        let (path, strict, cause) = (self.args.metadata.clone(), self.args.strict, change.cause);
+        let before = present.clone();
+        let preparing = tokio::task::spawn_blocking(move || change::prepare(&path, strict, &before, &change));
+        let Prepared {
+            changes,
+            loaded,
+            homeless,
+        } = preparing.await.map_err(broke_off)??;
+        if changes.is_empty() {
+            return Ok(Changed {
+                state: present,
+                homeless,
+            });
+        }
+        let files = changes.files().count();
+        let committing = tokio::task::spawn_blocking(move || changes.commit());
+        let committed = committing.await.map_err(broke_off)?;
+        committed.map_err(|error| {
+            error!(cause, %error, "metadata not written; the present one stays");
+            ChangeError::Files(error.to_string(), Vec::new())
+        })?;
+        info!(cause, files, "metadata written");
+        self.changes.follow(&loaded.files);
+        let Applied { state } = self.apply(cause, &present, loaded).await;
+        Ok(Changed { state, homeless })
     }
 
     async fn apply(&mut self, cause: &'static str, present: &State, loaded: Loaded) -> Applied {
@@ -195,11 +249,14 @@ impl Running {
         if errors.any(|problem| !known(problem)) {
             return Some("it has errors that the present one has not");
         }
-        unusable(loaded, self.args.strict)
+        // The metadata API may have left nothing to serve; then less than nothing is no news.
+        let present = usable::reason_against(&present.metadata);
+        unusable(loaded, self.args.strict).filter(|_| present.is_none())
     }
 
     /// Listeners first, then clients, then pools.
     pub(super) async fn end(mut self, timeout: Duration) {
+        self.orders.close();
         let clients: Arc<Clients> = self.listeners.clients().clone();
         self.listeners.stop().await;
         let drained = drain(&clients, timeout).await;

@@ -21,6 +21,7 @@ mod libpq;
 mod limits_and_timeouts;
 mod listen;
 mod memory;
+mod metadata_api;
 mod metrics;
 mod mssql_console;
 mod mssql_drivers;

@@ -1,0 +1,223 @@
+//! The metadata API's answers equal Hasura's, case by case (`metadata_api.json`), and the files say what was asked for.
+//!
+//! The cases follow Hasura's reference of its metadata API, its server's tests and, for what the reference does not show,
+//! the texts in its server.
+
+use std::{fs, time::Duration};
+
+use serde_json::{Value, json};
+use weir_tests::{
+    cluster::{self, Cluster, ROLE, ROLE_PASSWORD, Version},
+    gateway::Gateway,
+    http::Http,
+    site::{database_url, is_direct, new_name},
+};
+
+const CASES: &str = include_str!("metadata_api.json");
+
+const DATABASES: &str = "\
+# The databases of this project.
+- name: default
+  kind: postgres
+  configuration:
+    connection_info:
+      database_url: {from_env: DEFAULT_URL}
+      pool_settings: {max_connections: 5}
+  tables: \"!include default/tables/tables.yaml\"
+";
+
+const GATEWAY: &str = r#"{
+    "listeners": [{"name": "pg", "kind": "postgres", "host": "127.0.0.1", "port": 0}],
+    "users": [{"name": "app", "password": "app-password", "sources": "*"}]
+}"#;
+
+struct Project {
+    gateway: Gateway,
+    cluster: &'static Cluster,
+    http: Http,
+}
+
+/// A directory as Hasura's command line writes it, and its gateway.
+async fn project() -> Project {
+    let cluster = Cluster::shared(Version::Distribution);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("version.yaml", "version: 3\n"),
+        ("databases/databases.yaml", DATABASES),
+        (
+            "databases/default/tables/tables.yaml",
+            "- \"!include public_author.yaml\"\n",
+        ),
+        (
+            "databases/default/tables/public_author.yaml",
+            "table:\n  name: author\n  schema: public\n",
+        ),
+        (
+            "remote_schemas.yaml",
+            "- name: countries\n  definition:\n    url: https://countries.example/graphql\n    timeout_seconds: 60\n",
+        ),
+        ("query_collections.yaml", "[]\n"),
+        ("gateway.yaml", GATEWAY),
+    ] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let (default, other) = (new_name("api"), new_name("api"));
+    cluster.create_database(&default).await;
+    cluster.create_database(&other).await;
+    let url = |database: &str| database_url(cluster, ROLE, database, "sslmode=disable");
+    let wrong = url(&other).replace(ROLE_PASSWORD, "wrong");
+    let environment = [
+        ("DEFAULT_URL", url(&default)),
+        ("OTHER_URL", url(&other)),
+        ("MISSING_DATABASE_URL", url("is_not_there")),
+        ("WRONG_PASSWORD_URL", wrong),
+    ];
+    let environment: Vec<(&str, &str)> = environment
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let gateway = Gateway::serve(folder, &[], &environment);
+    let http = Http::new(gateway.http());
+    Project { gateway, cluster, http }
+}
+
+/// Equal, but for `"**"`, which is whatever is there.
+fn matches(expected: &Value, found: &Value) -> bool {
+    match (expected, found) {
+        (Value::String(any), _) if any == "**" => true,
+        (Value::Object(expected), Value::Object(found)) => {
+            let is_there = |(key, value): (&String, &Value)| found.get(key).is_some_and(|found| matches(value, found));
+            expected.len() == found.len() && expected.iter().all(is_there)
+        }
+        (Value::Array(expected), Value::Array(found)) => {
+            let mut pairs = expected.iter().zip(found);
+            expected.len() == found.len() && pairs.all(|(expected, found)| matches(expected, found))
+        }
+        (expected, found) => expected == found,
+    }
+}
+
+#[tokio::test]
+async fn answers_equal_hasura_s() {
+    if is_direct() {
+        return;
+    }
+    let project = project().await;
+    let cases: Vec<Value> = serde_json::from_str(CASES).unwrap();
+    for case in &cases {
+        let answer = project.http.metadata(&case["request"]).await;
+        let status = case.get("status").map_or(200, |status| status.as_u64().unwrap());
+        let name = &case["case"];
+        assert_eq!(u64::from(answer.status), status, "{name}: {}", answer.text);
+        let found = answer.json();
+        assert!(
+            matches(&case["answer"], &found),
+            "{name}\n  expected {}\n  found    {found}",
+            case["answer"]
+        );
+        assert!(!answer.text.contains(ROLE_PASSWORD), "{name}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_serves_at_once_and_stands_in_the_files() {
+    if is_direct() {
+        return;
+    }
+    let project = project().await;
+    let add = json!({ "type": "pg_add_source", "args": { "name": "added", "configuration": { "connection_info": { "database_url": { "from_env": "OTHER_URL" } } } } });
+    let answer = project.http.metadata(&add).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let client = cluster::connect(project.gateway.address("pg"), "app", "app-password", "added").await;
+    let client = client.expect("the new source serves");
+    client.batch_execute("SELECT 1").await.unwrap();
+    let databases = fs::read_to_string(project.gateway.folder().join("databases/databases.yaml")).unwrap();
+    assert!(databases.starts_with(DATABASES), "{databases}");
+    assert!(databases.contains("from_env: OTHER_URL"), "{databases}");
+
+    // The file events of our own writing find nothing new.
+    wait_for(&project.gateway, "metadata unchanged", 0).await;
+    let version = json!({ "type": "export_metadata", "version": 2, "args": {} });
+    assert_eq!(project.http.metadata(&version).await.json()["resource_version"], 2);
+    // Somebody's editor is another change.
+    let edited = databases.replace("max_connections: 5", "max_connections: 4");
+    fs::write(project.gateway.folder().join("databases/databases.yaml"), edited).unwrap();
+    wait_for(&project.gateway, "metadata applied", 1).await;
+    assert_eq!(project.http.metadata(&version).await.json()["resource_version"], 3);
+    let stale = json!({ "type": "pg_drop_source", "resource_version": 2, "args": { "name": "added" } });
+    assert_eq!(project.http.metadata(&stale).await.status, 409);
+    let drop = json!({ "type": "pg_drop_source", "resource_version": 3, "args": { "name": "added" } });
+    assert_eq!(project.http.metadata(&drop).await.status, 200);
+    let left = fs::read_to_string(project.gateway.folder().join("databases/databases.yaml")).unwrap();
+    assert_eq!(left, DATABASES.replace("max_connections: 5", "max_connections: 4"));
+    drop_client(client).await;
+    assert!(project.cluster.address().ip().is_loopback());
+}
+
+#[tokio::test]
+async fn broken_files_are_nobody_s_to_overwrite() {
+    if is_direct() {
+        return;
+    }
+    let project = project().await;
+    let path = project.gateway.folder().join("databases/databases.yaml");
+    for broken in [
+        "- name: [",
+        "- name: default\n  kind: postgres\n  configuration: {connection_info: {}}\n",
+    ] {
+        fs::write(&path, broken).unwrap();
+        let clear = json!({ "type": "clear_metadata", "args": {} });
+        let answer = project.http.metadata(&clear).await;
+        assert_eq!(answer.status, 400, "{}", answer.text);
+        assert!(answer.text.contains("the former one still applies"), "{}", answer.text);
+        assert_eq!(fs::read_to_string(&path).unwrap(), broken);
+        let client = cluster::connect(project.gateway.address("pg"), "app", "app-password", "default").await;
+        drop_client(client.expect("the former metadata serves")).await;
+    }
+}
+
+#[tokio::test]
+async fn writers_come_one_after_the_other() {
+    if is_direct() {
+        return;
+    }
+    let project = project().await;
+    let mut adding = Vec::new();
+    for number in 0..8 {
+        let http = project.http.clone();
+        adding.push(tokio::spawn(async move {
+            let name = format!("s{number}");
+            let connection = json!({ "database_url": { "from_env": "OTHER_URL" } });
+            let args = json!({ "name": name, "configuration": { "connection_info": connection } });
+            http.metadata(&json!({ "type": "pg_add_source", "args": args })).await
+        }));
+    }
+    for task in adding {
+        let answer = task.await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    let exported = project
+        .http
+        .metadata(&json!({ "type": "export_metadata", "version": 2, "args": {} }))
+        .await
+        .json();
+    assert_eq!(exported["metadata"]["sources"].as_array().unwrap().len(), 9);
+    assert_eq!(exported["resource_version"], 9);
+}
+
+async fn drop_client(client: tokio_postgres::Client) {
+    drop(client);
+    tokio::task::yield_now().await;
+}
+
+async fn wait_for(gateway: &Gateway, what: &str, before: usize) {
+    let waiting = async {
+        while gateway.log().matches(what).count() <= before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    assert!(waited.is_ok(), "{what:?} is not said:\n{}", gateway.log());
+}
