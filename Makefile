@@ -8,7 +8,7 @@ CARGO ?= cargo
 # Extra arguments for the test runner: make test TESTS=golden
 TESTS ?=
 
-.PHONY: help demo test corpus nightly regress check build bench bench-quick
+.PHONY: help demo test corpus nightly rotation regress check build bench bench-quick
 
 help: ## this text
 	@echo "Weir: a pooling gateway. Nothing but a Rust toolchain is needed; each target installs what it lacks and says so."
@@ -20,6 +20,7 @@ help: ## this text
 	@echo "  make regress RUNS=through [ROTATION=1]                  through only, as against the last direct runs; with ever another server connection"
 	@echo "  make bench BENCH='--only TLS'                           only the cells whose name contains this; bench/run --help has more"
 	@echo "  WEIR_TEST_DIRECT=1 make test TESTS=golden               the end-to-end tests against PostgreSQL itself: the tests' own check"
+	@echo "  WEIR_TEST_MSSQL='Server=tcp:host,1433;Database=d;UID=u;PWD=p' make test TESTS=mssql_oracle   a real SQL Server"
 	@echo "  WEIR_TEST_LOG=debug make test TESTS=golden              with the gateway's log at this level, printed when a test fails"
 
 demo: ## 200 clients over 5 server connections, live, in both protocols; ends with Ctrl-C and leaves nothing behind
@@ -44,6 +45,14 @@ corpus: ## replays what the fuzz targets have found so far; part of make test
 nightly: build ## the long ones, which `make test` leaves out
 	@scripts/install-test-dependencies
 	@$(CARGO) test --workspace --no-fail-fast -- --ignored $(TESTS)
+
+# Built in place, as `make regress ROTATION=1` does; `make build` puts the ordinary gateway back.
+rotation: ## the oracle and SQL Server's drivers with ever another server connection, for both protocols
+	@scripts/install-test-dependencies
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) build -p weir --features rotation
+	@$(CARGO) test -p weir-tests --test e2e --no-fail-fast -- $(or $(TESTS),oracle mssql_drivers mssql_gateway)
+	@$(MAKE) build
 
 regress: ## PostgreSQL's own regression suite, directly and through the gateway, and what differs
 	@scripts/install-test-dependencies server

@@ -110,6 +110,15 @@ pub const MAX_CONSOLE_COMMANDS: usize = 64;
 /// Bytes that a client of the console is read at a time.
 pub const CONSOLE_READ: usize = 4 * 1024;
 
+/// Bytes of an instance's name: MC-SQLR's own bound.
+pub const MAX_INSTANCE_NAME: usize = 32;
+
+/// Bytes of a browser's answer about one instance: MC-SQLR's own bound.
+pub const MAX_BROWSER_ANSWER: usize = 1024;
+
+/// Addresses of a host whose browsers are asked.
+pub const MAX_BROWSER_ADDRESSES: usize = 16;
+
 /// Bytes of a request that are kept until it is known that the server still had its prepared statement (TDS 7.2).
 pub const MAX_KEPT_REQUEST: usize = 64 * 1024;
 

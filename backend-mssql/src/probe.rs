@@ -16,10 +16,10 @@ use weir_core::{
     refusal::{OpenError, Rejection, Retry},
 };
 
-use crate::limits::{MAX_REDIRECTIONS, MAX_REPORTED};
-
-/// The port of a server whose connection string names none.
-const DEFAULT_PORT: u16 = 1433;
+use crate::{
+    limits::{MAX_REDIRECTIONS, MAX_REPORTED},
+    login::server::{self, DEFAULT_PORT},
+};
 
 /// Everything asked of the server, in one round trip.
 const QUESTIONS: &str = "SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(128)), \
@@ -76,7 +76,8 @@ async fn ask(connection: MssqlConnection) -> Result<Probe, OpenError> {
     .await
     .map_err(|_| OpenError::Misconfigured("the connection string's file could not be read".to_owned()))?
     .map_err(|error| OpenError::Misconfigured(error.to_string()))?;
-    let target = Target::of(&endpoint, &connection)?;
+    let port = server::port(&endpoint).await?;
+    let target = Target::of(&endpoint, port, &connection)?;
     let pool = bb8::Pool::builder().max_size(1).build_unchecked(target);
     let before = clock::now();
     // Not `get`: that would tell a wrong password as a time-out.
@@ -176,7 +177,7 @@ async fn connect(config: Config, place: &str) -> Result<Connected, OpenError> {
 }
 
 impl Target {
-    fn of(endpoint: &MssqlEndpoint, connection: &MssqlConnection) -> Result<Target, OpenError> {
+    fn of(endpoint: &MssqlEndpoint, port: u16, connection: &MssqlConnection) -> Result<Target, OpenError> {
         if let Some(what) = beyond_the_driver(endpoint, connection) {
             return Err(OpenError::Misconfigured(format!(
                 "{} cannot be checked by this version: {what}",
@@ -185,7 +186,7 @@ impl Target {
         }
         let mut config = Config::new();
         config.host(&endpoint.host);
-        config.port(endpoint.port.unwrap_or(DEFAULT_PORT));
+        config.port(port);
         if let Some(database) = &endpoint.database {
             config.database(database);
         }
@@ -249,9 +250,6 @@ fn beyond_the_driver(endpoint: &MssqlEndpoint, connection: &MssqlConnection) -> 
             return Some(format!("Authentication={method}; use UID and PWD"));
         }
         MssqlAuthentication::Password { .. } if endpoint.encrypt == Encrypt::Strict => "Encrypt=strict (TDS 8.0)",
-        MssqlAuthentication::Password { .. } if endpoint.port.is_none() && endpoint.instance.is_some() => {
-            "a named instance without a port; write Server=host,port"
-        }
         MssqlAuthentication::Password { .. } if endpoint.host_name_in_certificate.is_some() => "HostnameInCertificate",
         MssqlAuthentication::Password { .. } if endpoint.server_certificate.is_some() => "ServerCertificate",
         MssqlAuthentication::Password { .. } if root_given => "ssl_configuration.sslrootcert",
@@ -402,16 +400,9 @@ mod tests {
     async fn what_the_driver_would_ignore_is_refused_by_name() {
         let mut strict = endpoint(1);
         strict.encrypt = Encrypt::Strict;
-        let mut named = endpoint(1);
-        named.port = None;
-        named.instance = Some("PROD".to_owned());
         let mut integrated = endpoint(1);
         integrated.authentication = MssqlAuthentication::Integrated;
-        for (endpoint, word) in [
-            (strict, "Encrypt=strict"),
-            (named, "named instance"),
-            (integrated, "Trusted_Connection"),
-        ] {
+        for (endpoint, word) in [(strict, "Encrypt=strict"), (integrated, "Trusted_Connection")] {
             let error = probe(&connection(endpoint, Duration::from_secs(10)))
                 .await
                 .expect_err("refused");
@@ -438,7 +429,7 @@ mod tests {
     #[test]
     fn no_debug_output_shows_the_password() {
         let connection = connection(endpoint(1), Duration::from_secs(1));
-        let target = Target::of(&endpoint(1), &connection).expect("the driver can do this");
+        let target = Target::of(&endpoint(1), 1, &connection).expect("the driver can do this");
         assert!(!format!("{target:?} {connection:?}").contains("canary-9J2"));
     }
 }

@@ -34,6 +34,7 @@ pub(crate) struct Layer {
     pub(crate) idle_in_transaction_timeout: Option<Located<Option<Duration>>>,
     pub(crate) transaction_timeout: Option<Located<Option<Duration>>>,
     pub(crate) client_idle_timeout: Option<Located<Option<Duration>>>,
+    pub(crate) linger: Option<Located<Duration>>,
     pub(crate) read_replica_routing: Option<Located<ReplicaRouting>>,
     pub(crate) session_state: Option<Located<SessionStatePolicy>>,
     pub(crate) sequence_functions: Option<Located<SequenceFunctions>>,
@@ -73,6 +74,10 @@ impl Layer {
             idle_in_transaction_timeout: limit(cx, fields, &keys::layer::IDLE_IN_TRANSACTION_TIMEOUT),
             transaction_timeout: limit(cx, fields, &keys::layer::TRANSACTION_TIMEOUT),
             client_idle_timeout: limit(cx, fields, &keys::layer::CLIENT_IDLE_TIMEOUT),
+            linger: located(fields, "linger_ms", |node| {
+                let milliseconds = scalars::integer(cx, &keys::layer::LINGER_MS, node)?;
+                Some(Duration::from_millis(milliseconds.into()))
+            }),
             read_replica_routing: located(fields, "read_replica_routing", |node| {
                 scalars::word(cx, "read_replica_routing", node, words::ROUTINGS)
             }),

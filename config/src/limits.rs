@@ -34,6 +34,9 @@ pub const MAX_HOSTS: usize = 32;
 /// `max_connections` and its relatives. PostgreSQL itself stops at 262,143 connections.
 pub const MAX_CONNECTIONS: u32 = 262_143;
 
+/// `linger_ms`: a minute. Longer is session mode by another name.
+pub const MAX_LINGER_MS: u32 = 60_000;
+
 /// Seconds in any setting: about 68 years, as in PostgreSQL's own settings, so that sums of durations never overflow.
 pub const MAX_SECONDS: f64 = i32::MAX as f64;
 

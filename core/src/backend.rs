@@ -390,6 +390,14 @@ pub trait Dialogue: Send + 'static {
         false
     }
 
+    /// A number that grows with each request that wrote something since the server connection came, 0 as long as nothing was;
+    /// for clients that ask their session afterwards what they have written. Where a source says so, such a client keeps a
+    /// connection that is [`SessionState::Idle`] for a moment.
+    fn writes(&self, session: &Self::Session) -> u64 {
+        let _ = session;
+        0
+    }
+
     /// The statement because of which the connection is [`SessionState::Pinned`], where it is known: bounded, without the
     /// constants in it, never with a parameter. Asked when the state changes; shown to administrators.
     fn pin_cause(&self, session: &Self::Session) -> Option<Box<str>> {

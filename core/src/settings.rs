@@ -178,6 +178,9 @@ pub struct Timeouts {
     pub transaction: Option<Duration>,
     /// A client that holds no server connection and sends nothing is disconnected after this.
     pub client_idle: Option<Duration>,
+    /// How long a client keeps its server connection after it has written something, so that it can ask what it wrote
+    /// ([`crate::backend::Dialogue::writes`]); at most.
+    pub linger: Option<Duration>,
     /// A server connection whose cancel request is on its way longer than this is closed instead of reused.
     pub cancel_wait: Duration,
     /// How long the rest of the answer to a client that went away is read before the connection is closed instead.
@@ -191,6 +194,7 @@ impl Default for Timeouts {
             idle_in_transaction: None,
             transaction: None,
             client_idle: None,
+            linger: None,
             cancel_wait: Duration::from_secs(10),
             recovery: Duration::from_secs(5),
         }

@@ -177,6 +177,7 @@ impl Words {
                 source: "toys".into(),
                 peer,
                 encrypted: false,
+                application_name: "".into(),
             },
         }
     }

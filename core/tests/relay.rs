@@ -199,6 +199,34 @@ async fn a_rollback_that_is_never_answered_costs_the_connection_and_not_the_clie
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_written_keeps_its_connection_for_a_moment_and_not_longer() {
+    let timeouts = Timeouts {
+        linger: Some(Duration::from_secs(10)),
+        ..Timeouts::default()
+    };
+    let gateway = gateway_with(1, timeouts);
+    let (mut client, mut other) = (gateway.connect(), gateway.connect());
+    assert_eq!(client.ask("echo nothing").await, "nothing");
+    assert_eq!(other.ask("echo who reads goes at once").await, "who reads goes at once");
+    assert_eq!(client.ask("set mine").await, "set");
+    other.send("get").await;
+    pass(Duration::from_secs(9)).await;
+    assert_eq!(client.ask("get").await, "mine", "nobody was served in between");
+    // The time counts from the write, not from the question.
+    pass(Duration::from_secs(2)).await;
+    let answer = tokio::time::timeout(Duration::from_secs(1), other.answer());
+    assert_eq!(answer.await.expect("its turn"), Some((b'i', String::new())));
+    // Over is over: it is asked again with the next write only.
+    assert_eq!(client.ask("get").await, "");
+    assert_eq!(other.ask("echo at once").await, "at once");
+    // Who is told to go does not linger.
+    assert_eq!(client.ask("set again").await, "set");
+    gateway.clients.drain();
+    let told = client.answer().await.expect("a farewell").1;
+    assert!(told.contains("ShuttingDown"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn limits_apply_again_as_soon_as_a_transaction_has_been_rolled_back_for_one() {
     let timeouts = Timeouts {
         idle_in_transaction: Some(Duration::from_secs(10)),

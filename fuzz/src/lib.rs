@@ -9,6 +9,7 @@ pub mod pg_scram_client;
 pub mod pg_scram_server;
 pub mod pg_startup;
 pub mod pool_engine;
+pub mod tds_browser;
 pub mod tds_dialogue;
 pub mod tds_login7;
 pub mod tds_packet;
@@ -21,7 +22,7 @@ pub mod tds_tokens;
 mod generate;
 
 /// The targets by name, for the replay of the corpora.
-pub const TARGETS: [(&str, fn(&[u8])); 13] = [
+pub const TARGETS: [(&str, fn(&[u8])); 14] = [
     ("metadata_yaml", metadata_yaml::run),
     ("pg_dialogue", pg_dialogue::run),
     ("pg_frame", pg_frame::run),
@@ -29,6 +30,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 13] = [
     ("pg_scram_client", pg_scram_client::run),
     ("pg_scram_server", pg_scram_server::run),
     ("pool_engine", pool_engine::run),
+    ("tds_browser", tds_browser::run),
     ("tds_dialogue", tds_dialogue::run),
     ("tds_login7", tds_login7::run),
     ("tds_packet", tds_packet::run),

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Import(args) => commands::import::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Reference => commands::reference::run(),
+        Command::Restart(args) => serve::takeover::restart::run(&args),
         Command::Serve(args) => match logging::start(args.log_format, args.log_level.as_deref()) {
             Ok(()) => serve::run(&args),
             Err(error) => {

@@ -13,6 +13,8 @@ const config = {
   server: env.MSSQL_HOST ?? '127.0.0.1',
   authentication: { type: 'default', options: { userName: env.MSSQL_USER, password: env.MSSQL_PASSWORD } },
   options: {
+    // Others may have the server connection first, and machines may be slow.
+    requestTimeout: 60_000,
     port: Number(env.MSSQL_PORT), database: env.MSSQL_DATABASE, encrypt, trustServerCertificate: true,
     rowCollectionOnRequestCompletion: true, appName: `tedious ${me}`,
     ...(encrypt === 'strict' ? { cryptoCredentialsDetails: { ca: readFileSync(env.MSSQL_CA) } } : {}),

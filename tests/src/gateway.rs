@@ -24,7 +24,7 @@ use crate::{
 /// A running `weir serve`. Stopped when dropped; a panic in its log fails the test.
 #[derive(Debug)]
 pub struct Gateway {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     running: Option<(Child, Watchdog)>,
     log: Arc<Mutex<String>>,
     listeners: BTreeMap<String, SocketAddr>,
@@ -48,6 +48,47 @@ impl Gateway {
 
     /// Starts the gateway on a metadata directory that is written already, with one listener or a JSON `gateway.yaml`.
     pub fn serve(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Gateway {
+        // Beside the metadata, whose own folder is watched.
+        let _ = fs::create_dir(folder.path().join("control"));
+        let mut gateway = Gateway::spawn(Arc::new(folder), arguments, environment);
+        gateway.await_listeners();
+        gateway
+    }
+
+    /// Another process on the same metadata, whatever becomes of it.
+    pub fn second(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Gateway {
+        Gateway::spawn(self.folder.clone(), arguments, environment)
+    }
+
+    /// Starts a successor and waits until it has taken over. This one finishes with its clients.
+    pub fn succeed(&self) -> Gateway {
+        let mut successor = self.second(&["--takeover"], &[]);
+        successor.await_log("taken over; the predecessor");
+        successor.await_listeners();
+        successor
+    }
+
+    /// The path of the control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.folder.path().join("control/socket")
+    }
+
+    /// Waits until it has logged this; fails the test when it ends without.
+    #[track_caller]
+    pub fn await_log(&mut self, text: &str) {
+        let deadline = clock::now() + Duration::from_secs(60);
+        while !self.log().contains(text) {
+            let is_running = self.is_running();
+            assert!(
+                clock::now() < deadline && is_running,
+                "{text:?} is not said:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn spawn(folder: Arc<TempDir>, arguments: &[&str], environment: &[(&str, &str)]) -> Gateway {
         let level = env::var("WEIR_TEST_LOG").unwrap_or_else(|_| "info".to_owned());
         let mut command = Command::new(program());
         command
@@ -59,6 +100,7 @@ impl Gateway {
             .env("RUST_LOG", &level)
             .env("WEIR_LOG", &level)
             .env("RUST_BACKTRACE", "1")
+            .env("WEIR_CONTROL_SOCKET", folder.path().join("control/socket"))
             // Of its own for each gateway; empty in `environment` lets gateway.yaml decide.
             .env("HASURA_GRAPHQL_SERVER_PORT", "0")
             .envs(environment.iter().copied());
@@ -81,14 +123,12 @@ impl Gateway {
                 }
             }
         });
-        let mut gateway = Gateway {
+        Gateway {
             folder,
             running: Some((child, watchdog)),
             log,
             listeners: BTreeMap::new(),
-        };
-        gateway.await_listeners();
-        gateway
+        }
     }
 
     fn await_listeners(&mut self) {

@@ -75,6 +75,7 @@ impl Conversation {
         session.holder = Some(self.serial);
         session.kept_for = None;
         session.suspects.forget();
+        self.writes = 0;
         self.adoption = Adoption::Settled;
         if self.policy == SessionStatePolicy::Reset {
             self.now = self.login.clone();

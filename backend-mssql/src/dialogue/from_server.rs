@@ -12,12 +12,12 @@ use weir_core::{
 use super::{
     Conversation,
     output::{Fate, Output, Patch, Receiver},
-    pending::{Acknowledgement, Answered, Pending, Told},
+    pending::{Acknowledgement, Answered, Pending, Told, Wrote},
 };
 use crate::{
     session::{
         Exchange, Session,
-        classify::MayChange,
+        classify::{Calls, MayChange},
         follow::Outcome,
         own::{self, Own},
         pins::Tie,
@@ -214,6 +214,9 @@ impl Conversation {
             pending.outcome = Outcome::Error;
             return self.tell_attention(done, bytes, pending, output);
         }
+        if done.is_of_a_write() {
+            pending.wrote = Wrote::Yes;
+        }
         if done.kind == DoneKind::Procedure {
             self.tell_known_handle(pending, output, session);
             pending.call_answered();
@@ -267,6 +270,9 @@ impl Conversation {
         session
             .suspects
             .note(&pending.findings, pending.outcome, pending.text.take());
+        if pending.wrote == Wrote::Yes || pending.findings.calls == Calls::Procedures {
+            self.writes += 1;
+        }
         if !pending.findings.begins.has(Tie::Bulk) {
             session.pins.end(Tie::Bulk);
         }

@@ -95,6 +95,8 @@ pub struct Conversation {
     to_client: Reframer,
     /// A limit was reached and what runs is being cancelled for it.
     overrun: Option<Box<Words>>,
+    /// Requests that wrote something since it got its server connection.
+    writes: u64,
     /// Whether its user asks for what its earlier requests came to.
     asker: Asker,
     last: LastRequests,
@@ -158,6 +160,7 @@ impl Conversation {
             to_server: Reframer::new(init.packet_size),
             to_client,
             overrun: None,
+            writes: 0,
             asker: init.asker,
             last: LastRequests::default(),
             pin_notices: PinNotices::new(init.pin_notice),
@@ -240,6 +243,10 @@ impl Dialogue for Conversation {
 
     fn has_request_under_way(&self, _: &Session) -> bool {
         self.pending.is_some()
+    }
+
+    fn writes(&self, _: &Session) -> u64 {
+        self.writes
     }
 
     fn pin_cause(&self, session: &Session) -> Option<Box<str>> {

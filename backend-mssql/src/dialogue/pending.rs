@@ -29,6 +29,8 @@ pub(super) struct Pending {
     /// Whether it may change whether a transaction is open.
     pub(super) transaction: MayChange,
     pub(super) outcome: Outcome,
+    /// Whether something may have been written.
+    pub(super) wrote: Wrote,
     pub(super) told: Told,
     pub(super) answered: Answered,
     /// Where the message to the server stands.
@@ -64,6 +66,13 @@ pub(super) enum Weight {
     Commit,
 }
 
+/// Whether a request has written rows, as far as can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrote {
+    No,
+    Yes,
+}
+
 /// How much of the response its client has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
@@ -93,6 +102,7 @@ impl Pending {
             weight: Weight::Ordinary,
             transaction: MayChange::No,
             outcome: Outcome::Success,
+            wrote: Wrote::No,
             told: Told::Nothing,
             answered: Answered::NotYet,
             sending: Line::default(),

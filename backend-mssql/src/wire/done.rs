@@ -45,11 +45,18 @@ impl DoneStatus {
     }
 }
 
-/// Values of CurCmd that the gateway writes itself.
+/// Values of CurCmd that the gateway writes itself, or that tell of a write.
 pub mod command {
     #![allow(missing_docs, reason = "named after the statements")]
     pub const NONE: u16 = 0x00;
     pub const ROLLBACK: u16 = 0xd2;
+    pub const SELECT: u16 = 0xc1;
+    pub const SELECT_INTO: u16 = 0xc2;
+    pub const INSERT: u16 = 0xc3;
+    pub const DELETE: u16 = 0xc4;
+    pub const UPDATE: u16 = 0xc5;
+    pub const BULK_INSERT: u16 = 0xf0;
+    pub const MERGE: u16 = 0x117;
     pub const BEGIN: u16 = 0xd4;
     pub const COMMIT: u16 = 0xd5;
     pub const EXECUTE: u16 = 0xe0;
@@ -63,7 +70,7 @@ pub struct Done {
     pub kind: DoneKind,
     /// Its bits.
     pub status: DoneStatus,
-    /// What was executed; for logs only.
+    /// What was executed. No proof of anything: servers of the probe kind name nothing.
     pub command: u16,
     /// Rows, if the COUNT bit is set.
     pub rows: u64,
@@ -87,6 +94,21 @@ impl Done {
             status,
             command: command::EXECUTE,
             rows: 0,
+        }
+    }
+
+    /// Whether it tells of rows that were written: by its command, or (from servers that name none) by a count of rows that
+    /// were not selected.
+    pub fn is_of_a_write(self) -> bool {
+        match self.command {
+            command::SELECT_INTO
+            | command::INSERT
+            | command::DELETE
+            | command::UPDATE
+            | command::BULK_INSERT
+            | command::MERGE => true,
+            command::SELECT => false,
+            _ => self.status.has(DoneStatus::COUNT),
         }
     }
 

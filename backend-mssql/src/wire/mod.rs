@@ -8,6 +8,7 @@
 pub mod all_headers;
 pub mod assemble;
 pub mod batch;
+pub mod browser;
 pub mod column_metadata;
 pub mod data_classification;
 pub mod done;

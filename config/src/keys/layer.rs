@@ -1,7 +1,7 @@
 //! The gateway's own settings of a source: `sources` and `defaults` of `gateway.yaml`, `configuration.gateway`.
 
 use super::{Default, Key, Kind};
-use crate::{model::Caching, words};
+use crate::{limits, model::Caching, words};
 
 pub(crate) const MAX_CLIENT_CONNECTIONS: Key = Key::weir(
     "max_client_connections",
@@ -15,6 +15,12 @@ pub(crate) const QUERY_TIMEOUT: Key = Key::weir(
     Kind::Limit,
     Default::None,
     "a statement is cancelled after this (57014)",
+);
+pub(crate) const LINGER_MS: Key = Key::weir(
+    "linger_ms",
+    Kind::Integer(0, limits::MAX_LINGER_MS),
+    Default::Words("`0`"),
+    "SQL Server, in transaction mode: for so many milliseconds after it has written something, outside of a transaction or by committing one, a client keeps its server connection, so that `@@IDENTITY` and `SCOPE_IDENTITY()` asked for in a later request tell of its own row. The connection serves nobody else meanwhile; a few milliseconds are enough for a driver that asks at once",
 );
 pub(crate) const IDLE_IN_TRANSACTION_TIMEOUT: Key = Key::weir(
     "idle_in_transaction_timeout",
@@ -36,7 +42,7 @@ pub(crate) const CLIENT_IDLE_TIMEOUT: Key = Key::weir(
 );
 
 /// What may stand in all three places, besides `pool_settings`' own keys.
-pub(crate) const KEYS: [Key; 19] = [
+pub(crate) const KEYS: [Key; 20] = [
     Key::weir(
         "pool_settings",
         Kind::Group("`pool_settings`"),
@@ -47,6 +53,7 @@ pub(crate) const KEYS: [Key; 19] = [
     IDLE_IN_TRANSACTION_TIMEOUT,
     TRANSACTION_TIMEOUT,
     CLIENT_IDLE_TIMEOUT,
+    LINGER_MS,
     Key::weir(
         "read_replica_routing",
         Kind::Word(|| words::all(words::ROUTINGS)),

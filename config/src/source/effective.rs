@@ -166,6 +166,9 @@ impl Effective<'_, '_> {
             client_idle: self
                 .pick("client_idle_timeout", |layer| &layer.client_idle_timeout)
                 .flatten(),
+            linger: self
+                .pick("linger_ms", |layer| &layer.linger)
+                .filter(|linger| !linger.is_zero()),
             ..Timeouts::default()
         }
     }

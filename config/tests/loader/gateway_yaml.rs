@@ -15,7 +15,7 @@ fn with(gateway: &str, env: &[(&str, &str)]) -> Loaded {
 
 #[test]
 fn every_setting_of_a_source_in_each_of_the_three_places() {
-    let settings = "query_timeout: 1, idle_in_transaction_timeout: 2, transaction_timeout: 3, client_idle_timeout: 4, read_replica_routing: read-only-statements, \
+    let settings = "query_timeout: 1, idle_in_transaction_timeout: 2, transaction_timeout: 3, client_idle_timeout: 4, linger_ms: 5, read_replica_routing: read-only-statements, \
                     session_state: reset, sequence_functions: forget, session_functions: pin, application_name: weir, startup_parameters: {Search_Path: app, work_mem: 64, jit: false}, server_reset: never, \
                     connect_timeout: 6, pool_mode: session, pool_settings: {min_connections: 1}, health_check: {interval: 9}, max_client_connections: 7, \
                     ssl_configuration: {sslmode: require}, auth_query: {query: 'select $1', user_database_url: postgres://auth@h/d}";
@@ -36,6 +36,7 @@ fn every_setting_of_a_source_in_each_of_the_three_places() {
             ),
             (seconds(1), seconds(2), seconds(3), seconds(4))
         );
+        assert_eq!(limits.linger, Some(Duration::from_millis(5)));
         assert_eq!(
             (
                 found.replica_routing,

@@ -78,7 +78,7 @@ impl Console {
     }
 
     /// The source of this name, else the one that a database of this name leads to.
-    fn named(&self, name: &str) -> Result<Sources, Problem> {
+    pub(super) fn named(&self, name: &str) -> Result<Sources, Problem> {
         let sources = self.controls();
         let by_name = sources.iter().find(|source| **source.name() == *name);
         let by_database = || sources.iter().find(|source| source.is_reached_by(name));

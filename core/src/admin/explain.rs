@@ -41,10 +41,7 @@ impl Console {
     pub(super) fn explain(&self, name: &str) -> Result<Table, Problem> {
         let sources = self.sources();
         let by_name = sources.iter().find(|source| *source.name == *name);
-        let by_database = || {
-            let leads_there = |source: &&SourceView| source.database_names.iter().any(|known| known == name);
-            sources.iter().find(leads_there)
-        };
+        let by_database = || sources.iter().find(|source| source.is_called(name));
         let source = by_name.or_else(by_database);
         let source = source.ok_or_else(|| Problem::NoSuchSource(name.chars().take(60).collect()))?;
         let mut clients = self.clients.views();
@@ -294,7 +291,11 @@ impl<'a> Holders<'a> {
 
 fn who(client: &ClientView) -> String {
     let (address, _) = super::tables::address(client.identity.peer);
-    format!("{} from {address}", client.identity.user)
+    let identity = &client.identity;
+    match &*identity.application_name {
+        "" => format!("{} from {address}", identity.user),
+        application => format!("{} from {address} ({application})", identity.user),
+    }
 }
 
 fn setting(name: &str, value: Option<Duration>, origins: &Origins) -> String {

@@ -9,6 +9,7 @@
 mod act;
 mod command;
 mod explain;
+mod overview;
 mod problem;
 mod tables;
 pub mod time;
@@ -18,8 +19,10 @@ mod words;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 pub use command::{Command, Scope, Shutdown, SourceName, Topic};
+pub use overview::UserView;
 pub use problem::Problem;
 pub use view::{Family, PoolView, SourceControl, SourceView};
 
@@ -154,6 +157,7 @@ pub struct Console {
     clients: Arc<Clients>,
     version: &'static str,
     operator: OnceLock<Arc<dyn Operator>>,
+    users: Mutex<Vec<UserView>>,
 }
 
 impl Console {
@@ -164,6 +168,7 @@ impl Console {
             clients,
             version,
             operator: OnceLock::new(),
+            users: Mutex::default(),
         })
     }
 
@@ -188,6 +193,17 @@ impl Console {
             Command::ExplainPool(name) => self.explain(name).map(Answer::Table),
             action => self.act(action).await,
         }
+    }
+
+    /// Pauses a source and does not wait: PAUSE, whose waiting is for whoever looks.
+    ///
+    /// # Errors
+    /// [`Problem::NoSuchSource`].
+    pub fn begin_pause(&self, name: &str) -> Result<(), Problem> {
+        self.named(name)?.iter().for_each(|source| {
+            source.pause();
+        });
+        Ok(())
     }
 
     fn sources(&self) -> Vec<SourceView> {
@@ -226,7 +242,7 @@ mod tests {
                 panic!("{topic:?} has no table");
             };
             assert_eq!(table.columns, topic.columns());
-            if !matches!(topic, Topic::Servers | Topic::Pins) {
+            if !matches!(topic, Topic::Servers | Topic::Pins | Topic::Users) {
                 assert!(!table.rows.is_empty(), "{topic:?} is empty");
             }
             for row in &table.rows {

@@ -2,20 +2,21 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Cell, Column, Console, Kind, Role, SourceView, Table, Topic, command::Command, time};
+use super::{Cell, Column, Console, Kind, Role, SourceView, Table, Topic, command::Command, overview, time};
 use crate::{
     clock::{self, Instant},
     front::{ClientView, Standing},
     net::Peer,
     pool::engine::Stage,
+    registry::Flow,
     settings::{PoolMode, PoolSettings, ServerReset, Timeouts},
 };
 
-const fn text(name: &'static str) -> Column {
+pub(super) const fn text(name: &'static str) -> Column {
     Column { name, kind: Kind::Text }
 }
 
-const fn number(name: &'static str) -> Column {
+pub(super) const fn number(name: &'static str) -> Column {
     Column {
         name,
         kind: Kind::Integer,
@@ -57,6 +58,7 @@ const CLIENTS: &[Column] = &[
     text("pin_reason"),
     text("pinned_since"),
     text("pin_statement"),
+    text("application_name"),
 ];
 const SERVERS: &[Column] = &[
     text("type"),
@@ -68,8 +70,10 @@ const SERVERS: &[Column] = &[
     text("user"),
     number("id"),
     number("remote_pid"),
+    number("close_needed"),
+    text("application_name"),
 ];
-const STATS: &[Column] = &[
+pub(super) const STATS: &[Column] = &[
     text("database"),
     number("total_server_assignment_count"),
     number("total_xact_count"),
@@ -129,6 +133,8 @@ const DATABASES: &[Column] = &[
     number("current_connections"),
     number("max_client_connections"),
     number("current_client_connections"),
+    number("paused"),
+    number("disabled"),
 ];
 const CONFIG: &[Column] = &[
     text("key"),
@@ -146,17 +152,22 @@ pub(super) fn columns(topic: Topic) -> &'static [Column] {
         Topic::Config => CONFIG,
         Topic::Databases => DATABASES,
         Topic::Help => HELP,
+        Topic::Lists => overview::LISTS,
         Topic::Pins => PINS,
         Topic::PinTotals => PIN_TOTALS,
         Topic::Pools => POOLS,
         Topic::Servers => SERVERS,
+        Topic::State => overview::STATE,
         Topic::Stats => STATS,
+        Topic::StatsAverages => overview::averages(),
+        Topic::StatsTotals => overview::totals(),
+        Topic::Users => overview::USERS,
         Topic::Version => VERSION,
         Topic::Waits => WAITS,
     }
 }
 
-type Rows = Vec<Vec<Cell>>;
+pub(super) type Rows = Vec<Vec<Cell>>;
 
 impl Console {
     pub(super) fn table(&self, topic: Topic) -> Table {
@@ -165,11 +176,16 @@ impl Console {
             Topic::Config => self.sources().iter().flat_map(config).collect(),
             Topic::Databases => self.sources().iter().map(database).collect(),
             Topic::Help => help(),
+            Topic::Lists => self.lists(),
             Topic::Pins => self.client_views().iter().filter_map(pin).collect(),
             Topic::PinTotals => self.sources().iter().flat_map(pin_totals).collect(),
             Topic::Pools => pools(&self.sources(), &self.clients.views()),
             Topic::Servers => servers(&self.sources(), &self.clients.views()),
-            Topic::Stats => self.sources().iter().flat_map(stats).collect(),
+            Topic::State => self.state(),
+            Topic::Stats => self.stats(),
+            Topic::StatsAverages => overview::pick(overview::averages(), STATS, self.stats()),
+            Topic::StatsTotals => overview::pick(overview::totals(), STATS, self.stats()),
+            Topic::Users => self.users(),
             Topic::Version => vec![vec![say(format!("Weir {}", self.version))]],
             Topic::Waits => self.sources().iter().flat_map(waits).collect(),
         };
@@ -177,6 +193,10 @@ impl Console {
             columns: columns(topic),
             rows,
         }
+    }
+
+    fn stats(&self) -> Rows {
+        self.sources().iter().flat_map(stats).collect()
     }
 
     /// Who has been here longest first.
@@ -212,6 +232,7 @@ fn client(client: &ClientView) -> Vec<Cell> {
         pin.map_or(Cell::Null, |pin| say(pin.reason.as_str())),
         pin.map_or(Cell::Null, |pin| say(time::wall(pin.since))),
         pin.and_then(|pin| pin.statement.as_deref()).map_or(Cell::Null, say),
+        say(&*client.identity.application_name),
     ]
 }
 
@@ -308,6 +329,8 @@ fn servers(sources: &[SourceView], clients: &[ClientView]) -> Rows {
                 holder.map_or(Cell::Null, |holder| say(&*holder.identity.user)),
                 connection.number.map_or(Cell::Null, count),
                 connection.process.map_or(Cell::Null, count),
+                count(u64::from(connection.is_unwanted)),
+                say(holder.map_or("", |holder| &*holder.identity.application_name)),
             ]
         })
     });
@@ -365,10 +388,9 @@ fn database(source: &SourceView) -> Vec<Cell> {
     vec![
         say(&*source.name),
         say(source.kind),
-        say(if source.inconsistent.is_some() {
-            "inconsistent"
-        } else {
-            "ok"
+        say(match source.state() {
+            "running" => "ok",
+            other => other,
         }),
         source.inconsistent.as_deref().map_or(Cell::Null, say),
         say(source.database_names.join(",")),
@@ -379,6 +401,8 @@ fn database(source: &SourceView) -> Vec<Cell> {
         count(connections),
         source.max_clients.map_or(Cell::Null, count),
         count(source.clients),
+        count(u64::from(source.flow == Flow::Paused)),
+        count(u64::from(source.is_disabled())),
     ]
 }
 
@@ -405,7 +429,8 @@ fn config(source: &SourceView) -> Rows {
 
 fn setting(database: &str, name: &str, value: String, default: String, set_in: &str) -> Vec<Cell> {
     let key = format!("{database}.{name}");
-    vec![say(key), say(value), say(default), say("no"), say(set_in)]
+    // Everything that is shown here is taken from the metadata again whenever they change.
+    vec![say(key), say(value), say(default), say("yes"), say(set_in)]
 }
 
 fn pool_settings(settings: &PoolSettings) -> [(&'static str, String); 11] {
@@ -469,7 +494,7 @@ pub(super) fn address(peer: Peer) -> (String, Option<u16>) {
     }
 }
 
-fn mode(mode: PoolMode) -> &'static str {
+pub(super) fn mode(mode: PoolMode) -> &'static str {
     match mode {
         PoolMode::Transaction => "transaction",
         PoolMode::Session => "session",
@@ -485,11 +510,11 @@ fn since(moment: Instant) -> Duration {
     clock::now().saturating_duration_since(moment)
 }
 
-fn say(text: impl Into<String>) -> Cell {
+pub(super) fn say(text: impl Into<String>) -> Cell {
     Cell::Text(text.into())
 }
 
-fn count(number: impl Into<u64>) -> Cell {
+pub(super) fn count(number: impl Into<u64>) -> Cell {
     Cell::Integer(i64::try_from(number.into()).unwrap_or(i64::MAX))
 }
 

@@ -135,6 +135,29 @@ pub struct PoolView {
     pub trouble: Option<String>,
 }
 
+impl SourceView {
+    /// Whether this is its name, or a database name that leads to it. Its own name goes first where both are asked for.
+    pub fn is_called(&self, name: &str) -> bool {
+        *self.name == *name || self.database_names.iter().any(|known| known == name)
+    }
+
+    /// `running`, `pausing` (clients keep server connections), `paused`, `inconsistent`.
+    pub fn state(&self) -> &'static str {
+        let is_at_rest = || self.pools.iter().all(|pool| pool.stats.total() == 0);
+        match self.flow {
+            _ if self.inconsistent.is_some() => "inconsistent",
+            Flow::Running => "running",
+            Flow::Paused if is_at_rest() => "paused",
+            Flow::Paused => "pausing",
+        }
+    }
+
+    /// Whether it takes no new clients.
+    pub fn is_disabled(&self) -> bool {
+        self.admission == Admission::Disabled
+    }
+}
+
 impl<B: Backend> Family for Registry<B> {
     fn sources(&self) -> Vec<SourceView> {
         let ready = Registry::sources(self).into_iter().map(|source| view(&source));

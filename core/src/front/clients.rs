@@ -6,8 +6,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -32,6 +34,15 @@ pub struct Clients {
     places: Arc<Places>,
     /// By the listener's name: they outlive a listener that is opened anew.
     logins: Mutex<BTreeMap<Arc<str>, Arc<Logins>>>,
+    elsewhere: OnceLock<Arc<dyn Elsewhere>>,
+}
+
+/// Other processes of ours whose clients may be meant by a cancel request that arrives here: a successor and its
+/// predecessors have the same address.
+pub trait Elsewhere: fmt::Debug + Send + Sync {
+    /// Passes a cancel request on. Resolves when it has been dealt with, whether or not it was for anybody; the caller
+    /// bounds the time.
+    fn cancel(&self, id: u32, secret: &[u8]) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 #[derive(Debug, Default)]
@@ -187,19 +198,28 @@ impl Clients {
         all.iter().map(|(name, logins)| (name.clone(), logins.view())).collect()
     }
 
-    /// Passes a cancel request to the client that it names, if the secret is right, and waits until it is dealt with.
-    /// Says nothing about whether there was such a client.
+    /// Passes a cancel request to the client that it names, if the secret is right, and waits until it is dealt with; one
+    /// that is for nobody here goes elsewhere, if there is such a place. Says nothing about whether there was such a client.
     pub async fn cancel(&self, id: u32, secret: &[u8]) {
+        if !self.cancel_here(id, secret).await
+            && let Some(elsewhere) = self.elsewhere.get()
+        {
+            elsewhere.cancel(id, secret).await;
+        }
+    }
+
+    /// The same, for the clients of this process only. Whether it was for one of them.
+    pub async fn cancel_here(&self, id: u32, secret: &[u8]) -> bool {
         let slot = self.directory.lock().slots.get(&id).cloned();
-        let Some(slot) = slot else { return };
+        let Some(slot) = slot else { return false };
         if !bool::from(slot.secret.expose().ct_eq(secret)) {
-            return;
+            return false;
         }
         let (sender, done) = oneshot::channel();
         {
             let mut inbox = slot.inbox.lock();
             if inbox.owner == Owner::Gone || inbox.cancels.len() >= MAX_CANCELS_PER_CLIENT {
-                return;
+                return true;
             }
             inbox.cancels.push(CancelTicket(sender));
             inbox.wake();
@@ -207,6 +227,17 @@ impl Clients {
         drop(slot);
         // An error is the ticket being dropped, which is how it ends.
         let _ = done.await;
+        true
+    }
+
+    /// Where cancel requests go that are for nobody here. Once; a second call changes nothing.
+    pub fn cancel_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) {
+        let _ = self.elsewhere.set(elsewhere);
+    }
+
+    /// Peers of all listeners that have not gone yet, those that are logging in included.
+    pub fn peers(&self) -> u32 {
+        self.places.taken()
     }
 
     /// Tells every client, present and future, to end at its next transaction border.
@@ -400,6 +431,46 @@ mod tests {
         assert!(!sender.is_finished(), "the sender waits for the ticket");
         drop(ticket);
         sender.await.expect("the sender's task ends");
+    }
+
+    /// Stands for another process with one client.
+    #[derive(Debug)]
+    struct Another(Arc<Clients>);
+
+    impl Elsewhere for Another {
+        fn cancel(&self, id: u32, secret: &[u8]) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+            let secret = secret.to_vec();
+            Box::pin(async move {
+                let _ = self.0.cancel_here(id, &secret).await;
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_for_nobody_here_goes_elsewhere_and_hits_nobody_by_its_number() {
+        let (here, there) = (Clients::new(), Clients::new());
+        here.cancel_elsewhere(Arc::new(Another(there.clone())));
+        let meant = there.register(4).expect("room");
+        // The same number here, with another secret.
+        let slot = here.register(4).expect("room");
+        let namesake = {
+            let mut directory = here.directory.lock();
+            let own = directory.slots.remove(&slot.id).expect("it is registered");
+            directory.slots.insert(meant.id, own);
+            slot
+        };
+        let (id, secret) = (meant.id(), meant.secret().to_vec());
+        let sender = tokio::spawn({
+            let here = here.clone();
+            async move { here.cancel(id, &secret).await }
+        });
+        let Event::Cancel(ticket) = poll_fn(|cx| meant.poll_event(cx, &mut Rung::No)).await else {
+            panic!("no cancel event")
+        };
+        drop(ticket);
+        sender.await.expect("the sender is let go");
+        let untouched = poll_fn(|cx| Poll::Ready(namesake.poll_event(cx, &mut Rung::No).is_pending())).await;
+        assert!(untouched);
     }
 
     #[tokio::test]

@@ -3,13 +3,21 @@
 use std::{
     fmt, fs, io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use socket2::{Domain, SockAddr, Type};
 use tokio::net::{TcpListener, UnixListener, lookup_host};
 
+use super::{HandedDoor, Inheritance};
 use crate::net::Socket;
 
 /// Where to listen.
@@ -110,17 +118,37 @@ impl Door {
             Door::Unix(_, file) => Ok(Bound::Unix(file.path.clone())),
         }
     }
+
+    /// The same socket for a successor. Both listen from then on.
+    pub(super) fn hand_over(&self, listener: Arc<str>) -> io::Result<HandedDoor> {
+        let socket = match self {
+            Door::Tcp(listener) => listener.as_fd().try_clone_to_owned()?,
+            Door::Unix(listener, _) => listener.as_fd().try_clone_to_owned()?,
+        };
+        Ok(HandedDoor {
+            listener,
+            bound: self.bound()?,
+            socket,
+        })
+    }
+
+    /// A successor listens here: the file, if there is one, is its own now.
+    pub(super) fn relinquish(&self) {
+        if let Door::Unix(_, file) = self {
+            file.is_ours.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Connections that the kernel keeps until they are accepted. A thousand applications that start at once must not see
 /// a dropped SYN, which costs a second; the system caps it (`net.core.somaxconn`, 4096).
 const BACKLOG: i32 = 4096;
 
-/// Binds all sockets of an endpoint.
-pub(super) async fn open(endpoint: &Endpoint) -> Result<Vec<Door>, BindError> {
+/// Binds all sockets of an endpoint, as far as they are not inherited.
+pub(super) async fn open(endpoint: &Endpoint, listener: &str, inherited: &Inheritance) -> Result<Vec<Door>, BindError> {
     match endpoint {
-        Endpoint::Tcp { host, port } => open_tcp(host, *port).await,
-        Endpoint::Unix { path, mode } => open_unix(path, *mode)
+        Endpoint::Tcp { host, port } => open_tcp(host, *port, listener, inherited).await,
+        Endpoint::Unix { path, mode } => open_unix(path, *mode, inherited)
             .map(|door| vec![door])
             .map_err(|reason| BindError {
                 place: format!("unix socket {}", path.display()),
@@ -129,7 +157,7 @@ pub(super) async fn open(endpoint: &Endpoint) -> Result<Vec<Door>, BindError> {
     }
 }
 
-async fn open_tcp(host: &str, port: u16) -> Result<Vec<Door>, BindError> {
+async fn open_tcp(host: &str, port: u16, listener: &str, inherited: &Inheritance) -> Result<Vec<Door>, BindError> {
     let place = |reason| BindError {
         place: format!("host {host} port {port}"),
         reason,
@@ -139,11 +167,20 @@ async fn open_tcp(host: &str, port: u16) -> Result<Vec<Door>, BindError> {
         _ => lookup_host((host, port)).await.map_err(place)?.collect::<Vec<_>>(),
     };
     let several = addresses.len() > 1;
-    let mut doors = Vec::new();
-    let mut chosen = port;
+    let mut doors = inherited.take_tcp(listener, &addresses).map_err(place)?;
+    let mut present = Vec::new();
+    for door in &doors {
+        if let Bound::Tcp(address) = door.bound().map_err(place)? {
+            present.push(address);
+        }
+    }
+    let mut chosen = present.first().map_or(port, SocketAddr::port);
     let mut missing_family = None;
     for mut address in addresses {
         address.set_port(chosen);
+        if present.iter().any(|present| present.ip() == address.ip()) {
+            continue;
+        }
         match listen_tcp(address) {
             Ok(listener) => {
                 chosen = listener.local_addr().map_err(place)?.port();
@@ -189,7 +226,11 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-fn open_unix(path: &Path, mode: u32) -> io::Result<Door> {
+fn open_unix(path: &Path, mode: u32, inherited: &Inheritance) -> io::Result<Door> {
+    if let Some(door) = inherited.take_unix(path)? {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        return Ok(door);
+    }
     remove_stale(path)?;
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -220,25 +261,28 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The file of a Unix socket; removed on drop, unless somebody else has put another one there.
+/// The file of a Unix socket; removed on drop, unless it was handed over, or somebody else has put another one there.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
     device_and_inode: (u64, u64),
+    is_ours: AtomicBool,
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
         Ok(SocketFile {
             path: path.to_owned(),
             device_and_inode: identity(path)?,
+            is_ours: AtomicBool::new(true),
         })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.device_and_inode) {
+        let is_ours = *self.is_ours.get_mut();
+        if is_ours && identity(&self.path).is_ok_and(|found| found == self.device_and_inode) {
             // It is only tidiness: a file that stays is found stale at the next start.
             let _ = fs::remove_file(&self.path);
         }

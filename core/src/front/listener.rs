@@ -11,7 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -25,7 +25,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    BindError, Bound, Clients, Endpoint, Greeting, LoginGate,
+    BindError, Bound, Clients, Endpoint, Greeting, HandedDoor, Inheritance, LoginGate,
     doors::{self, Door},
     places::{Places, Taken},
     proxy_protocol,
@@ -82,7 +82,7 @@ impl Default for ListenerLimits {
 
 /// A listener that is bound; the kernel queues connections until [`Listener::serve`].
 pub struct Listener<F> {
-    doors: Vec<Door>,
+    doors: Vec<Arc<Door>>,
     bound: Vec<Bound>,
     hall: Arc<Hall<F>>,
 }
@@ -119,11 +119,27 @@ impl<F: Frontend> Listener<F> {
     /// # Errors
     /// Names the place, the reason and what to do.
     pub async fn bind(settings: ListenerSettings, frontend: Arc<F>, clients: Arc<Clients>) -> Result<Self, BindError> {
+        Listener::inherit(settings, frontend, clients, &Inheritance::default()).await
+    }
+
+    /// The same, with the sockets of a predecessor where they fit.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub async fn inherit(
+        settings: ListenerSettings,
+        frontend: Arc<F>,
+        clients: Arc<Clients>,
+        inherited: &Inheritance,
+    ) -> Result<Self, BindError> {
         let mut all = Vec::new();
         for endpoint in &settings.endpoints {
-            all.extend(doors::open(endpoint).await?);
+            let doors = doors::open(endpoint, &settings.name, inherited).await?;
+            all.extend(doors.into_iter().map(Arc::new));
         }
-        let bound = all.iter().map(Door::bound).collect::<io::Result<_>>();
+        // Each socket waits for its next peer with a place in hand.
+        let half_open = settings.max_half_open.max(all.len()).clamp(1, Semaphore::MAX_PERMITS);
+        let bound = all.iter().map(|door| door.bound()).collect::<io::Result<_>>();
         let bound = bound.map_err(|reason| BindError {
             place: settings.name.to_string(),
             reason,
@@ -138,7 +154,7 @@ impl<F: Frontend> Listener<F> {
                 clients,
                 proxy_protocol: settings.proxy_protocol,
                 limits: Arc::new(ArcSwap::from_pointee(settings.limits)),
-                half_open: Arc::new(Semaphore::new(settings.max_half_open.clamp(1, Semaphore::MAX_PERMITS))),
+                half_open: Arc::new(Semaphore::new(half_open)),
                 taken: Arc::default(),
                 crowded: AtomicUsize::new(0),
             }),
@@ -148,6 +164,14 @@ impl<F: Frontend> Listener<F> {
     /// What it listens on, in the order of the endpoints.
     pub fn bound(&self) -> &[Bound] {
         &self.bound
+    }
+
+    /// Its sockets, for a successor.
+    pub fn doors(&self) -> Doors {
+        Doors {
+            listener: self.hall.name.clone(),
+            doors: self.doors.iter().map(Arc::downgrade).collect(),
+        }
     }
 
     /// Its limits, to be replaced while it runs; who is connected stays.
@@ -169,17 +193,42 @@ impl<F: Frontend> Listener<F> {
     }
 }
 
+/// The sockets of a listener, for as long as it listens.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    listener: Arc<str>,
+    doors: Vec<Weak<Door>>,
+}
+
+impl Doors {
+    /// The same sockets for a successor. Both listen from then on.
+    ///
+    /// # Errors
+    /// The system has no more file descriptors.
+    pub fn hand_over(&self) -> io::Result<Vec<HandedDoor>> {
+        let doors = self.doors.iter().filter_map(Weak::upgrade);
+        doors.map(|door| door.hand_over(self.listener.clone())).collect()
+    }
+
+    /// The successor has them: the files of Unix sockets stay when the listener ends here.
+    pub fn relinquish(&self) {
+        let doors = self.doors.iter().filter_map(Weak::upgrade);
+        doors.for_each(|door| door.relinquish());
+    }
+}
+
 impl<F: Frontend> Hall<F> {
-    async fn accept_all(self: Arc<Self>, door: Door) {
+    async fn accept_all(self: Arc<Self>, door: Arc<Door>) {
         let mut failures = 0_u32;
         loop {
+            // First, and nothing waits between accept and spawn: whoever was accepted is served, even if the loop ends.
+            let place = self.half_open().await;
             match door.accept().await {
                 Ok(socket) => {
                     if failures > 0 {
                         info!(listener = &*self.name, failures, "accepting connections again");
                         failures = 0;
                     }
-                    let place = self.half_open().await;
                     tokio::spawn(self.clone().connection(socket, place));
                 }
                 // The peer has gone before it was accepted.

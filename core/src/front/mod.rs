@@ -9,6 +9,7 @@ mod credentials;
 mod doors;
 mod drain;
 mod gate;
+mod inheritance;
 mod listener;
 mod places;
 mod proxy_protocol;
@@ -20,12 +21,13 @@ use bytes::BytesMut;
 pub use allowance::{Allowance, Share};
 pub(crate) use card::Card;
 pub use card::{ClientView, Pinned, Standing};
-pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Event, Farewell, Registration, Rung};
+pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Elsewhere, Event, Farewell, Registration, Rung};
 pub use credentials::{Account, Chain, Credentials, Grant, Lookup, Trust, UserCounts, UserPlace, UsersDeclared};
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};
-pub use listener::{Listener, ListenerLimits, ListenerSettings};
+pub use inheritance::{HandedDoor, Inheritance, PrivateDoor};
+pub use listener::{Doors, Listener, ListenerLimits, ListenerSettings};
 
 use crate::{
     backend::{Access, Backend},
@@ -150,6 +152,17 @@ pub struct Identity {
     pub peer: Peer,
     /// Whether its connection is encrypted.
     pub encrypted: bool,
+    /// What it calls itself at its login: see [`application_name`]. For administrators, not for logs.
+    pub application_name: Arc<str>,
+}
+
+/// What a client calls itself, as it may be shown: at most 63 characters, printable ones, as PostgreSQL has it.
+pub fn application_name(said: &str) -> Arc<str> {
+    let shown = said.chars().take(63);
+    let shown: String = shown
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect();
+    shown.into()
 }
 
 impl std::fmt::Display for Identity {

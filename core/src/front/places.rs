@@ -16,6 +16,11 @@ pub(super) struct Places(AtomicU32);
 pub(super) struct Taken(Arc<Places>);
 
 impl Places {
+    /// How many are taken at the moment.
+    pub(super) fn taken(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Takes one of `most` places (`None`: of as many as wanted).
     ///
     /// # Errors

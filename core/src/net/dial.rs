@@ -2,7 +2,10 @@
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::{
+    net::{TcpStream, UnixStream, lookup_host},
+    task::JoinSet,
+};
 
 use super::{Socket, options::SocketOptions};
 
@@ -78,6 +81,35 @@ pub async fn dial(targets: &[Target]) -> io::Result<(Socket, RemoteAddress)> {
                 Ok(socket) => return Ok((socket, address)),
                 Err(error) => failures.add(&error, describe(target, &address, &error)),
             }
+        }
+    }
+    Err(failures.into_error())
+}
+
+/// Connects to all addresses of a target at once; the first that answers counts. For names that stand for one service in
+/// several places of which only one is up (MultiSubnetFailover). The caller bounds the time.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn dial_at_once(target: &Target) -> io::Result<(Socket, RemoteAddress)> {
+    let addresses = resolve(target)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("{target}: {error}")))?;
+    race(target, addresses).await
+}
+
+async fn race(target: &Target, addresses: Vec<RemoteAddress>) -> io::Result<(Socket, RemoteAddress)> {
+    let mut attempts = JoinSet::new();
+    for address in addresses {
+        attempts.spawn(async move { (open(&address).await, address) });
+    }
+    let mut failures = Failures::default();
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt {
+            // What is still under way ends with the set.
+            Ok((Ok(socket), address)) => return Ok((socket, address)),
+            Ok((Err(error), address)) => failures.add(&error, describe(target, &address, &error)),
+            Err(stopped) => failures.add(&io::Error::other("stopped"), stopped.to_string()),
         }
     }
     Err(failures.into_error())
@@ -192,6 +224,39 @@ mod tests {
         assert!(tcp.nodelay().expect("readable"));
         assert!(socket2::SockRef::from(tcp).keepalive().expect("readable"));
         redial(&address).await.expect("the same place again");
+    }
+
+    /// A listener that answers no further attempt: its queue is full. Kept alive by what is returned.
+    async fn silent() -> (SocketAddr, Vec<TcpStream>, socket2::Socket) {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        listener.bind(&any.into()).expect("a free port");
+        listener.listen(0).expect("it listens");
+        let address = listener.local_addr().expect("an address").as_socket().expect("IP");
+        let mut queue = Vec::new();
+        while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            queue.push(stream);
+        }
+        (address, queue, listener)
+    }
+
+    #[tokio::test]
+    async fn at_once_the_one_that_answers_counts_wherever_it_stands() {
+        let (silent, _queue, _listener) = silent().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let alive = listener.local_addr().expect("an address");
+        let dead: SocketAddr = ([127, 0, 0, 1], dead_port().await).into();
+        let addresses = [silent, dead, alive, silent].map(RemoteAddress::Tcp).to_vec();
+        // The silent ones would never be given up on.
+        let raced = tokio::time::timeout(Duration::from_secs(60), race(&local(1), addresses));
+        let (_, address) = raced.await.expect("in time").expect("one listens");
+        assert_eq!(address, RemoteAddress::Tcp(alive));
+        let error = race(&local(dead.port()), vec![RemoteAddress::Tcp(dead)])
+            .await
+            .expect_err("nobody listens");
+        assert!(error.to_string().contains(&dead.port().to_string()), "{error}");
+        let (_, address) = dial_at_once(&local(alive.port())).await.expect("a name is enough");
+        assert_eq!(address, RemoteAddress::Tcp(alive));
     }
 
     #[tokio::test]

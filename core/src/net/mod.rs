@@ -5,5 +5,5 @@ pub mod options;
 mod stream;
 pub mod tls;
 
-pub use dial::{RemoteAddress, Target, dial, redial};
+pub use dial::{RemoteAddress, Target, dial, dial_at_once, redial};
 pub use stream::{Peer, Proxied, Socket, Stream};

@@ -108,6 +108,15 @@ pub struct Tuning {
     pub overflow_patience: Duration,
 }
 
+/// What this process may use of the limit while another one of ours, its predecessor or successor, uses the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Portion {
+    /// Connections that the other one may have. They count against the limit as if they were here.
+    pub elsewhere: u32,
+    /// The most that may be here, whatever the limit says; `None`: what the limit leaves.
+    pub most: Option<u32>,
+}
+
 /// Why a connection could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -222,6 +231,7 @@ struct Full {
 #[derive(Clone, Debug)]
 pub struct Engine {
     tuning: Tuning,
+    portion: Portion,
     mode: Mode,
     gate: Gate,
     /// The pauses that are over, together.
@@ -247,6 +257,7 @@ impl Engine {
     pub fn new(tuning: Tuning, seed: u64) -> Self {
         Engine {
             tuning,
+            portion: Portion::default(),
             mode: Mode::Serving,
             gate: Gate::Open { since: Moment::ZERO },
             shut_for: Duration::ZERO,
@@ -384,6 +395,18 @@ impl Engine {
     /// ones when they come back.
     pub fn retune(&mut self, tuning: Tuning, now: Moment) {
         self.tuning = tuning;
+        self.shed(now);
+    }
+
+    /// Another part of the limit is this process's from now on. A larger one at once; a smaller one as in
+    /// [`Engine::retune`].
+    pub fn apportion(&mut self, portion: Portion, now: Moment) {
+        self.portion = portion;
+        self.shed(now);
+    }
+
+    /// Closes what is idle and above the limit.
+    fn shed(&mut self, now: Moment) {
         if self.full.is_some_and(|full| full.cap >= self.tuning.max_connections) {
             self.full = None;
         }
@@ -667,11 +690,17 @@ impl Engine {
 
 impl Engine {
     fn max(&self) -> u32 {
-        self.tuning.max_connections.max(1)
+        self.portion_of(self.tuning.max_connections.max(1))
     }
 
     fn hard_max(&self) -> u32 {
-        self.max().saturating_add(self.tuning.overflow_connections)
+        let all = self.tuning.max_connections.max(1);
+        self.portion_of(all.saturating_add(self.tuning.overflow_connections))
+    }
+
+    fn portion_of(&self, limit: u32) -> u32 {
+        let left = limit.saturating_sub(self.portion.elsewhere);
+        left.min(self.portion.most.unwrap_or(u32::MAX))
     }
 
     fn min(&self) -> u32 {

@@ -44,7 +44,7 @@ pub use control::Rest;
 pub use lease::Lease;
 pub use stats::{ConnectionView, Counters, PoolStats};
 
-use engine::{Engine, Moment, Stage, Tuning, Wish};
+use engine::{Engine, Moment, Portion, Stage, Tuning, Wish};
 use state::{After, Keeper, State};
 
 use crate::{
@@ -169,6 +169,11 @@ impl<B: Backend> Pool<B> {
             self.settings.store(Arc::new(settings));
             state.engine.retune(tuning, now);
         });
+    }
+
+    /// Another part of the limit is this process's from now on, because a predecessor or successor uses the rest.
+    pub fn apportion(&self, portion: Portion) {
+        self.apply(|state, now, _| state.engine.apportion(portion, now));
     }
 
     /// The pool at this moment.

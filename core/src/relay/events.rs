@@ -106,6 +106,10 @@ impl<B: Backend> Life<B> {
     }
 
     pub(super) fn on_expired(&mut self, expired: Expired) -> Option<Ending> {
+        if expired == Expired::Linger {
+            // What is at rest goes back with the next look at it.
+            return None;
+        }
         let refusal = expired.refusal(&self.terms);
         match expired {
             Expired::ClientIdle => self.refuse(&refusal).or(Some(Ending::Told("idle"))),
@@ -134,6 +138,7 @@ impl<B: Backend> Life<B> {
                 }
                 None
             }
+            Expired::Linger => None,
             Expired::Grace => self.on_server_gone("the server did not obey a cancel request or a rollback in time"),
         }
     }

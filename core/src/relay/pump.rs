@@ -347,10 +347,24 @@ impl<B: Backend> Life<B> {
             && self.to_client.body() == Body::None
             && self.to_server.body() == Body::None
             && self.to_server.is_flushed();
+        if at_rest && self.lingers() {
+            return told;
+        }
         if at_rest {
             self.give_back();
         }
         at_rest || told
+    }
+
+    /// Whether the client keeps a connection at rest for a moment, to ask what it wrote. Not one that has to go.
+    fn lingers(&mut self) -> bool {
+        if self.prospect != Prospect::Open {
+            return false;
+        }
+        match (&mut self.watch, &self.attached) {
+            (Some(watch), Some(attached)) => watch.lingers(self.dialogue.writes(&attached.lease.session)),
+            _ => false,
+        }
     }
 
     /// Takes note when the client begins or ceases to keep its server connection: in the log, the counters, what others

@@ -26,8 +26,18 @@ pub(super) struct Watch {
     since: Instant,
     completed: u64,
     lease_since: Instant,
+    linger: Option<Linger>,
     timer: Pin<Box<Sleep>>,
     armed_for: Option<Instant>,
+}
+
+/// A client that keeps a connection which is at rest.
+#[derive(Clone, Copy, Debug)]
+struct Linger {
+    /// Because of this many writes.
+    writes: u64,
+    /// `None`: it has had its time.
+    until: Option<Instant>,
 }
 
 /// What the client is doing, as far as time limits care.
@@ -51,6 +61,8 @@ pub(super) enum Expired {
     Query,
     TransactionRunning,
     TransactionAtRest,
+    /// The client has had its moment to ask what it wrote.
+    Linger,
     /// The server did not react to a cancel request, or to the end of a transaction.
     Grace,
 }
@@ -63,6 +75,7 @@ impl Watch {
             limits.idle_in_transaction,
             limits.transaction,
             limits.client_idle,
+            limits.linger,
         ];
         any.iter().any(Option::is_some).then(|| {
             let now = clock::now();
@@ -72,6 +85,7 @@ impl Watch {
                 since: now,
                 completed: 0,
                 lease_since: now,
+                linger: None,
                 timer: Box::pin(tokio::time::sleep_until(now)),
                 armed_for: None,
             })
@@ -80,6 +94,25 @@ impl Watch {
 
     pub(super) fn lease_started(&mut self) {
         self.lease_since = clock::now();
+        self.linger = None;
+    }
+
+    /// Whether the client, whose connection is at rest, still keeps it because of so many writes. The time counts from the
+    /// last of them.
+    pub(super) fn lingers(&mut self, writes: u64) -> bool {
+        let Some(limit) = self.limits.linger else { return false };
+        if writes == 0 {
+            return false;
+        }
+        let now = clock::now();
+        match self.linger {
+            Some(linger) if linger.writes == writes => linger.until.is_some_and(|until| now < until),
+            _ => {
+                let until = Some(now + limit);
+                self.linger = Some(Linger { writes, until });
+                true
+            }
+        }
     }
 
     /// Takes note of where the client stands.
@@ -124,8 +157,11 @@ impl Watch {
                     Expired::IdleInTransaction | Expired::TransactionAtRest => {
                         Phase::RollingBack(now + self.limits.recovery)
                     }
-                    Expired::ClientIdle | Expired::Grace => self.phase,
+                    Expired::ClientIdle | Expired::Grace | Expired::Linger => self.phase,
                 };
+                if let (Expired::Linger, Some(linger)) = (expired, &mut self.linger) {
+                    linger.until = None;
+                }
                 return Poll::Ready(expired);
             }
         }
@@ -135,7 +171,12 @@ impl Watch {
     fn next_deadline(&self) -> Option<(Instant, Expired)> {
         let after = |limit: Option<Duration>, since: Instant, what| limit.map(|limit| (since + limit, what));
         let candidates = match self.phase {
-            Phase::AtRest => [after(self.limits.client_idle, self.since, Expired::ClientIdle), None],
+            Phase::AtRest => [
+                after(self.limits.client_idle, self.since, Expired::ClientIdle),
+                self.linger
+                    .and_then(|linger| linger.until)
+                    .map(|until| (until, Expired::Linger)),
+            ],
             Phase::Running => [
                 after(self.limits.query, self.since, Expired::Query),
                 after(self.limits.transaction, self.lease_since, Expired::TransactionRunning),
@@ -168,6 +209,8 @@ impl Expired {
             Expired::TransactionRunning | Expired::TransactionAtRest => {
                 Refusal::TransactionTimeout(limit("transaction_timeout", timeouts.transaction))
             }
+            // Nobody is told of it.
+            Expired::Linger => Refusal::ClientIdle(limit("linger_ms", timeouts.linger)),
             Expired::Grace => Refusal::QueryTimeout(limit("cancel_wait", Some(timeouts.cancel_wait))),
         }
     }

@@ -91,6 +91,7 @@ impl Gateway {
                 source: "toys".into(),
                 peer: Peer::Unix,
                 encrypted: false,
+                application_name: "".into(),
             },
         };
         TestClient {

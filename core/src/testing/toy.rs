@@ -172,6 +172,10 @@ impl Dialogue for Talk {
         Ok(Step::Forward(length))
     }
 
+    fn writes(&self, session: &Session) -> u64 {
+        session.touched.into()
+    }
+
     fn withdraws(&self, bytes: &[u8]) -> bool {
         let length = bytes
             .first_chunk()

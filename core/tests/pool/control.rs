@@ -46,7 +46,7 @@ async fn pool_timeout_does_not_run_in_a_pause() {
     let toy = Toy::new();
     let pool = toy.pool(settings(1));
     let busy = lease(&pool).await;
-    let began = tokio::time::Instant::now();
+    let began = weir_core::clock::now();
     let waiter = tokio::spawn({
         let pool = pool.clone();
         async move { pool.acquire(PROFILE, Some(Duration::from_secs(5))).await.map(drop) }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use weir_core::pool::engine::{Failure, ProfileId, Tuning};
+use weir_core::pool::engine::{Failure, Portion, ProfileId, Tuning};
 use world::{Op, PATIENCE, World};
 
 /// Random sequences of one run; `POOL_SEQUENCES` sets another number.
@@ -147,6 +147,12 @@ fn random_op(random: &mut Random, world: &World, profiles: u64, failures: bool, 
                 };
             }
             83..91 if !world.closing.is_empty() => return Op::Closed(random.among(world.closing.len())),
+            91 if random.below(2) == 0 => {
+                return Op::Apportion(Portion {
+                    elsewhere: random.below(4) as u32,
+                    most: [None, None, Some(0), Some(2)][random.among(4)],
+                });
+            }
             91..93 => {
                 return Op::Retune {
                     max: 1 + random.below(6) as u32,

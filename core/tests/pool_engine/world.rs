@@ -6,7 +6,7 @@ use std::{
 };
 
 use weir_core::pool::engine::{
-    Effect, Engine, FailReason, Failure, KEPT_IN_MIND, Mark, ProfileId, SlotId, Stage, Tuning, WaiterId, Wish,
+    Effect, Engine, FailReason, Failure, KEPT_IN_MIND, Mark, Portion, ProfileId, SlotId, Stage, Tuning, WaiterId, Wish,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
@@ -35,6 +35,7 @@ pub(crate) enum Op {
         overflow: u32,
         min: u32,
     },
+    Apportion(Portion),
     Advance(Duration),
     Pause,
     Resume,
@@ -74,6 +75,7 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) now: Duration,
     pub(crate) tuning: Tuning,
+    portion: Portion,
     queue: Vec<Waiter>,
     answered: VecDeque<(WaiterId, Option<SlotId>)>,
     pub(crate) opening: Vec<(SlotId, ProfileId)>,
@@ -108,6 +110,7 @@ impl World {
             engine: Engine::new(tuning.clone(), seed),
             now: Duration::ZERO,
             tuning,
+            portion: Portion::default(),
             queue: Vec::new(),
             answered: VecDeque::new(),
             opening: Vec::new(),
@@ -213,6 +216,10 @@ impl World {
                 self.tuning.overflow_connections = overflow;
                 self.tuning.min_connections = min;
                 self.engine.retune(self.tuning.clone(), self.now);
+            }
+            Op::Apportion(portion) => {
+                self.portion = portion;
+                self.engine.apportion(portion, self.now);
             }
             Op::Advance(by) => self.advance(by),
             Op::Pause => {
@@ -407,7 +414,12 @@ impl World {
             .first()
             .is_some_and(|head| self.now - head.since.max(self.resumed) >= self.tuning.overflow_patience);
         let overflow = if patient { self.tuning.overflow_connections } else { 0 };
-        (self.tuning.max_connections + overflow) as usize
+        self.portion_of(self.tuning.max_connections + overflow)
+    }
+
+    fn portion_of(&self, limit: u32) -> usize {
+        let left = limit.saturating_sub(self.portion.elsewhere);
+        left.min(self.portion.most.unwrap_or(left)) as usize
     }
 
     fn waits_for(&self, profile: ProfileId) -> bool {
@@ -443,7 +455,7 @@ impl World {
             assert!(!self.idle.iter().any(is_outdated), "idle from before a reconnect");
             assert!(!self.draining, "idle in a pool that ends");
             assert!(
-                self.standing() <= self.tuning.max_connections as usize,
+                self.standing() <= self.portion_of(self.tuning.max_connections),
                 "idle beyond the limit"
             );
         }
@@ -473,6 +485,8 @@ impl World {
     /// From here on everything goes well: is everybody served?
     pub(crate) fn wind_up(&mut self) {
         self.step(Op::Resume);
+        // The other process ends.
+        self.step(Op::Apportion(Portion::default()));
         for _ in 0..10_000 {
             if self.queue.is_empty() && self.answered.is_empty() {
                 break;
@@ -509,6 +523,10 @@ impl World {
         print.extend(self.answered.iter().map(|(_, slot)| u8::from(slot.is_some())));
         print.extend([u8::from(self.draining), u8::from(self.is_paused())]);
         print.push(self.tuning.max_connections as u8);
+        print.extend([
+            self.portion.elsewhere as u8,
+            self.portion.most.map_or(255, |most| most as u8),
+        ]);
         let due = self.engine.wake_at(self.now).map(|at| (at - self.now).as_millis() / 50);
         print.push(due.map_or(255, |due| due.min(200) as u8));
         print.push(u8::from(self.engine.is_up(self.now)));

@@ -7,6 +7,7 @@
 mod check;
 mod completions;
 mod import;
+mod restart;
 mod serve;
 
 use clap::{Parser, Subcommand, ValueEnum, builder::styling};
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 pub(crate) use check::CheckArgs;
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use import::ImportArgs;
+pub(crate) use restart::RestartArgs;
 pub(crate) use serve::{LogFormat, ServeArgs};
 
 const OVERVIEW: &str = "\
@@ -65,6 +67,9 @@ pub(crate) enum Command {
     /// Print the configuration reference
     #[command(hide = true)]
     Reference,
+    /// Replace the process that serves, without anybody noticing
+    #[command(after_help = restart::NOTES)]
+    Restart(RestartArgs),
 }
 
 /// What `--version` tells; `-V` tells the number only.

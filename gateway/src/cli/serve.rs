@@ -16,6 +16,10 @@ Signals:
   SIGTERM, SIGINT   stop accepting, let running transactions finish within --drain-timeout,
                     then exit with 0; a second one ends at once
 
+Restart:
+  weir restart METADATA, or a second weir serve METADATA --takeover, replaces the process
+  without refusing a connection: docs/restart.md
+
 Exit codes:
   0   stopped by a signal
   1   nothing usable in the metadata, or no listener could be opened
@@ -48,6 +52,19 @@ pub(crate) struct ServeArgs {
     /// Without it HASURA_GRAPHQL_GRACEFUL_SHUTDOWN_TIMEOUT counts, then 60.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) drain_timeout: Option<Duration>,
+    /// Take over from the process that serves this metadata, if there is one
+    ///
+    /// It hands its listening sockets over, and finishes with its clients. If this process cannot serve, it goes on.
+    #[arg(long)]
+    pub(crate) takeover: bool,
+    /// Seconds that this process serves on what clients it has left when another has taken over
+    ///
+    /// The default is as long as connection pools usually keep a connection.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "1800")]
+    pub(crate) takeover_patience: Duration,
+    /// Where successors and `weir restart` find this process [default: by the metadata's name, see docs/restart.md]
+    #[arg(long, value_name = "PATH", env = "WEIR_CONTROL_SOCKET")]
+    pub(crate) control_socket: Option<PathBuf>,
     /// Refuse to start when the metadata has any error or warning
     #[arg(long)]
     pub(crate) strict: bool,

@@ -15,10 +15,11 @@ mod metrics;
 mod server;
 mod version;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse as _};
 use tracing::{error, info, warn};
+use weir_core::front::{HandedDoor, Inheritance};
 
 use crate::serve::control::Control;
 
@@ -33,6 +34,8 @@ pub(crate) struct Interface {
     /// What runs.
     pub(crate) control: Control,
     reach: Reach,
+    /// Earlier looks at the pools.
+    recent: metadata::Looks,
     /// Requests that may have their body read at this moment.
     bodies: tokio::sync::Semaphore,
 }
@@ -50,16 +53,25 @@ struct Open {
 }
 
 impl Http {
-    /// Opens it where the present metadata says. When that cannot be, the log says so, and it is tried again with each
-    /// change of the metadata.
-    pub(crate) async fn open(control: Control) -> Self {
+    /// Opens it where the present metadata says, with a predecessor's socket if that is there. When that cannot be, the log
+    /// says so, and it is tried again with each change of the metadata.
+    pub(crate) async fn open(control: Control, inherited: &Inheritance) -> Self {
         let mut http = Http { control, open: None };
-        http.reload().await;
+        http.move_to_place(inherited).await;
         http
     }
 
     /// Moves to where it is declared now. The old address is given up only when the new one is open.
     pub(crate) async fn reload(&mut self) {
+        self.move_to_place(&Inheritance::default()).await;
+    }
+
+    /// Its socket, for a successor. Nothing while it is not open.
+    pub(crate) fn door(&self) -> Option<io::Result<HandedDoor>> {
+        self.open.as_ref().and_then(|open| open.server.hand_over())
+    }
+
+    async fn move_to_place(&mut self, inherited: &Inheritance) {
         let state = self.control.state();
         let admin = &state.metadata.admin;
         if admin.disabled {
@@ -70,12 +82,13 @@ impl Http {
         if self.open.as_ref().is_some_and(is_there) {
             return;
         }
-        match server::bind(&admin.host, admin.port).await {
+        match server::bind(&admin.host, admin.port, inherited).await {
             Ok(bound) => {
                 info!(address = %bound.address, reach = ?Reach::of(bound.address), "HTTP interface listens");
                 let interface = Arc::new(Interface {
                     control: self.control.clone(),
                     reach: Reach::of(bound.address),
+                    recent: metadata::Looks::default(),
                     bodies: tokio::sync::Semaphore::new(limits::MAX_BODIES),
                 });
                 let open = Open {

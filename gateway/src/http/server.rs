@@ -1,6 +1,10 @@
 //! Accepts connections and speaks HTTP/1.1 on them, within limits that a peer cannot stretch.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -9,11 +13,12 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, lookup_host},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::{JoinHandle, JoinSet},
 };
 use tracing::{debug, warn};
+use weir_core::front::{HandedDoor, Inheritance};
 
 use super::limits;
 
@@ -21,21 +26,25 @@ use super::limits;
 pub(super) struct Bound {
     /// Where it really is.
     pub(super) address: SocketAddr,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
 }
+
+/// Its name among the listening sockets that are handed over. A listener that is called so as well has another port.
+const NAME: &str = "(http)";
 
 /// A server that answers.
 pub(super) struct Server {
     /// Dropped, it ends.
     stop: watch::Sender<()>,
     task: JoinHandle<()>,
+    listener: Weak<TcpListener>,
 }
 
-/// Binds; a name is looked up, its first address that can be bound counts.
+/// Binds, or takes a predecessor's socket; a name is looked up, its first address that can be bound counts.
 ///
 /// # Errors
 /// Why not, and what to do.
-pub(super) async fn bind(host: &str, port: u16) -> Result<Bound, String> {
+pub(super) async fn bind(host: &str, port: u16, inherited: &Inheritance) -> Result<Bound, String> {
     let failed = |error: io::Error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => "; is another process listening there? See \"ss -ltnp\"",
@@ -45,7 +54,12 @@ pub(super) async fn bind(host: &str, port: u16) -> Result<Bound, String> {
         };
         format!("cannot listen on {host}:{port}: {error}{advice}")
     };
-    let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
+    let wanted: Vec<_> = lookup_host((host, port)).await.map_err(failed)?.collect();
+    let listener = match inherited.take_listener(NAME, &wanted).map_err(failed)? {
+        Some(listener) => listener,
+        None => TcpListener::bind(&wanted[..]).await.map_err(failed)?,
+    };
+    let listener = Arc::new(listener);
     let address = listener.local_addr().map_err(failed)?;
     Ok(Bound { address, listener })
 }
@@ -54,12 +68,19 @@ impl Bound {
     /// Answers with `router` from now on.
     pub(super) fn serve(self, router: Router) -> Server {
         let (stop, stopping) = watch::channel(());
+        let listener = Arc::downgrade(&self.listener);
         let task = tokio::spawn(accept(self.listener, router, stopping));
-        Server { stop, task }
+        Server { stop, task, listener }
     }
 }
 
 impl Server {
+    /// The same socket for a successor.
+    pub(super) fn hand_over(&self) -> Option<io::Result<HandedDoor>> {
+        let listener = self.listener.upgrade()?;
+        Some(HandedDoor::of(NAME.into(), &listener))
+    }
+
     /// Resolves when the address is free and nothing is answered any more.
     pub(super) async fn stop(self) {
         drop(self.stop);
@@ -68,7 +89,7 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stopping: watch::Receiver<()>) {
+async fn accept(listener: Arc<TcpListener>, router: Router, mut stopping: watch::Receiver<()>) {
     let places = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {

@@ -1,16 +1,17 @@
 //! The declared listeners, bound: which frontend greets where.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info};
 use weir_config::model::{self, ListenerKind, ListenerTlsMode, Metadata};
 use weir_core::{
-    admin::Console,
+    admin::{Console, UserView},
     backend::Frontend,
     front::{
-        Clients, Credentials, Endpoint, Listener, ListenerLimits, ListenerSettings, Trust, UserCounts, UsersDeclared,
+        Clients, Credentials, Doors, Endpoint, HandedDoor, Inheritance, Listener, ListenerLimits, ListenerSettings,
+        Trust, UserCounts, UsersDeclared,
     },
     limits,
     net::tls::ServerTls,
@@ -36,6 +37,7 @@ struct Open {
     declared: model::Listener,
     front: Front,
     limits: Arc<ArcSwap<ListenerLimits>>,
+    doors: Doors,
     state: State,
 }
 
@@ -61,7 +63,8 @@ enum Front {
 }
 
 impl Listeners {
-    /// Binds every usable listener. One that cannot be bound is logged, and the others go on.
+    /// Binds every usable listener, with the sockets of a predecessor where they fit. One that cannot be bound is logged,
+    /// and the others go on.
     ///
     /// # Errors
     /// Why none can be opened at all.
@@ -70,6 +73,7 @@ impl Listeners {
         sources: &Sources,
         clients: Arc<Clients>,
         console: Arc<Console>,
+        inherited: &Inheritance,
     ) -> Result<Self, String> {
         let reception = Reception::new(metadata, console)?;
         let mut listeners = Listeners {
@@ -79,9 +83,34 @@ impl Listeners {
         };
         log_inconsistent(metadata);
         for declared in &metadata.listeners {
-            listeners.bind_one(declared, metadata, sources).await;
+            listeners.bind_one(declared, metadata, sources, inherited).await;
         }
         Ok(listeners)
+    }
+
+    /// Whether the listener of this name is open.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        self.open.iter().any(|open| open.declared.name == name)
+    }
+
+    /// The sockets of all of them, for a successor.
+    ///
+    /// # Errors
+    /// The system has no more file descriptors.
+    pub(super) fn hand_over(&self) -> io::Result<Vec<HandedDoor>> {
+        let mut doors = Vec::new();
+        for open in &self.open {
+            doors.extend(open.doors.hand_over()?);
+        }
+        Ok(doors)
+    }
+
+    /// A successor accepts on the sockets now: stops accepting, and leaves everything where it is.
+    pub(super) async fn give_up(&mut self) {
+        self.open.iter().for_each(|open| open.doors.relinquish());
+        for open in std::mem::take(&mut self.open) {
+            open.stop().await;
+        }
     }
 
     /// Whether nobody could connect.
@@ -120,7 +149,8 @@ impl Listeners {
         }
         for declared in &metadata.listeners {
             if !self.open.iter().any(|open| open.declared.name == declared.name) {
-                self.bind_one(declared, metadata, sources).await;
+                self.bind_one(declared, metadata, sources, &Inheritance::default())
+                    .await;
             }
         }
         self.serve();
@@ -133,8 +163,14 @@ impl Listeners {
         }
     }
 
-    async fn bind_one(&mut self, declared: &model::Listener, metadata: &Metadata, sources: &Sources) {
-        match self.try_bind(declared, metadata, sources).await {
+    async fn bind_one(
+        &mut self,
+        declared: &model::Listener,
+        metadata: &Metadata,
+        sources: &Sources,
+        inherited: &Inheritance,
+    ) {
+        match self.try_bind(declared, metadata, sources, inherited).await {
             Ok(open) => self.open.push(open),
             Err(reason) => error!(listener = declared.name, reason, "listener not opened"),
         }
@@ -145,31 +181,33 @@ impl Listeners {
         declared: &model::Listener,
         metadata: &Metadata,
         sources: &Sources,
+        inherited: &Inheritance,
     ) -> Result<Open, String> {
         let settings = settings(declared, metadata);
         let clients = self.clients.clone();
-        let (front, bound, limits) = match declared.kind {
+        let (front, bound, limits, doors) = match declared.kind {
             ListenerKind::Postgres => {
                 let tls = postgres_tls(declared).await?;
                 let frontend = PostgresFrontend::new(self.postgres(declared, tls.clone(), sources));
-                let bound = Listener::bind(settings, frontend.clone(), clients).await;
+                let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
-                let limits = bound.limits();
-                (Front::Postgres(frontend, tls), Bound::Postgres(bound), limits)
+                let (limits, doors) = (bound.limits(), bound.doors());
+                (Front::Postgres(frontend, tls), Bound::Postgres(bound), limits, doors)
             }
             ListenerKind::Mssql => {
                 let tls = mssql_tls(declared).await?;
                 let frontend = MssqlFrontend::new(self.mssql(declared, tls.clone(), sources));
-                let bound = Listener::bind(settings, frontend.clone(), clients).await;
+                let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
-                let limits = bound.limits();
-                (Front::Mssql(frontend, tls), Bound::Mssql(bound), limits)
+                let (limits, doors) = (bound.limits(), bound.doors());
+                (Front::Mssql(frontend, tls), Bound::Mssql(bound), limits, doors)
             }
         };
         Ok(Open {
             declared: declared.clone(),
             front,
             limits,
+            doors,
             state: State::Bound(Box::new(bound)),
         })
     }
@@ -317,6 +355,7 @@ impl Reception {
         let passwords = Passwords::new().map_err(no_random)?;
         // Users are the same whatever they speak. An auth_query is asked only for the databases of its own source.
         let (credentials, declared) = weir_postgres::credentials(metadata, &verifiers);
+        console.declare_users(users(metadata));
         Ok(Reception {
             console,
             credentials,
@@ -330,11 +369,26 @@ impl Reception {
     /// Users as they are declared now. What is counted, and the secrets of exchanges with users that do not exist, stay.
     fn renew(&mut self, metadata: &Metadata) {
         (self.credentials, self.declared) = weir_postgres::credentials(metadata, &self.verifiers);
+        self.console.declare_users(users(metadata));
     }
 
     fn trust(&self, listener: &model::Listener) -> Trust {
         Trust::of(listener.trust_loopback, self.declared)
     }
+}
+
+/// As the console shows them.
+fn users(metadata: &Metadata) -> Vec<UserView> {
+    let users = metadata.users.iter();
+    users
+        .map(|user| UserView {
+            name: user.name.clone(),
+            role: user.role.clone(),
+            pool_mode: user.pool_mode,
+            max_connections: user.max_connections,
+            max_client_connections: user.max_client_connections,
+        })
+        .collect()
 }
 
 async fn postgres_tls(declared: &model::Listener) -> Result<Option<weir_postgres::FrontendTls>, String> {

@@ -12,10 +12,13 @@ pub(crate) mod control;
 mod files;
 pub(crate) mod health;
 mod listeners;
+mod operator;
 mod reloads;
 mod running;
 mod signals;
 mod sources;
+mod systemd;
+pub(crate) mod takeover;
 
 use std::{io, num::NonZeroUsize, process::ExitCode, time::Duration};
 
@@ -71,6 +74,7 @@ async fn serve(args: &ServeArgs, workers: NonZeroUsize) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    takeover::restart::remember_program();
     let open_files = files::raise_limit();
     info!(version = env!("CARGO_PKG_VERSION"), workers, open_files, metadata = %args.metadata.display(), "weir starts");
     // A start may hang, in a disk or a name server; nobody is served yet, so nothing has to be ended in order.
@@ -84,7 +88,11 @@ async fn serve(args: &ServeArgs, workers: NonZeroUsize) -> ExitCode {
     let Some(mut running) = started else {
         return ExitCode::FAILURE;
     };
+    tokio::spawn(systemd::watchdog());
     let signal = running.until_stopped(&mut signals).await;
+    if !running.has_successor() {
+        systemd::stopping();
+    }
     let timeout = args.drain_timeout.unwrap_or(running.sources.drain_timeout);
     let clients = running.listeners.clients().clone();
     info!(

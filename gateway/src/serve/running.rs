@@ -4,14 +4,14 @@
 //! runs (a source, listener or user that was sound is not any more, or nothing can be read), all of it is refused, each
 //! problem is logged, and the present one stays.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
-use weir_config::{Loaded, Problem, ProcessEnvironment, Severity};
+use weir_config::{Loaded, Metadata, Problem, ProcessEnvironment, Severity, model};
 use weir_core::{
     admin::{Console, Family},
-    clock,
-    front::{Clients, drain},
+    clock::{self, Instant},
+    front::{Clients, Inheritance, drain},
 };
 
 use super::{
@@ -21,12 +21,18 @@ use super::{
     control::{Applied, Control, Exported, Order, Orders, Refused, State, Views},
     listeners::Listeners,
     log_problem,
+    operator::ByControl,
     reloads::Reloads,
     signals::{Signals, Wish},
     sources::Sources,
+    systemd,
+    takeover::{self, Budget, Kin, Predecessor, Seat, place},
     unusable,
 };
 use crate::{cli::ServeArgs, http::Http, otlp::Otlp, usable};
+
+/// How often a process that has a successor looks whether it is still needed.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Everything that serves.
 pub(super) struct Running {
@@ -37,6 +43,9 @@ pub(super) struct Running {
     changes: Changes,
     orders: Orders,
     reloads: Arc<Reloads>,
+    seat: Seat,
+    /// Once another process has taken over: how long this one serves on its clients.
+    succession: Option<Instant>,
     args: ServeArgs,
 }
 
@@ -64,23 +73,42 @@ impl Running {
             );
             return None;
         }
+        let refused = |reason: &String| error!(reason, "weir does not start");
+        let control_socket = place::of(args.control_socket.as_deref(), &args.metadata);
+        let (mut predecessor, inherited) = meet(args, &control_socket).await.inspect_err(refused).ok()?;
         let sources = Sources::build(&loaded.metadata);
         let views = views(&sources, Clients::new());
         let (clients, console) = (views.clients.clone(), views.console.clone());
         let reloads = views.reloads.clone();
-        let bound = Listeners::bind(&loaded.metadata, &sources, clients, console).await;
-        let mut listeners = bound.inspect_err(|reason| error!(reason, "weir does not start")).ok()?;
-        if listeners.is_empty() {
-            error!(reason = "no listener could be opened", "weir does not start");
+        let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
+        let kin = Kin::new(clients.clone(), budget);
+        let served = inherited.listeners();
+        let bound = Listeners::bind(&loaded.metadata, &sources, clients, console, &inherited).await;
+        let mut listeners = bound.inspect_err(refused).ok()?;
+        if let Some(reason) = unfit(&loaded.metadata, &listeners, &served) {
+            refused(&reason);
             return None;
         }
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.ready(&kin).await.inspect_err(refused).ok()?;
+        }
+        let status = status(&loaded.metadata);
         let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
         let otlp = Otlp::start(&ProcessEnvironment, &control);
-        let http = Http::open(control).await;
+        let operator = Arc::new(ByControl(control.clone()));
+        control.views().console.set_operator(operator);
+        let http = Http::open(control, &inherited).await;
         sources.warm();
         listeners.serve();
+        if let Some(predecessor) = predecessor {
+            predecessor.serving(&kin).await;
+        }
+        let seat = Seat::take(control_socket, &inherited, kin).await;
+        // What nothing declares any more.
+        drop(inherited);
+        systemd::ready(&status);
         Some(Running {
             sources,
             listeners,
@@ -89,11 +117,19 @@ impl Running {
             changes,
             orders,
             reloads,
+            seat,
+            succession: None,
             args: args.clone(),
         })
     }
 
-    /// Follows the metadata and carries out orders until a signal says to stop; its name.
+    /// Whether another process has taken over.
+    pub(super) fn has_successor(&self) -> bool {
+        self.succession.is_some()
+    }
+
+    /// Follows the metadata and carries out orders until a signal says to stop, or until nothing is left to do beside a
+    /// successor; its name.
     pub(super) async fn until_stopped(&mut self, signals: &mut Signals) -> &'static str {
         loop {
             let work = tokio::select! {
@@ -103,11 +139,26 @@ impl Running {
                 },
                 () = self.changes.changed() => Work::Reload("files"),
                 order = self.orders.next() => Work::Order(order),
+                wish = self.seat.next() => {
+                    self.oblige(wish).await;
+                    continue;
+                }
+                () = tokio::time::sleep(LOOK), if self.has_successor() => match self.is_done() {
+                    true => return "successor",
+                    false => continue,
+                },
             };
+            let is_reload = matches!(work, Work::Reload(_) | Work::Order(Order::Reload { .. }));
+            if is_reload {
+                systemd::reloading();
+            }
             // It may hang as the start may. Whatever is half done then, ends.
             tokio::select! {
                 () = self.carry_out(work) => {}
                 name = signals.stop() => return name,
+            }
+            if is_reload {
+                systemd::ready(&status(&self.orders.state().metadata));
             }
         }
     }
@@ -137,6 +188,43 @@ impl Running {
                 });
             }
         }
+    }
+
+    /// What a successor needs.
+    async fn oblige(&mut self, wish: takeover::Wish) {
+        match wish {
+            takeover::Wish::Doors(reply) => {
+                let doors = self.listeners.hand_over().and_then(|mut doors| {
+                    doors.extend(self.seat.door().transpose()?);
+                    doors.extend(self.http.door().transpose()?);
+                    Ok(doors)
+                });
+                // The one who asked may have gone.
+                let _ = reply.send(doors);
+            }
+            takeover::Wish::Yield { successor, done } => {
+                self.listeners.give_up().await;
+                self.seat.give_up(successor).await;
+                systemd::succeeded(successor);
+                self.succession = Some(clock::now() + self.args.takeover_patience);
+                info!(
+                    successor,
+                    clients = self.listeners.clients().count(),
+                    patience = self.args.takeover_patience.as_secs_f64(),
+                    "another process has taken over; this one finishes with its clients"
+                );
+                let _ = done.send(());
+                // It has stopped accepting as well, once this has finished its answers.
+                self.http.stop().await;
+            }
+        }
+    }
+
+    /// Whether a process that has a successor has nothing left to do, or has done it for long enough.
+    fn is_done(&self) -> bool {
+        let clients = self.listeners.clients();
+        let is_alone = clients.count() == 0 && clients.peers() == 0 && !self.seat.is_needed();
+        is_alone || self.succession.is_some_and(|until| until <= clock::now())
     }
 
     /// Reads the metadata again and applies it, or says why not.
@@ -220,9 +308,14 @@ impl Running {
             .filter(|problem| !present.problems.contains(problem));
         news.for_each(log_problem);
         self.sources.reload(&loaded.metadata, self.listeners.clients());
-        self.listeners.reload(&loaded.metadata, &self.sources).await;
+        // The places are a successor's, once there is one.
+        if !self.has_successor() {
+            self.listeners.reload(&loaded.metadata, &self.sources).await;
+        }
         let state = self.orders.apply(loaded.metadata, loaded.problems);
-        self.http.reload().await;
+        if !self.has_successor() {
+            self.http.reload().await;
+        }
         self.reloads.applied();
         info!(
             cause,
@@ -294,4 +387,53 @@ async fn load(args: &ServeArgs) -> Option<Loaded> {
     let (path, strict) = (args.metadata.clone(), args.strict);
     let loading = tokio::task::spawn_blocking(move || weir_config::load(&path, &ProcessEnvironment, strict));
     loading.await.ok()
+}
+
+/// Asks a predecessor for what it has, if one is wanted and there is one.
+async fn meet(
+    args: &ServeArgs,
+    control_socket: &Result<PathBuf, String>,
+) -> Result<(Option<Predecessor>, Inheritance), String> {
+    let nobody = (None, Inheritance::default());
+    let path = match (args.takeover, control_socket) {
+        (false, _) => return Ok(nobody),
+        (true, Ok(path)) => path,
+        (true, Err(reason)) => return Err(reason.clone()),
+    };
+    match Predecessor::meet(path).await {
+        Ok(Some((predecessor, inherited))) => {
+            info!(predecessor = predecessor.pid(), "taking over");
+            Ok((Some(predecessor), inherited))
+        }
+        Ok(None) => {
+            info!(control_socket = %path.display(), "nobody to take over from");
+            Ok(nobody)
+        }
+        Err(reason) => Err(format!("the running process does not hand over: {reason}")),
+    }
+}
+
+/// Why these listeners cannot serve: there are none, or one is missing that a predecessor has.
+fn unfit(metadata: &Metadata, listeners: &Listeners, served: &[Arc<str>]) -> Option<String> {
+    if listeners.is_empty() {
+        return Some("no listener could be opened".to_owned());
+    }
+    let is_missing = |listener: &&model::Listener| {
+        let is_served = served.iter().any(|name| **name == *listener.name);
+        is_served && !listeners.is_open(&listener.name)
+    };
+    let missing = metadata.listeners.iter().find(is_missing)?;
+    Some(format!(
+        "the running process serves listener {}, which could not be opened here; it goes on",
+        missing.name
+    ))
+}
+
+/// For `systemctl status`.
+fn status(metadata: &Metadata) -> String {
+    format!(
+        "serving {} sources on {} listeners",
+        metadata.sources.len(),
+        metadata.listeners.len()
+    )
 }

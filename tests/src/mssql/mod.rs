@@ -11,6 +11,7 @@
 //! assert!(server.sessions().is_empty());
 //! ```
 
+pub mod browser;
 mod calendar;
 pub mod client;
 mod code_page;
@@ -20,6 +21,7 @@ mod failure;
 mod faults;
 mod observe;
 pub mod oracle;
+mod server;
 mod shared;
 mod tsql;
 mod wire;
@@ -31,6 +33,7 @@ use std::{
 
 pub use faults::{DropPoint, Faults};
 pub use observe::{RequestKind, RequestRecord, SessionRecord};
+pub use server::{Server, VARIABLE};
 
 use crate::certificates::{Authority, Identity};
 use shared::Shared;

@@ -11,7 +11,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use super::{
-    Kind, StandIn,
+    Kind, Server,
     client::{Call, Credentials, Lines, RawClient},
     wire::{Put as _, packet, packet::kind as packet_kind},
 };
@@ -57,7 +57,7 @@ pub struct Oracle {
 
 impl Oracle {
     /// Creates the tables that the questions use; once per server.
-    pub fn prepare(server: &StandIn) {
+    pub fn prepare(server: &Server) {
         server.execute("CREATE TABLE oracle (token nvarchar(100) NOT NULL PRIMARY KEY); CREATE TABLE numbers (n int)");
         let rows: Vec<String> = (0..ROWS).map(|number| format!("({number})")).collect();
         server.execute(&format!("INSERT INTO numbers VALUES {}", rows.join(", ")));
@@ -82,7 +82,7 @@ impl Oracle {
 
     /// Fails the test unless all that was acknowledged is there, and nothing that nobody asked to commit.
     #[track_caller]
-    pub fn expect_written(verdict: &Verdict, server: &StandIn) {
+    pub fn expect_written(verdict: &Verdict, server: &Server) {
         let rows = server.execute("SELECT token FROM oracle");
         let there: std::collections::HashSet<&str> = rows.iter().filter_map(|row| row[0].as_deref()).collect();
         let lost = verdict

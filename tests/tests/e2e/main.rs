@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admin_roles;
+mod admin_verbs;
 mod affinity;
 mod canaries;
 mod cancel;
@@ -23,10 +25,12 @@ mod listen;
 mod memory;
 mod metadata_api;
 mod metrics;
+mod mssql_addresses;
 mod mssql_console;
 mod mssql_drivers;
 mod mssql_gateway;
 mod mssql_leaks;
+mod mssql_linger;
 mod mssql_login;
 mod mssql_oracle;
 mod mssql_scripts;
@@ -47,4 +51,5 @@ mod sql_prepare;
 mod sqlsmith;
 mod startup;
 mod stopping;
+mod takeover;
 mod telemetry;

@@ -14,7 +14,7 @@ use weir_tests::{
     gateway::Gateway,
     metadata::Metadata,
     mssql::{
-        DATABASE, Kind, LOGIN, Options, PASSWORD, RequestKind, StandIn,
+        DATABASE, Kind, LOGIN, Options, PASSWORD, RequestKind, Server, StandIn,
         client::{Credentials, Lines, RawClient},
         oracle::Oracle,
     },
@@ -28,8 +28,8 @@ const USERS_PASSWORD: &str = "canary-2W";
 /// Nothing takes longer but what hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn server(kind: Kind) -> StandIn {
-    let server = StandIn::start(Options {
+fn server(kind: Kind) -> Server {
+    let server = Server::start(Options {
         kind,
         ..Options::default()
     });
@@ -38,12 +38,11 @@ fn server(kind: Kind) -> StandIn {
 }
 
 /// A gateway before `server`, at most so many connections to it.
-fn gateway(server: SocketAddr, connections: u32) -> Gateway {
-    let string = format!(
-        "Server=tcp:{},{};Database={DATABASE};UID={LOGIN};PWD={PASSWORD};Encrypt=optional;TrustServerCertificate=yes",
-        server.ip(),
-        server.port()
-    );
+fn gateway(server: &Server, connections: u32) -> Gateway {
+    gateway_to(&server.connection_string(), connections)
+}
+
+fn gateway_to(string: &str, connections: u32) -> Gateway {
     let connection = json!({
         "connection_string": string,
         "pool_settings": { "max_connections": connections, "pool_timeout": 30 },
@@ -86,10 +85,10 @@ fn oracle(address: SocketAddr, kind: Kind, clients: u32, seconds: u64) -> Oracle
 async fn interrogate(kind: Kind, connections: u32, clients: u32, seconds: u64) -> Verdict {
     let _turn = turn::heavy();
     let server = server(kind);
-    let gateway = gateway(server.address(), connections);
+    let gateway = gateway(&server, connections);
     let verdict = oracle(gateway.address("tds"), kind, clients, seconds).run().await;
     Oracle::expect_written(&verdict, &server);
-    let most = server.most_sessions();
+    let most = server.stand_in().map_or(0, StandIn::most_sessions);
     eprintln!(
         "oracle over TDS: {} right, {} left, {} commits, at most {most} server connections",
         verdict.right,
@@ -135,7 +134,10 @@ async fn everybody_gets_their_own_answer_byte_by_byte() {
     };
     let server = server(Kind::SqlServer);
     let behind = FaultProxy::start(server.address(), sliced()).await;
-    let gateway = gateway(behind.address, 2);
+    let string = server.connection_string();
+    let there = format!("tcp:{},{}", server.address().ip(), server.address().port());
+    let here = format!("tcp:{},{}", behind.address.ip(), behind.address.port());
+    let gateway = gateway_to(&string.replace(&there, &here), 2);
     let before = FaultProxy::start(gateway.address("tds"), sliced()).await;
     let verdict = oracle(before.address, Kind::SqlServer, 6, 4).run().await;
     Oracle::expect_written(&verdict, &server);
@@ -147,7 +149,8 @@ async fn everybody_gets_their_own_answer_byte_by_byte() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oracle_convicts_a_pooler_that_reuses_what_was_dropped() {
     let _turn = turn::light();
-    let server = server(Kind::SqlServer);
+    let server = Server::StandIn(Box::new(StandIn::start(Options::default())));
+    Oracle::prepare(&server);
     let oracle = Oracle {
         user: LOGIN,
         password: PASSWORD,
@@ -269,7 +272,7 @@ async fn read(client: &mut RawClient) -> Lines {
 async fn race(kind: Kind, rounds: u32) {
     let _turn = turn::heavy();
     let server = server(kind);
-    let gateway = gateway(server.address(), 1);
+    let gateway = gateway(&server, 1);
     let address = gateway.address("tds");
     let mut victim = visit(address).await;
     let neighbour = tokio::spawn(async move {
@@ -325,6 +328,7 @@ async fn race(kind: Kind, rounds: u32) {
     assert!(!neighbour.is_finished(), "the neighbour failed: {:?}", neighbour.await);
     neighbour.abort();
     assert!(hits > 0, "no Attention ever hit its request");
+    let Some(server) = server.stand_in() else { return };
     let reached = server
         .requests()
         .iter()

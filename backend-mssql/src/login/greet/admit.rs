@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use weir_core::{
     backend::Access,
     clock,
-    front::{Client, Grant, Identity, Registration, Terms},
+    front::{self, Client, Grant, Identity, Registration, Terms},
     net::Peer,
     pool::Pool,
     refusal::Refusal,
@@ -117,6 +117,7 @@ pub(super) async fn admit(
             source: source.name.clone(),
             peer,
             encrypted,
+            application_name: front::application_name(&login.application),
         },
         route,
     })

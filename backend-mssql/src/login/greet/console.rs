@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_core::{
     admin::{Console, DATABASES, Role},
-    front::{Identity, Registration},
+    front::{Identity, Registration, application_name},
     net::Peer,
     refusal::Refusal,
 };
@@ -85,6 +85,7 @@ async fn let_in(
         source: login.database.as_str().into(),
         peer,
         encrypted: line.stream.is_encrypted(),
+        application_name: application_name(&login.application),
     });
     let tokens = answer(login, &welcome(), spid(registration.id()));
     line.write(&tokens).await?;

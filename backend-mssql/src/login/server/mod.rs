@@ -4,6 +4,7 @@
 //! out is at rest with nothing read ahead; what the metadata asks for and this does not do is refused by name instead of
 //! being ignored. Must not know of pools or clients.
 
+mod browser;
 mod exchange;
 mod material;
 mod self_test;
@@ -14,7 +15,7 @@ use weir_config::{
     ApplicationIntent, Encrypt, MssqlAuthentication, MssqlConnection, MssqlEndpoint, ResolveError, SslMode,
 };
 use weir_core::{
-    net::{Target, dial, tls::ClientTls},
+    net::{Target, dial, dial_at_once, tls::ClientTls},
     refusal::{OpenError, Rejection},
     secret::Secret,
 };
@@ -134,7 +135,6 @@ impl Opener {
     /// [`OpenError`]
     pub async fn open(&self, profile: &Profile) -> Result<LoggedIn, OpenError> {
         let endpoint = self.resolve().await?;
-        refuse_what_is_not_done(&endpoint)?;
         let wanted = self.materials.wanted(&endpoint, self.connection.tls.as_ref()).await?;
         let asked = Asked {
             tds_version: profile.tds_version,
@@ -143,13 +143,17 @@ impl Opener {
         };
         let login = self.login(&endpoint, profile, &asked)?;
         let mut host = endpoint.host.clone();
-        let mut port = endpoint.port.unwrap_or(DEFAULT_PORT);
+        let mut port = port(&endpoint).await?;
         for _ in 0..=limits::REDIRECTIONS {
             let target = Target::Tcp {
                 host: host.clone(),
                 port,
             };
-            let (socket, _) = dial(&[target]).await.map_err(unreachable)?;
+            let dialled = match endpoint.multi_subnet_failover {
+                true => dial_at_once(&target).await,
+                false => dial(&[target]).await,
+            };
+            let (socket, _) = dialled.map_err(unreachable)?;
             let line = Line::secure(socket, &host, &wanted, &endpoint).await?;
             let Answered { reply, spid, stream } = line.log_in(&login, &asked).await?;
             match reply {
@@ -165,9 +169,8 @@ impl Opener {
             }
         }
         Err(OpenError::Unreachable(format!(
-            "{}:{}: redirected more than {} times",
+            "{}: redirected more than {} times",
             endpoint.host,
-            endpoint.port.unwrap_or(DEFAULT_PORT),
             limits::REDIRECTIONS
         )))
     }
@@ -254,14 +257,14 @@ fn credentials(endpoint: &MssqlEndpoint, profile: &Profile) -> Result<(String, S
     }
 }
 
-fn refuse_what_is_not_done(endpoint: &MssqlEndpoint) -> Result<(), OpenError> {
-    if endpoint.port.is_none() && endpoint.instance.is_some() {
-        return Err(not_done(
-            endpoint,
-            "a named instance has no fixed port; write Server=host,port",
-        ));
+/// The port that is written down, that of the instance, or the usual one. A port beside an instance's name wins, as it does
+/// with Microsoft's drivers.
+pub(crate) async fn port(endpoint: &MssqlEndpoint) -> Result<u16, OpenError> {
+    match (endpoint.port, &endpoint.instance) {
+        (Some(port), _) => Ok(port),
+        (None, Some(instance)) => browser::port_of(&endpoint.host, instance).await,
+        (None, None) => Ok(DEFAULT_PORT),
     }
-    Ok(())
 }
 
 fn not_done(endpoint: &MssqlEndpoint, what: &str) -> OpenError {

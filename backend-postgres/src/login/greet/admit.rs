@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use weir_core::{
     backend::Access,
     clock,
-    front::{Client, Identity, Registration, Terms},
+    front::{self, Client, Identity, Registration, Terms},
     net::Peer,
     registry::{Route, Source},
 };
@@ -113,9 +113,19 @@ pub(super) async fn admit(
             source: source.name.clone(),
             peer,
             encrypted: line.stream.is_encrypted(),
+            application_name: application_name(&login.settings),
         },
         route,
     })
+}
+
+/// What the client calls itself.
+pub(super) fn application_name(settings: &[(String, String)]) -> Arc<str> {
+    let said = settings
+        .iter()
+        .rev()
+        .find(|(name, _)| name.eq_ignore_ascii_case("application_name"));
+    front::application_name(said.map_or("", |(_, value)| value))
 }
 
 /// What is known of the user, at the endpoint that it was routed to.

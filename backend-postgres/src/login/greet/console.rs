@@ -10,7 +10,7 @@ use weir_core::{
     refusal::Refusal,
 };
 
-use super::{Ended, FrontendSettings, authenticate::authenticate, reception::Line};
+use super::{Ended, FrontendSettings, admit::application_name, authenticate::authenticate, reception::Line};
 use crate::{
     console::ConsoleClient,
     login::{handshake::Login, words::Fatal},
@@ -76,6 +76,7 @@ async fn let_in(settings: &FrontendSettings, line: &mut Line, login: &Login, pee
         source: login.database.as_str().into(),
         peer,
         encrypted: line.stream.is_encrypted(),
+        application_name: application_name(&login.settings),
     });
     authentication::authentication_ok(&mut out);
     for (name, value) in reports(&user).iter() {

@@ -8,11 +8,16 @@ mod arguments;
 mod bulk;
 mod change;
 mod inconsistent;
+mod operate;
+mod pool_stats;
 mod read;
+mod recent;
 mod reload;
 mod test_connection;
 
 use std::pin::Pin;
+
+pub(super) use recent::Looks;
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use serde_json::{Map, Value, json};
@@ -30,7 +35,10 @@ pub(super) fn routes() -> Router<Shared> {
 
 async fn metadata(State(shared): State<Shared>, request: axum::extract::Request) -> Result<Json<Value>, ApiError> {
     let body = body::json(&shared, request).await?;
-    let request = Request::parse(body.value, "$")?;
+    let body::Read { value, _place: place } = body;
+    let request = Request::parse(value, "$")?;
+    // Small, and waits for others; the place is for those that are read.
+    let _place = (!operate::waits(&request.kind)).then_some(place);
     run(&shared, request).await.map(Json)
 }
 
@@ -86,6 +94,11 @@ impl Request {
     fn args_path(&self) -> String {
         format!("{}.args", self.path)
     }
+
+    /// Where this one of them stands.
+    fn at(&self, key: &str) -> String {
+        format!("{}.args.{key}", self.path)
+    }
 }
 
 /// What is answered, some time.
@@ -103,6 +116,10 @@ async fn dispatch(shared: &Shared, request: Request) -> Result<Value, ApiError> 
         return Ok(answers.pop().unwrap_or_else(success));
     }
     match request.kind.as_str() {
+        "get_pool_stats" => Ok(pool_stats::get(shared, &request.args)),
+        "pause_source" => operate::pause(shared, &request).await,
+        "resume_source" => operate::resume(shared, &request).await,
+        "restart_source" => operate::restart(shared, &request).await,
         "export_metadata" => read::export(shared, &request).await,
         "get_inconsistent_metadata" => Ok(inconsistent::report(&shared.control.state())),
         "reload_metadata" => reload::reload(shared, &request).await,

@@ -1,0 +1,206 @@
+//! S9: every command of administrators against everybody who may try it, on the console by both protocols and over HTTP;
+//! every cell is asserted, and so is that what was denied has not happened.
+
+use serde_json::json;
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use weir_tests::{
+    cluster::{self, ROLE, ROLE_PASSWORD},
+    gateway::Gateway,
+    http::Http,
+    site::{Plan, Site, is_direct},
+};
+
+const PASSWORD: &str = "canary-roles-3b8";
+const SECRET: &str = "canary-admin-secret-5d0";
+const METRICS_SECRET: &str = "canary-metrics-secret-1f6";
+
+/// The commands of SHOW HELP, how to give each, and whether `stats` may. `admin` may give all of them, nobody else any.
+/// In an order in which they can all be given: the last two end the gateway.
+const COMMANDS: [(&str, &str, bool); 28] = [
+    ("SHOW CLIENTS", "SHOW CLIENTS", true),
+    ("SHOW CONFIG", "SHOW CONFIG", true),
+    ("SHOW DATABASES", "SHOW DATABASES", true),
+    ("SHOW HELP", "SHOW HELP", true),
+    ("SHOW LISTS", "SHOW LISTS", true),
+    ("SHOW PINS", "SHOW PINS", true),
+    ("SHOW PIN_TOTALS", "SHOW PIN_TOTALS", true),
+    ("SHOW POOLS", "SHOW POOLS", true),
+    ("SHOW SERVERS", "SHOW SERVERS", true),
+    ("SHOW STATE", "SHOW STATE", true),
+    ("SHOW STATS", "SHOW STATS", true),
+    ("SHOW STATS_AVERAGES", "SHOW STATS_AVERAGES", true),
+    ("SHOW STATS_TOTALS", "SHOW STATS_TOTALS", true),
+    ("SHOW USERS", "SHOW USERS", true),
+    ("SHOW VERSION", "SHOW VERSION", true),
+    ("SHOW WAITS", "SHOW WAITS", true),
+    ("EXPLAIN POOL source", "EXPLAIN POOL SOURCE", true),
+    ("KILL_CLIENT id", "KILL_CLIENT 0", false),
+    ("PAUSE [source]", "PAUSE", false),
+    ("RESUME [source]", "RESUME", false),
+    ("RECONNECT [source]", "RECONNECT", false),
+    ("WAIT_CLOSE [source]", "WAIT_CLOSE", false),
+    ("KILL [source]", "KILL; RESUME", false),
+    ("DISABLE source", "DISABLE SOURCE", false),
+    ("ENABLE source", "ENABLE SOURCE", false),
+    ("RELOAD", "RELOAD", false),
+    ("SHUTDOWN WAIT_FOR_SERVERS", "SHUTDOWN WAIT_FOR_SERVERS", false),
+    ("SHUTDOWN", "SHUTDOWN", false),
+];
+
+struct Place {
+    site: Site,
+    gateway: Gateway,
+}
+
+impl Place {
+    async fn start() -> Option<Place> {
+        if is_direct() {
+            return None;
+        }
+        let plan = Plan::default();
+        let site = Site::start(plan.clone()).await;
+        let user = |name, role| json!({ "name": name, "password": PASSWORD, "sources": "*", "role": role });
+        let metadata = Site::metadata(&plan, site.cluster, &site.database, &site.authority)
+            .listener(json!({ "name": "trusting", "kind": "postgres", "host": "127.0.0.1", "port": 0, "trust_loopback": true }))
+            .user(user("boss", "admin"))
+            .user(user("watcher", "stats"))
+            .user(user("somebody", "support"))
+            .user(json!({ "name": "plain", "password": PASSWORD, "sources": "*" }))
+            .top_level(
+                "admin",
+                json!({ "host": "127.0.0.1", "admin_secret": SECRET, "metrics_secret": METRICS_SECRET }),
+            );
+        let gateway = Gateway::start(&metadata);
+        Some(Place { site, gateway })
+    }
+
+    async fn console(&self, user: &str) -> Client {
+        cluster::connect(self.gateway.address("pg"), user, PASSWORD, "weir")
+            .await
+            .unwrap()
+    }
+
+    fn command(&self, command: &str) -> String {
+        command.replace("SOURCE", &format!("\"{}\"", self.site.database))
+    }
+}
+
+fn code<T>(outcome: &Result<T, Error>) -> Option<&str> {
+    outcome.as_ref().err().and_then(Error::code).map(|code| code.code())
+}
+
+async fn table(console: &Client, topic: &str) -> Vec<Vec<String>> {
+    let answer = console.simple_query(&format!("SHOW {topic}")).await.unwrap();
+    let rows = answer.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    rows.map(|row| {
+        let cells = 0..row.len();
+        cells.map(|cell| row.get(cell).unwrap_or_default().to_owned()).collect()
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn s9_every_command_by_everybody_on_the_console() {
+    let Some(mut place) = Place::start().await else { return };
+    let boss = place.console("boss").await;
+    let help = table(&boss, "HELP").await;
+    let listed = |name: &str| help.iter().find(|row| row[0] == name);
+    assert_eq!(
+        help.len(),
+        COMMANDS.len(),
+        "a command is missing in the table of this test"
+    );
+
+    // Who has no role, or another one, or no secret, does not even come in, by whichever name and listener.
+    for (user, password, expected) in [
+        ("somebody", PASSWORD, "42501"),
+        ("plain", PASSWORD, "42501"),
+        (ROLE, ROLE_PASSWORD, "42501"),
+        ("boss", "wrong", "28P01"),
+        ("boss", "", "28P01"),
+        ("nobody", PASSWORD, "28P01"),
+    ] {
+        for database in ["weir", "pgbouncer"] {
+            let refused = cluster::connect(place.gateway.address("pg"), user, password, database).await;
+            assert_eq!(code(&refused), Some(expected), "{user}");
+        }
+    }
+    let trusted = cluster::connect(place.gateway.address("trusting"), "plain", "", "weir").await;
+    assert_eq!(code(&trusted), Some("42501"), "trust makes no administrator");
+
+    let watcher = place.console("watcher").await;
+    for (name, command, stats_may) in COMMANDS {
+        let row = listed(name).unwrap_or_else(|| panic!("{name} is not in SHOW HELP"));
+        assert_eq!(row[1], if stats_may { "stats, admin" } else { "admin" }, "{name}");
+        let command = place.command(command);
+        let simple = watcher.simple_query(&command).await;
+        let first = command.split(';').next().unwrap();
+        let extended = watcher.query(first, &[]).await;
+        let expected = if stats_may { None } else { Some("42501") };
+        assert_eq!(code(&simple), expected, "stats: {command}");
+        assert_eq!(code(&extended), expected, "stats, extended protocol: {command}");
+        assert_eq!((simple.is_ok(), extended.is_ok()), (stats_may, stats_may), "{command}");
+    }
+    let state = table(&boss, "STATE").await;
+    assert_eq!(state[1], ["paused", "no"], "nothing that was denied has happened");
+    let databases = boss.query("SHOW DATABASES", &[]).await.unwrap();
+    assert!(databases.iter().all(|row| row.get::<_, i64>("disabled") == 0));
+    assert!(place.gateway.is_running());
+
+    for (_, command, _) in &COMMANDS[..COMMANDS.len() - 2] {
+        let command = place.command(command);
+        let simple = boss.simple_query(&command).await;
+        let first = command.split(';').next().unwrap();
+        let extended = boss.query(first, &[]).await;
+        // There is no client 0, which only who may kill one is told.
+        let expected = command.starts_with("KILL_CLIENT").then_some("42704");
+        assert_eq!(code(&simple), expected, "admin: {command}");
+        assert_eq!(code(&extended), expected, "admin, extended protocol: {command}");
+    }
+    let gone = boss.simple_query("SHUTDOWN WAIT_FOR_SERVERS").await;
+    assert_ne!(code(&gone), Some("42501"));
+    let limit = std::time::Duration::from_secs(60);
+    assert!(place.gateway.wait(limit).is_some(), "admin: SHUTDOWN");
+}
+
+#[tokio::test]
+async fn s9_every_order_by_everybody_over_http() {
+    let Some(place) = Place::start().await else { return };
+    let name = &place.site.database;
+    let nobody = Http::new(place.gateway.http());
+    let callers = [
+        ("nobody", nobody.clone(), 401),
+        ("a wrong secret", nobody.clone().with_secret("wrong"), 401),
+        ("an empty secret", nobody.clone().with_secret(""), 401),
+        ("the metrics secret", nobody.clone().with_secret(METRICS_SECRET), 401),
+        ("a user's password", nobody.clone().with_secret(PASSWORD), 401),
+        (
+            "the secret, in another role",
+            nobody.clone().with_secret(SECRET).with("x-hasura-role", "stats"),
+            400,
+        ),
+        ("the secret", nobody.clone().with_secret(SECRET), 200),
+    ];
+    let orders = [
+        ("get_pool_stats", json!({})),
+        ("pause_source", json!({ "name": name })),
+        ("resume_source", json!({ "name": name })),
+        ("restart_source", json!({ "name": name })),
+        ("reload_metadata", json!({})),
+    ];
+    for (who, http, expected) in &callers {
+        for (kind, args) in &orders {
+            let answer = http.metadata(&json!({ "type": kind, "args": args })).await;
+            assert_eq!(answer.status, *expected, "{kind} by {who}: {}", answer.text);
+            if *expected != 200 {
+                assert_eq!(answer.json()["code"], "access-denied", "{kind} by {who}");
+            }
+            assert!(!answer.text.contains("canary"), "{kind} by {who}: {}", answer.text);
+        }
+    }
+    let boss = place.console("boss").await;
+    assert_eq!(table(&boss, "STATE").await[1], ["paused", "no"]);
+}
