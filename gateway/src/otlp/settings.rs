@@ -178,6 +178,9 @@ impl Reader<'_> {
             None => set("service.name", "weir".to_owned(), false),
         }
         set("service.version", env!("CARGO_PKG_VERSION").to_owned(), false);
+        // A successor and its predecessor count on their own.
+        let instance = getrandom::u64().map_err(|error| error.to_string())?;
+        set("service.instance.id", format!("{instance:016x}"), false);
         Ok(resource)
     }
 }

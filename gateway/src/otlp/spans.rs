@@ -213,6 +213,7 @@ mod tests {
                 source: "ledger".into(),
                 peer: Peer::Unix,
                 encrypted: false,
+                application_name: "".into(),
             },
             role: "primary",
             server: 7,
