@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::io::AsyncReadExt;
 use weir_core::{
+    front::Allowance,
     pool::Pool,
     refusal::{Rejection, Retry},
     registry::SourceParts,
@@ -627,4 +628,47 @@ async fn a_transaction_that_is_cut_off_is_counted_up_to_its_end() {
     let latency = gateway.source.parts().primary.latency();
     assert_eq!(latency.transaction.count(), 1);
     assert_eq!(latency.transaction.sum().as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_source_takes_nothing_from_its_users_clients_of_other_sources() {
+    let (paused, other) = (gateway(2), gateway(2));
+    let allowance = Arc::new(Allowance::new(1, "test".to_owned()));
+    let mut waits_before = paused.connect_with(Some(allowance.clone()));
+    let mut holder = other.connect_with(Some(allowance.clone()));
+    assert_eq!(holder.ask("begin").await, "begun");
+    // It waits for its share when the pause begins; another one comes when it has begun.
+    waits_before.send("echo 1").await;
+    pass(Duration::from_secs(1)).await;
+    paused.source.pause();
+    let mut waits_later = paused.connect_with(Some(allowance));
+    waits_later.send("echo 2").await;
+    pass(Duration::from_secs(3_600)).await;
+    holder.ask("commit").await;
+    assert_eq!(
+        holder.ask("echo 3").await,
+        "3",
+        "nobody who is paused has the only share"
+    );
+    paused.source.resume();
+    for (client, said) in [(&mut waits_before, "1"), (&mut waits_later, "2")] {
+        let answer = tokio::time::timeout(Duration::from_secs(60), client.answer()).await;
+        let (_, text) = answer.expect("served").expect("an hour of pause is nobody's wait");
+        assert_eq!(text, said);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kill_ends_clients_and_what_they_left_at_once() {
+    let gateway = gateway(2);
+    let mut busy = gateway.connect();
+    gateway.database.slow_down("echo", Duration::from_secs(3_600));
+    busy.send("echo 1").await;
+    pass(Duration::from_millis(100)).await;
+    assert_eq!(gateway.database.open(), 1);
+    gateway.source.kill();
+    gateway.clients.terminate_source("toys");
+    let rest = tokio::time::timeout(Duration::from_secs(10), gateway.source.at_rest()).await;
+    assert_eq!(rest, Ok(weir_core::pool::Rest::Reached));
+    assert_eq!(gateway.clients.count(), 0);
 }

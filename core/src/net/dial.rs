@@ -248,7 +248,8 @@ mod tests {
         let dead: SocketAddr = ([127, 0, 0, 1], dead_port().await).into();
         let addresses = [silent, dead, alive, silent].map(RemoteAddress::Tcp).to_vec();
         // The silent ones would never be given up on.
-        let raced = tokio::time::timeout(Duration::from_secs(60), race(&local(1), addresses));
+        let anywhere = local(1);
+        let raced = tokio::time::timeout(Duration::from_secs(60), race(&anywhere, addresses));
         let (_, address) = raced.await.expect("in time").expect("one listens");
         assert_eq!(address, RemoteAddress::Tcp(alive));
         let error = race(&local(dead.port()), vec![RemoteAddress::Tcp(dead)])

@@ -13,7 +13,7 @@ use super::{
     toy_server::Database,
 };
 use crate::{
-    front::{Bell, Client, Clients, Grant, Identity, Terms},
+    front::{Allowance, Bell, Client, Clients, Grant, Identity, Terms},
     net::Peer,
     pool::Pool,
     registry::{Route, Source, SourceParts, Target},
@@ -70,13 +70,18 @@ impl Gateway {
 
     /// A client that has just logged in. Its receive window is one page, so that back pressure shows early.
     pub fn connect(&self) -> TestClient {
+        self.connect_with(None)
+    }
+
+    /// The same, of a user whose server connections are counted.
+    pub fn connect_with(&self, allowance: Option<Arc<Allowance>>) -> TestClient {
         let (io, far) = tokio::io::duplex(4096);
         let registration = self.clients.register(8).expect("the directory of a test has room");
         let key = (registration.id(), registration.secret().to_vec());
         let bell = registration.bell();
         let count = self.source.admit().expect("the toy source takes any number of clients");
         let route = Route::new(self.source.clone(), Target::Default, count);
-        let terms = Terms::new(&route, Arc::new(Grant::everything()), None);
+        let terms = Terms::new(&route, Arc::new(Grant::everything()), allowance);
         let client = Client {
             io: far,
             read_ahead: BytesMut::new(),
