@@ -24,6 +24,13 @@ fn main() -> ExitCode {
     match command {
         Command::Check(args) => check::run(&args),
         Command::Import(args) => commands::import::run(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Top(args) => commands::top::run(&args),
+        Command::Pause(args) => commands::operate::pause(&args),
+        Command::Resume(args) => commands::operate::resume(&args),
+        Command::Drain(args) => commands::operate::drain(&args),
+        Command::RestartSource(args) => commands::operate::restart(&args),
+        Command::Metadata(args) => commands::metadata::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Reference => commands::reference::run(),
         Command::Restart(args) => serve::takeover::restart::run(&args),

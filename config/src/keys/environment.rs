@@ -74,6 +74,11 @@ pub const VARIABLES: &[Variable] = &[
         "which of them this is, counted from 0; without it the remainder of the division is nobody's",
     ),
     weir("WEIR_WORKERS", "the cores", "threads that serve clients"),
+    weir(
+        "WEIR_CONTROL_SOCKET",
+        "by the metadata's name, see [restart.md](restart.md)",
+        "where successors and `weir restart` find the process that serves",
+    ),
     hasura(
         "HASURA_GRAPHQL_GRACEFUL_SHUTDOWN_TIMEOUT",
         "60",

@@ -59,6 +59,11 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Text of several lines, each made harmless.
+pub(crate) fn lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,9 @@
 mod check;
 mod completions;
 mod import;
+mod metadata;
+mod operate;
+mod remote;
 mod restart;
 mod serve;
 
@@ -15,6 +18,9 @@ use clap::{Parser, Subcommand, ValueEnum, builder::styling};
 pub(crate) use check::CheckArgs;
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use import::ImportArgs;
+pub(crate) use metadata::{DocumentFormat, InconsistencyCommand, MetadataArgs, MetadataCommand};
+pub(crate) use operate::{DrainArgs, PauseArgs, RestartSourceArgs, ResumeArgs, StatusArgs, TopArgs};
+pub(crate) use remote::Remote;
 pub(crate) use restart::RestartArgs;
 pub(crate) use serve::{LogFormat, ServeArgs};
 
@@ -58,6 +64,27 @@ pub(crate) enum Command {
     /// Check the metadata, and with --connect the databases behind it
     #[command(after_help = check::NOTES)]
     Check(CheckArgs),
+    /// What each source is doing, once
+    #[command(after_help = operate::STATUS_NOTES)]
+    Status(StatusArgs),
+    /// What each source is doing, live
+    #[command(after_help = operate::TOP_NOTES)]
+    Top(TopArgs),
+    /// Let a source's transactions finish, and hold the next ones back
+    #[command(after_help = operate::PAUSE_NOTES)]
+    Pause(PauseArgs),
+    /// End a pause
+    #[command(after_help = operate::RESUME_NOTES)]
+    Resume(ResumeArgs),
+    /// Bring sources to rest, all of them if none is named
+    #[command(after_help = operate::DRAIN_NOTES)]
+    Drain(DrainArgs),
+    /// Give a source new server connections
+    #[command(after_help = operate::RESTART_SOURCE_NOTES)]
+    RestartSource(RestartSourceArgs),
+    /// Apply, compare, export or reload the metadata of a running gateway
+    #[command(alias = "md", after_help = metadata::NOTES)]
+    Metadata(MetadataArgs),
     /// Turn a pgbouncer.ini into a metadata directory
     #[command(after_help = import::NOTES)]
     Import(ImportArgs),
@@ -119,6 +146,13 @@ fn missing_command(error: &clap::Error) -> Option<String> {
     std::path::Path::new(given)
         .exists()
         .then(|| format!("To serve this metadata: weir serve {given}"))
+}
+
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected a number of seconds, such as 60".to_owned())
 }
 
 fn styles() -> styling::Styles {

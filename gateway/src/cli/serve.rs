@@ -4,6 +4,8 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
+use super::seconds;
+
 pub(super) const NOTES: &str = "\
 Metadata:
   A metadata directory (version.yaml, databases/databases.yaml, gateway.yaml), or one
@@ -77,13 +79,6 @@ pub(crate) enum LogFormat {
     Pretty,
     /// One JSON object for each line
     Json,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse::<f64>()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "expected a number of seconds, such as 60".to_owned())
 }
 
 #[cfg(test)]

@@ -2,9 +2,17 @@
 //!
 //! Each takes what `cli` read and returns an exit code: 0 it is done or all is well, 1 it is not, 2 the command line is wrong.
 
+mod client;
 pub(crate) mod completions;
+mod diff;
 pub(crate) mod import;
+pub(crate) mod metadata;
+pub(crate) mod operate;
 pub(crate) mod reference;
+mod stats;
+pub(crate) mod status;
+pub(crate) mod top;
+mod yaml;
 
 use std::{io::Write as _, process::ExitCode};
 

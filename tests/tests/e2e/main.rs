@@ -10,6 +10,7 @@ mod admin_verbs;
 mod affinity;
 mod canaries;
 mod cancel;
+mod command_line;
 mod console;
 mod demo;
 mod drivers;

@@ -18,8 +18,8 @@ use super::{
     Import, Report, SECRETS,
     ini::{self, Credentials, Entry, Ini, Place},
     settings::{self, Fate, Setting},
-    yaml::{Map, Yaml},
 };
+use crate::commands::yaml::{Map, Yaml};
 
 /// Converts the settings. `secrets` is where the secret files will be.
 pub(super) fn convert(ini: &Ini, file: &Path, secrets: &Path) -> Import {

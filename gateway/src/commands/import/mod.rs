@@ -6,7 +6,6 @@
 mod convert;
 mod ini;
 mod settings;
-mod yaml;
 
 use std::{
     fs,

@@ -2,7 +2,7 @@
 
 /// A value.
 #[derive(Clone, Debug)]
-pub(super) enum Yaml {
+pub(crate) enum Yaml {
     /// Quoted where YAML would take it for something else.
     Text(String),
     /// A number or `true` or `false`, as it is.
@@ -12,29 +12,29 @@ pub(super) enum Yaml {
 }
 
 /// Keys and values in order.
-pub(super) type Map = Vec<(String, Yaml)>;
+pub(crate) type Map = Vec<(String, Yaml)>;
 
 impl Yaml {
-    pub(super) fn text(text: impl Into<String>) -> Self {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
         Yaml::Text(text.into())
     }
 
-    pub(super) fn plain(value: impl ToString) -> Self {
+    pub(crate) fn plain(value: impl ToString) -> Self {
         Yaml::Plain(value.to_string())
     }
 
     /// `{from_env: NAME}`
-    pub(super) fn from_env(name: &str) -> Self {
+    pub(crate) fn from_env(name: &str) -> Self {
         Yaml::Map(vec![("from_env".to_owned(), Yaml::text(name))])
     }
 
     /// `{dynamic_from_file: /path}`
-    pub(super) fn from_file(path: &str) -> Self {
+    pub(crate) fn from_file(path: &str) -> Self {
         Yaml::Map(vec![("dynamic_from_file".to_owned(), Yaml::text(path))])
     }
 
     /// The document.
-    pub(super) fn document(&self) -> String {
+    pub(crate) fn document(&self) -> String {
         let mut out = String::new();
         self.write(&mut out, 0);
         out
@@ -101,6 +101,21 @@ impl Yaml {
                     .collect();
                 format!("{{{}}}", entries.join(", "))
             }
+        }
+    }
+}
+
+impl From<&serde_json::Value> for Yaml {
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value;
+        match value {
+            Value::String(text) => Yaml::text(text),
+            Value::Array(items) => Yaml::List(items.iter().map(Yaml::from).collect()),
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(key, value)| (key.clone(), Yaml::from(value)));
+                Yaml::Map(fields.collect())
+            }
+            other => Yaml::plain(other),
         }
     }
 }
