@@ -77,6 +77,42 @@ async fn health_tells_what_is_inconsistent_and_fails_only_when_strict() {
 }
 
 #[tokio::test]
+async fn a_listener_that_cannot_be_opened_is_an_inconsistency_that_heals() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let gateway = Gateway::start(&declared());
+    let http = Http::new(gateway.http());
+    let listener = json!({ "name": "second", "kind": "postgres", "host": "127.0.0.1", "port": port });
+    declared().listener(listener).write(gateway.folder());
+    let reload = json!({ "type": "reload_metadata", "args": {} });
+    let answer = http.metadata(&reload).await.json();
+    assert_eq!(answer["is_consistent"], false, "{answer}");
+    let object = &answer["inconsistent_objects"][0];
+    assert_eq!(
+        (&object["type"], &object["definition"]),
+        (&json!("listener"), &json!("second"))
+    );
+    assert!(object["reason"].as_str().unwrap().contains("in use"), "{object}");
+    assert_eq!(http.get("/healthz?strict=true").await.status, 500);
+    drop(taken);
+    assert_eq!(
+        http.metadata(&reload).await.json(),
+        json!({ "message": "success", "is_consistent": true })
+    );
+    assert_eq!(http.get("/healthz?strict=true").await.status, 200);
+    TcpStream::connect(("127.0.0.1", port)).await.expect("it is open");
+}
+
+#[tokio::test]
+async fn nothing_is_declared_yet() {
+    let gateway = Gateway::start(&Metadata::new().loopback());
+    let http = Http::new(gateway.http());
+    assert_eq!(http.get("/healthz").await.text, "OK");
+    let exported = http.metadata(&json!({ "type": "export_metadata", "args": {} })).await;
+    assert_eq!(exported.json(), json!({ "version": 3, "sources": [] }));
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_costs_the_interface_and_nothing_else() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
