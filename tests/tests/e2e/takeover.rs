@@ -89,9 +89,9 @@ impl Place {
 
     /// One process follows another.
     async fn take_over(&mut self) {
-        let before = (self.gateway.address("pg"), self.gateway.address("tds"));
+        let places = |gateway: &Gateway| (gateway.address("pg"), gateway.address("tds"), gateway.http());
         let successor = tokio::task::block_in_place(|| self.gateway.succeed());
-        assert_eq!((successor.address("pg"), successor.address("tds")), before);
+        assert_eq!(places(&successor), places(&self.gateway));
         self.predecessors.push(std::mem::replace(&mut self.gateway, successor));
     }
 }
@@ -197,6 +197,26 @@ async fn come_and_go(address: SocketAddr, database: String, tally: Arc<Tally>) {
     }
 }
 
+/// Who watches the gateway's health, with a connection for each question.
+async fn watch_health(address: SocketAddr, tally: Arc<Tally>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    while tally.goes_on() {
+        let ask = async {
+            let mut stream = tokio::net::TcpStream::connect(address).await?;
+            let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = tokio::time::timeout(LIMIT, ask).await.expect("no hang");
+        let answer = answer.expect("every question is answered");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        tally.connections.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn come_and_go_over_tds(address: SocketAddr, tally: Arc<Tally>) {
     while tally.goes_on() {
         let mut client = tokio::time::timeout(LIMIT, tds(address)).await.expect("no hang");
@@ -223,6 +243,7 @@ async fn nobody_notices(times: u32, clients: usize) {
         stream.spawn(come_and_go(pg, place.database.clone(), tally.clone()));
         stream.spawn(come_and_go_over_tds(over_tds, tally.clone()));
     }
+    stream.spawn(watch_health(place.gateway.http(), tally.clone()));
     let sampler = weir_tests::activity::Sampler::start(place.cluster.admin("postgres").await, &place.database);
     for round in 0..times {
         // Every round has work before it and behind it.
@@ -538,4 +559,38 @@ async fn restart_starts_a_successor_or_says_why_not() {
     }
     let outcome = process::run(restart(&gateway), LIMIT).await;
     assert!(outcome.output.contains("weir serve"), "{outcome:?}");
+}
+
+/// What systemd hears, in the order in which it hears it.
+#[tokio::test]
+async fn systemd_is_told_who_serves() {
+    let Some(mut site) = site().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let systemd = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(LIMIT)).unwrap();
+    let hear = || {
+        let mut some = [0; 4096];
+        let count = systemd.recv(&mut some).expect("something is said");
+        String::from_utf8_lossy(&some[..count]).into_owned()
+    };
+    let plan = Plan::default();
+    let metadata = Site::metadata(&plan, site.cluster, &site.database, &site.authority);
+    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap())];
+    site.gateway = None;
+    let mut old = Gateway::start_with(&metadata, &[], &environment);
+    assert!(hear().starts_with("READY=1\nSTATUS=serving 1 sources"));
+    old.signal("HUP");
+    let reloading = hear();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading:?}");
+    assert!(hear().starts_with("READY=1"));
+    let mut new = old.second(&["--takeover"], &environment);
+    // The old one says it, before the new one says that it is ready.
+    let main = hear();
+    assert!(main.starts_with("MAINPID="), "{main:?}");
+    assert!(hear().starts_with("READY=1"));
+    assert!(old.wait(LIMIT).expect("it has no clients").success());
+    new.signal("TERM");
+    assert!(hear().starts_with("STOPPING=1"));
+    assert!(new.wait(LIMIT).expect("it stops").success());
 }
