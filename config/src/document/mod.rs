@@ -5,6 +5,7 @@
 //! they are written. Nothing here judges settings: that is the loader's, which is asked before anything is written
 //! ([`load_changed`](crate::load_changed)).
 
+mod actions;
 mod edit;
 mod operations;
 mod render;
@@ -60,6 +61,8 @@ pub struct Document {
     value: Value,
     home: Home,
     root: PathBuf,
+    /// Why the document is not the whole of it.
+    incomplete: Option<Problem>,
 }
 
 /// Where it stands.
@@ -141,6 +144,7 @@ impl Document {
                     value: json!({ "version": 3, "sources": list }),
                     home: Home::Environment,
                     root: path.to_owned(),
+                    incomplete: None,
                 }
             }
             Shape::File(path) => reader.file(&mut cx, &path),
@@ -155,6 +159,12 @@ impl Document {
     /// `{"version": 3, "sources": [...], ...}`, keys in Hasura's order.
     pub fn metadata(&self) -> &Value {
         &self.value
+    }
+
+    /// Why the document is not the whole of what the files say: actions whose GraphQL part is not understood. Writing it
+    /// loses nothing, because such files are not written.
+    pub fn incomplete(&self) -> Option<&Problem> {
+        self.incomplete.as_ref()
     }
 
     /// The keys of `metadata` that this layout has no place for, and that are lost when it is written.
@@ -223,7 +233,8 @@ impl Document {
             return Ok(());
         }
         if key == ACTIONS {
-            if part.path.with_extension("graphql").exists() {
+            let described = std::fs::read_to_string(part.path.with_extension("graphql"));
+            if described.is_ok_and(|text| !text.trim().is_empty()) {
                 return Err(Unwritable(
                     "the actions of this directory are described in actions.graphql, which the gateway does not write: change them there, or remove that file".to_owned(),
                 ));
@@ -317,11 +328,31 @@ impl Reader {
             }
             others.push((part, key));
         }
+        let incomplete = self.complete_actions(cx, &mut value, &folder.join("actions.graphql"));
         Document {
             value: Value::Object(value),
             home: Home::Directory { sources, others },
             root: folder.to_owned(),
+            incomplete,
         }
+    }
+
+    /// The other half of the actions; why it could not be understood.
+    fn complete_actions(
+        &mut self,
+        cx: &mut Context<'_>,
+        value: &mut Map<String, Value>,
+        path: &Path,
+    ) -> Option<Problem> {
+        let shown = self.files.shown(path);
+        let text = self.files.read(cx, path, &shown).ok()?;
+        let message = actions::complete(value, &text).err()?;
+        Some(Problem {
+            severity: Severity::Error,
+            place: Place::whole(shown),
+            message,
+            subject: crate::Subject::Everything,
+        })
     }
 
     fn file(&mut self, cx: &mut Context<'_>, path: &Path) -> Document {
@@ -336,7 +367,12 @@ impl Reader {
                 (json!({ "version": 3, "sources": list }), Home::List(part))
             }
         };
-        Document { value, home, root }
+        Document {
+            value,
+            home,
+            root,
+            incomplete: None,
+        }
     }
 
     fn part(&mut self, cx: &mut Context<'_>, path: PathBuf) -> Part {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod example;
 mod layouts;
 mod operations;
 mod properties;

@@ -40,6 +40,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
+    fn whatever_stands_in_actions_graphql_breaks_nothing(text in "(type|input|enum|scalar|extend|[A-Z]|[-{}()\\[\\]:!=@#\\\\ \"\n,é\u{2028}]){0,40}") {
+        let folder = folder(&[("version.yaml", "version: 3\n"), ("actions.graphql", &text)]);
+        let sources = json!({"version": 3, "sources": [{"name": "a", "configuration": {}, "tables": []}]});
+        let document = crate::common::read(folder.path());
+        prop_assert!(!document.changes(&sources).unwrap().is_empty());
+    }
+
+    #[test]
     fn any_sequence_of_documents_is_written_and_read_again(documents in prop::collection::vec(sources(), 1..5)) {
         let folder = folder(&[
             ("version.yaml", "version: 3\n"),

@@ -275,7 +275,7 @@ fn verdict(out: &mut impl Write, loaded: &Loaded, connections: Option<&[Connecti
         ));
     }
     writeln!(out, "{style}{text}{style:#}")?;
-    match usable::reason_against(&loaded.metadata) {
+    match usable::reason_against(&loaded.metadata, &loaded.problems) {
         Some(reason) => writeln!(out, "weir serve would not start: {reason}"),
         None => Ok(()),
     }
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn metadata_that_serve_would_refuse_says_so() {
-        let text = report(&load("[]"), None);
+        let text = report(&load("- {name: a, configuration: {}}"), None);
         assert!(
             text.contains("weir serve would not start: no source can be served"),
             "{text}"

@@ -9,7 +9,6 @@ use axum::{
     routing::get,
 };
 use serde_json::{Map, Value, json};
-use weir_config::Severity;
 use weir_core::admin::time;
 
 use super::Shared;
@@ -37,7 +36,7 @@ async fn health(
     let metadata = &state.metadata;
     let is_consistent = metadata.inconsistent.is_empty()
         && metadata.inconsistent_listeners.is_empty()
-        && !state.problems.iter().any(|problem| problem.severity == Severity::Error);
+        && state.errors().next().is_none();
     let is_strict = asked.get("strict").is_some_and(|value| value == "true");
     match (is_consistent, is_strict) {
         (true, _) => (StatusCode::OK, OK),

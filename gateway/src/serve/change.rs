@@ -142,5 +142,9 @@ fn judge(present: &State, change: &Change, loaded: &Loaded) -> Result<(), Change
 /// # Errors
 /// What cannot be read.
 pub(super) fn export(path: &Path) -> Result<Value, Vec<Problem>> {
-    Document::read(path, &ProcessEnvironment).map(|document| document.metadata().clone())
+    let document = Document::read(path, &ProcessEnvironment)?;
+    match document.incomplete() {
+        Some(problem) => Err(vec![problem.clone()]),
+        None => Ok(document.metadata().clone()),
+    }
 }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::SystemTime};
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use weir_config::{Metadata, Problem};
+use weir_config::{Metadata, Problem, Severity};
 use weir_core::{
     admin::{Console, Family, SourceView},
     front::Clients,
@@ -52,10 +52,20 @@ pub(crate) struct State {
     pub(crate) metadata: Arc<Metadata>,
     /// What is known to be wrong with it.
     pub(crate) problems: Arc<Vec<Problem>>,
+    /// Listeners that are declared rightly and could not be opened.
+    pub(crate) closed: Arc<Vec<Problem>>,
     /// 1 at the start, and one more with each change that has been applied, wherever it came from.
     pub(crate) resource_version: u64,
     /// When that was.
     pub(crate) applied: SystemTime,
+}
+
+impl State {
+    /// Everything that is wrong: with what is declared, and with opening it.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = &Problem> {
+        let all = self.problems.iter().chain(self.closed.iter());
+        all.filter(|problem| problem.severity == Severity::Error)
+    }
 }
 
 /// Something to do for the task that owns what runs.
@@ -117,6 +127,7 @@ impl Control {
         let state = Arc::new(ArcSwap::from_pointee(State {
             metadata: Arc::new(metadata),
             problems: Arc::new(problems),
+            closed: Arc::default(),
             resource_version: 1,
             applied: weir_core::clock::wall(),
         }));
@@ -220,12 +231,22 @@ impl Orders {
     }
 
     /// Something else applies now.
-    pub(super) fn apply(&self, metadata: Metadata, problems: Vec<Problem>) -> Arc<State> {
-        let state = Arc::new(State {
+    pub(super) fn apply(&self, metadata: Metadata, problems: Vec<Problem>) {
+        let present = self.state();
+        self.state.store(Arc::new(State {
             metadata: Arc::new(metadata),
             problems: Arc::new(problems),
-            resource_version: self.state.load().resource_version + 1,
+            closed: present.closed.clone(),
+            resource_version: present.resource_version + 1,
             applied: weir_core::clock::wall(),
+        }));
+    }
+
+    /// What could not be opened of it; the state with it.
+    pub(super) fn closed(&self, closed: Vec<Problem>) -> Arc<State> {
+        let state = Arc::new(State {
+            closed: Arc::new(closed),
+            ..State::clone(&self.state())
         });
         self.state.store(state.clone());
         state

@@ -5,7 +5,10 @@ use std::{io, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info};
-use weir_config::model::{self, ListenerKind, ListenerTlsMode, Metadata};
+use weir_config::{
+    Place, Problem, Severity, Subject,
+    model::{self, ListenerKind, ListenerTlsMode, Metadata},
+};
 use weir_core::{
     admin::{Console, UserView},
     backend::Frontend,
@@ -28,6 +31,8 @@ const SOCKET_MODE: u32 = 0o777;
 /// All listeners that could be bound.
 pub(super) struct Listeners {
     open: Vec<Open>,
+    /// Those that could not be opened, and why.
+    closed: Vec<Problem>,
     reception: Reception,
     clients: Arc<Clients>,
 }
@@ -78,6 +83,7 @@ impl Listeners {
         let reception = Reception::new(metadata, console)?;
         let mut listeners = Listeners {
             open: Vec::new(),
+            closed: Vec::new(),
             reception,
             clients,
         };
@@ -118,6 +124,27 @@ impl Listeners {
         self.open.is_empty()
     }
 
+    /// Those that are declared rightly and could not be opened, each with the reason.
+    pub(super) fn closed(&self) -> Vec<Problem> {
+        self.closed.clone()
+    }
+
+    /// Tries to open those again.
+    pub(super) async fn retry(&mut self, metadata: &Metadata, sources: &Sources) {
+        self.bind_missing(metadata, sources).await;
+        self.serve();
+    }
+
+    async fn bind_missing(&mut self, metadata: &Metadata, sources: &Sources) {
+        self.closed.clear();
+        for declared in &metadata.listeners {
+            if !self.open.iter().any(|open| open.declared.name == declared.name) {
+                self.bind_one(declared, metadata, sources, &Inheritance::default())
+                    .await;
+            }
+        }
+    }
+
     /// The directory of all clients.
     pub(super) fn clients(&self) -> &Arc<Clients> {
         &self.clients
@@ -147,12 +174,7 @@ impl Listeners {
                 None => open.stop().await,
             }
         }
-        for declared in &metadata.listeners {
-            if !self.open.iter().any(|open| open.declared.name == declared.name) {
-                self.bind_one(declared, metadata, sources, &Inheritance::default())
-                    .await;
-            }
-        }
+        self.bind_missing(metadata, sources).await;
         self.serve();
     }
 
@@ -172,7 +194,15 @@ impl Listeners {
     ) {
         match self.try_bind(declared, metadata, sources, inherited).await {
             Ok(open) => self.open.push(open),
-            Err(reason) => error!(listener = declared.name, reason, "listener not opened"),
+            Err(reason) => {
+                error!(listener = declared.name, reason, "listener not opened");
+                self.closed.push(Problem {
+                    severity: Severity::Error,
+                    place: Place::whole("gateway.yaml"),
+                    message: reason,
+                    subject: Subject::Listener(declared.name.clone()),
+                });
+            }
         }
     }
 

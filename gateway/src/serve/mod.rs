@@ -121,5 +121,5 @@ fn unusable(loaded: &Loaded, strict: bool) -> Option<&'static str> {
     if strict && has_problems {
         return Some("the metadata has problems, and --strict is set");
     }
-    usable::reason_against(&loaded.metadata)
+    usable::reason_against(&loaded.metadata, &loaded.problems)
 }

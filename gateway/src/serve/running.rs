@@ -70,6 +70,9 @@ impl Running {
             );
             return None;
         }
+        if loaded.metadata.sources.is_empty() {
+            warn!("no source is declared; pg_add_source of the metadata API adds one");
+        }
         let refused = |reason: &String| error!(reason, "weir does not start");
         let control_socket = place::of(args.control_socket.as_deref(), &args.metadata);
         let (mut predecessor, inherited) = meet(args, &control_socket).await.inspect_err(refused).ok()?;
@@ -92,6 +95,7 @@ impl Running {
         }
         let status = status(&loaded.metadata);
         let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
+        orders.closed(listeners.closed());
         let operator = Arc::new(ByControl(control.clone()));
         control.views().console.set_operator(operator);
         let http = Http::open(control, &inherited).await;
@@ -234,7 +238,7 @@ impl Running {
         let present = self.orders.state();
         if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
             info!(cause, "metadata unchanged");
-            return Ok(Applied { state: present });
+            return Ok(self.retry(present).await);
         }
         if let Some(reason) = self.objection(&present, &loaded) {
             loaded.problems.iter().for_each(log_problem);
@@ -250,6 +254,21 @@ impl Running {
             });
         }
         Ok(self.apply(cause, &present, loaded).await)
+    }
+
+    /// What could not be opened may be now.
+    async fn retry(&mut self, present: Arc<State>) -> Applied {
+        if self.has_successor() {
+            return Applied { state: present };
+        }
+        self.http.reload().await;
+        if present.closed.is_empty() {
+            return Applied { state: present };
+        }
+        self.listeners.retry(&present.metadata, &self.sources).await;
+        Applied {
+            state: self.orders.closed(self.listeners.closed()),
+        }
     }
 
     /// Changes the metadata, or says why not. What is in the files and not applied yet is applied first.
@@ -302,7 +321,8 @@ impl Running {
         if !self.has_successor() {
             self.listeners.reload(&loaded.metadata, &self.sources).await;
         }
-        let state = self.orders.apply(loaded.metadata, loaded.problems);
+        self.orders.apply(loaded.metadata, loaded.problems);
+        let state = self.orders.closed(self.listeners.closed());
         if !self.has_successor() {
             self.http.reload().await;
         }
@@ -332,7 +352,7 @@ impl Running {
             return Some("it has errors that the present one has not");
         }
         // The metadata API may have left nothing to serve; then less than nothing is no news.
-        let present = usable::reason_against(&present.metadata);
+        let present = usable::reason_against(&present.metadata, &present.problems);
         unusable(loaded, self.args.strict).filter(|_| present.is_none())
     }
 

@@ -34,7 +34,8 @@ async fn only_the_admin_secret_opens_what_is_for_administrators() {
     let administrator = nobody.clone().with_secret(SECRET);
     let health = nobody.get("/healthz").await;
     assert_eq!((health.status, health.text.as_str()), (200, "OK"));
-    assert_eq!(nobody.get("/v1/version").await.status, 200);
+    let version = nobody.get("/v1/version").await.json();
+    assert!(version["version"].as_str().unwrap().starts_with("weir-"), "{version}");
 
     let denied = nobody.get("/v1alpha1/config").await;
     let required = "x-hasura-admin-secret/x-hasura-access-key required, but not found";
@@ -74,6 +75,42 @@ async fn health_tells_what_is_inconsistent_and_fails_only_when_strict() {
         let expected = (500, "ERROR: inconsistent objects in schema");
         assert_eq!((strict.status, strict.text.as_str()), expected);
     }
+}
+
+#[tokio::test]
+async fn a_listener_that_cannot_be_opened_is_an_inconsistency_that_heals() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let gateway = Gateway::start(&declared());
+    let http = Http::new(gateway.http());
+    let listener = json!({ "name": "second", "kind": "postgres", "host": "127.0.0.1", "port": port });
+    declared().listener(listener).write(gateway.folder());
+    let reload = json!({ "type": "reload_metadata", "args": {} });
+    let answer = http.metadata(&reload).await.json();
+    assert_eq!(answer["is_consistent"], false, "{answer}");
+    let object = &answer["inconsistent_objects"][0];
+    assert_eq!(
+        (&object["type"], &object["definition"]),
+        (&json!("listener"), &json!("second"))
+    );
+    assert!(object["reason"].as_str().unwrap().contains("in use"), "{object}");
+    assert_eq!(http.get("/healthz?strict=true").await.status, 500);
+    drop(taken);
+    assert_eq!(
+        http.metadata(&reload).await.json(),
+        json!({ "message": "success", "is_consistent": true })
+    );
+    assert_eq!(http.get("/healthz?strict=true").await.status, 200);
+    TcpStream::connect(("127.0.0.1", port)).await.expect("it is open");
+}
+
+#[tokio::test]
+async fn nothing_is_declared_yet() {
+    let gateway = Gateway::start(&Metadata::new().loopback());
+    let http = Http::new(gateway.http());
+    assert_eq!(http.get("/healthz").await.text, "OK");
+    let exported = http.metadata(&json!({ "type": "export_metadata", "args": {} })).await;
+    assert_eq!(exported.json(), json!({ "version": 3, "sources": [] }));
 }
 
 #[tokio::test]

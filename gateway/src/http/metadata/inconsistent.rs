@@ -7,7 +7,8 @@ use crate::serve::control::State;
 
 /// `{"is_consistent", "inconsistent_objects"}`
 pub(super) fn report(state: &State) -> Value {
-    let objects = objects(&state.problems);
+    let errors: Vec<Problem> = state.errors().cloned().collect();
+    let objects = objects(&errors);
     json!({ "is_consistent": objects.is_empty(), "inconsistent_objects": objects })
 }
 
