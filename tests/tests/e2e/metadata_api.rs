@@ -99,6 +99,26 @@ fn matches(expected: &Value, found: &Value) -> bool {
     }
 }
 
+#[test]
+fn an_answer_with_more_or_less_is_another_one() {
+    let expected = json!({ "a": [1, "**"], "b": { "c": "d" } });
+    assert!(matches(
+        &expected,
+        &json!({ "b": { "c": "d" }, "a": [1, { "x": null }] })
+    ));
+    for other in [
+        json!({ "a": [1, 2], "b": { "c": "d" }, "e": null }),
+        json!({ "a": [1, 2] }),
+        json!({ "a": [1], "b": { "c": "d" } }),
+        json!({ "a": [1, 2, 3], "b": { "c": "d" } }),
+        json!({ "a": [2, 1], "b": { "c": "d" } }),
+        json!({ "a": [1, 2], "b": { "c": "D" } }),
+        json!({ "a": [1, 2], "b": {} }),
+    ] {
+        assert!(!matches(&expected, &other), "{other}");
+    }
+}
+
 #[tokio::test]
 async fn answers_equal_hasura_s() {
     if is_direct() {
@@ -163,16 +183,23 @@ async fn broken_files_are_nobody_s_to_overwrite() {
     }
     let project = project().await;
     let path = project.gateway.folder().join("databases/databases.yaml");
+    let half = DATABASES.as_bytes()[..DATABASES.len() - 30].to_vec();
+    let (enormous, latin) = (vec![b'#'; 17 * 1024 * 1024], b"- name: caf\xe9\n".to_vec());
+    let unsound = b"- name: default\n  kind: postgres\n  configuration: {connection_info: {}}\n".to_vec();
     for broken in [
-        "- name: [",
-        "- name: default\n  kind: postgres\n  configuration: {connection_info: {}}\n",
+        b"- name: [".to_vec(),
+        half,
+        enormous,
+        latin,
+        unsound,
+        vec![b'['; 100_000],
     ] {
-        fs::write(&path, broken).unwrap();
+        fs::write(&path, &broken).unwrap();
         let clear = json!({ "type": "clear_metadata", "args": {} });
         let answer = project.http.metadata(&clear).await;
         assert_eq!(answer.status, 400, "{}", answer.text);
         assert!(answer.text.contains("the former one still applies"), "{}", answer.text);
-        assert_eq!(fs::read_to_string(&path).unwrap(), broken);
+        assert!(fs::read(&path).unwrap() == broken, "the file has been touched");
         let client = cluster::connect(project.gateway.address("pg"), "app", "app-password", "default").await;
         drop_client(client.expect("the former metadata serves")).await;
     }
