@@ -11,6 +11,7 @@ mod errors;
 mod health;
 mod limits;
 mod metadata;
+mod page;
 mod server;
 mod version;
 
@@ -128,6 +129,7 @@ fn router(shared: Shared) -> Router {
         .merge(version::routes())
         .merge(config::routes())
         .merge(metadata::routes())
+        .merge(page::routes())
         .method_not_allowed_fallback(|| async { errors::ApiError::method_not_allowed().into_response() })
         .fallback(|| async { errors::ApiError::not_found().into_response() })
         .layer(DefaultBodyLimit::max(limits::MAX_BODY))
