@@ -203,6 +203,10 @@ impl Backend for Mssql {
         })
     }
 
+    fn label(&self) -> &str {
+        &self.opener.connection().label
+    }
+
     async fn cancel(&self, (): &()) -> Result<(), OpenError> {
         Ok(())
     }

@@ -153,6 +153,10 @@ impl Backend for Postgres {
         })
     }
 
+    fn label(&self) -> &str {
+        &self.opener.connection().label
+    }
+
     async fn cancel(&self, key: &CancelKey) -> Result<(), OpenError> {
         server::cancel(key).await
     }

@@ -44,6 +44,7 @@ pub(crate) fn read(cx: &mut Context<'_>, node: Option<&Node>) -> Admin {
         admin_secret,
         metrics_secret,
         enabled_apis: apis(cx, fields),
+        high_cardinality_labels: high_cardinality_labels(cx, fields),
     }
 }
 
@@ -81,6 +82,22 @@ fn port(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> Option<u16> {
     }
     let node = fields?.get("port")?;
     scalars::integer(cx, &keys::admin::PORT, node).and_then(|port| u16::try_from(port).ok())
+}
+
+fn high_cardinality_labels(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> bool {
+    if let Some((text, place)) = cx.setting("HASURA_GRAPHQL_METRICS_ENABLE_HIGH_CARDINALITY_LABELS") {
+        return match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "y" => true,
+            "false" | "f" | "no" | "n" => false,
+            _ => {
+                cx.error(&place, "must be true or false");
+                true
+            }
+        };
+    }
+    let node = fields.and_then(|fields| fields.get("high_cardinality_labels"));
+    node.and_then(|node| scalars::boolean(cx, "high_cardinality_labels", node))
+        .unwrap_or(true)
 }
 
 fn apis(cx: &mut Context<'_>, fields: Option<Fields<'_>>) -> Vec<String> {

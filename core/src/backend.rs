@@ -43,6 +43,11 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// take effect later (for PostgreSQL: the postmaster closed the cancel connection). The caller bounds the time.
     fn cancel(&self, key: &Self::CancelKey) -> impl Future<Output = Result<(), OpenError>> + Send;
 
+    /// What to call it where people read, in logs and metrics: never with a password in it.
+    fn label(&self) -> &str {
+        ""
+    }
+
     /// Its pool is being closed: nothing begins here any more. What it does outside of the pool ends now, and clients that
     /// rely on it are told.
     fn retired(&self) {}

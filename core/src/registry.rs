@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     backend::{Access, Backend},
+    observe::RefusalCounts,
     pool::{Pool, Rest},
     refusal::{Limit, Refusal},
     settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
@@ -32,6 +33,7 @@ pub struct Source<B: Backend> {
     generation: AtomicU64,
     removed: AtomicBool,
     clients: Arc<AtomicU32>,
+    refusals: RefusalCounts,
     /// Which replica is looked at first, so that equal ones take turns.
     turn: AtomicUsize,
     course: Mutex<Course<B>>,
@@ -143,6 +145,7 @@ impl<B: Backend> Source<B> {
             generation: AtomicU64::new(0),
             removed: AtomicBool::new(false),
             clients: Arc::default(),
+            refusals: RefusalCounts::default(),
             turn: AtomicUsize::new(0),
             course: Mutex::new(Course {
                 flow: Flow::Running,
@@ -216,6 +219,11 @@ impl<B: Backend> Source<B> {
                 set_in: parts.origins.of("max_client_connections").to_owned(),
             })),
         }
+    }
+
+    /// What its clients were refused.
+    pub fn refusals(&self) -> &RefusalCounts {
+        &self.refusals
     }
 
     /// Clients at the moment.

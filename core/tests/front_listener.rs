@@ -25,6 +25,7 @@ use weir_core::{
         ListenerSettings, LoginGate, Terms,
     },
     net::Socket,
+    observe::RefusalKind,
     pool::Pool,
     refusal::{OpenError, Refusal},
     registry::{Route, Source, SourceParts, Target},
@@ -108,8 +109,9 @@ impl Frontend for Words {
             Ok(Ok(first)) => first,
             Ok(Err(_)) => return Greeting::Nothing,
             Err(closed) => {
-                say(&mut socket, &Refusal::from(closed)).await;
-                return Greeting::Nothing;
+                let why = Refusal::from(closed);
+                say(&mut socket, &why).await;
+                return Greeting::Refused((&why).into());
             }
         };
         gate.count(1).expect("one byte is not too much");
@@ -126,7 +128,7 @@ impl Frontend for Words {
             }
             (_, Some(why)) => {
                 say(&mut socket, why).await;
-                Greeting::Nothing
+                Greeting::Refused(why.into())
             }
             (b'?', None) => {
                 let peer = socket.peer().expect("connected");
@@ -392,6 +394,42 @@ async fn whoever_is_beyond_the_limit_is_told_which_and_where_it_is_set() {
         .await
         .expect("clients that leave are counted out");
     let (_one, _two) = (running.client().await, running.client().await);
+}
+
+#[tokio::test]
+async fn what_became_of_each_connection_is_counted() {
+    let limits = ListenerLimits {
+        max_client_connections: Some(2),
+        ..ListenerLimits::default()
+    };
+    let running = run(ListenerSettings { limits, ..settings() }).await;
+    let first = running.client().await;
+    let mut second = running.connect().await;
+    let key = second.hello().await;
+    let mut third = running.connect().await;
+    third.send(b"H").await;
+    third.rest().await;
+    running.connect().await.send(&key).await;
+    drop(running.connect().await);
+    let counted = async {
+        loop {
+            let views = running.clients.login_views();
+            let [(name, logins)] = &views[..] else {
+                panic!("one listener, not {views:?}")
+            };
+            assert_eq!(&**name, "test");
+            let refused: Vec<_> = logins.refused.iter().filter(|(_, count)| *count > 0).collect();
+            let counts = (logins.accepted.count(), logins.cancels, logins.broken_off);
+            if counts == (2, 1, 1) && refused == [&(RefusalKind::ClientLimit, 1)] {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(HANG, counted)
+        .await
+        .expect("all are counted, each once");
+    drop(first);
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ mod cli;
 mod commands;
 mod http;
 mod logging;
+mod metrics;
+mod otlp;
 mod serve;
 mod usable;
 

@@ -75,9 +75,9 @@ impl Gateway {
             let mut line = String::new();
             assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended:\n{lines}");
             let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if event["fields"]["message"] == "listening" {
-                assert_eq!(event["fields"]["listener"], "pg");
-                gateway.address = event["fields"]["address"].as_str().unwrap().parse().unwrap();
+            if event["type"] == "listening" {
+                assert_eq!(event["detail"]["listener"], "pg");
+                gateway.address = event["detail"]["address"].as_str().unwrap().parse().unwrap();
             }
             lines.push_str(&line);
         }

@@ -261,23 +261,24 @@ pub fn program() -> PathBuf {
         .expect("target/debug/weir is missing: run cargo build --workspace --bins (make test does)")
 }
 
-/// `{"fields":{"message":"HTTP interface listens","address":"127.0.0.1:41234"},...}`
+/// `{"type":"http-interface-listens","detail":{"address":"127.0.0.1:41234",...},...}`
 fn http_listens(line: &str) -> Option<SocketAddr> {
     let event: Value = serde_json::from_str(line).ok()?;
-    let fields = &event["fields"];
-    let is_it = fields["message"] == "HTTP interface listens";
-    is_it.then(|| fields["address"].as_str()?.parse().ok()).flatten()
+    let is_it = event["type"] == "http-interface-listens";
+    is_it
+        .then(|| event["detail"]["address"].as_str()?.parse().ok())
+        .flatten()
 }
 
-/// `{"fields":{"message":"listening","listener":"pg","address":"127.0.0.1:41234"},...}`
+/// `{"type":"listening","detail":{"listener":"pg","address":"127.0.0.1:41234",...},...}`
 fn listening(line: &str) -> Option<(String, SocketAddr)> {
     let event: Value = serde_json::from_str(line).ok()?;
-    let fields = &event["fields"];
-    if fields["message"] != "listening" {
+    let detail = &event["detail"];
+    if event["type"] != "listening" {
         return None;
     }
     Some((
-        fields["listener"].as_str()?.to_owned(),
-        fields["address"].as_str()?.parse().ok()?,
+        detail["listener"].as_str()?.to_owned(),
+        detail["address"].as_str()?.parse().ok()?,
     ))
 }

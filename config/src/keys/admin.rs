@@ -10,7 +10,7 @@ pub(crate) const PORT: Key = Key::weir(
 );
 
 /// `admin`
-pub(crate) const KEYS: [Key; 6] = [
+pub(crate) const KEYS: [Key; 7] = [
     Key::weir(
         "disabled",
         Kind::Boolean,
@@ -41,5 +41,11 @@ pub(crate) const KEYS: [Key; 6] = [
         Kind::Names,
         Default::Value(|| format!("`[{}]`", crate::admin::APIS.join(", "))),
         "the others answer 404; health and version are always there. `HASURA_GRAPHQL_ENABLED_APIS` (separated by commas) wins",
+    ),
+    Key::weir(
+        "high_cardinality_labels",
+        Kind::Boolean,
+        Default::Words("`true`"),
+        "`false`: metrics do not tell pools of the same source and role apart; their numbers are added together. `HASURA_GRAPHQL_METRICS_ENABLE_HIGH_CARDINALITY_LABELS` wins",
     ),
 ];

@@ -106,6 +106,11 @@ pub const VARIABLES: &[Variable] = &[
         "what it answers, separated by commas",
     ),
     hasura(
+        "HASURA_GRAPHQL_METRICS_ENABLE_HIGH_CARDINALITY_LABELS",
+        "`admin.high_cardinality_labels`",
+        "`false`: fewer labels of its metrics",
+    ),
+    hasura(
         "HASURA_GRAPHQL_ENDPOINT",
         "`http://localhost:8080`",
         "where the commands find it that talk to it",
@@ -116,6 +121,11 @@ pub const VARIABLES: &[Variable] = &[
         "RUST_LOG",
         "none",
         "a filter by module, `weir_core=debug,warn`; wins over the former",
+    ),
+    weir(
+        "WEIR_SLOW_TRANSACTION",
+        "none",
+        "seconds; transactions that take longer are logged, with what the time went into. See [logs.md](logs.md)",
     ),
     weir("NO_COLOR", "none", "set to anything: no colours on a terminal"),
 ];

@@ -206,4 +206,6 @@ pub struct Admin {
     pub metrics_secret: Option<SecretSource>,
     /// Hasura's list: `metadata`, `config`, `metrics` … in lower case.
     pub enabled_apis: Vec<String>,
+    /// Whether metrics tell pools of the same source and role apart (`conn_info`, `database`).
+    pub high_cardinality_labels: bool,
 }

@@ -271,7 +271,7 @@ fn the_admin_interface() {
         "admin: {host: 10.0.0.1, port: 9000, admin_secret: {from_env: S}, metrics_secret: m, enabled_apis: [Metrics]}";
     let file = with(gateway, &[("S", "s")]).metadata.admin;
     assert_eq!(
-        (file.host.as_str(), file.port, file.enabled_apis),
+        (file.host.as_str(), file.port, file.enabled_apis.clone()),
         ("10.0.0.1", 9000, vec!["metrics".to_owned()])
     );
     assert_eq!(file.admin_secret, Some(SecretSource::Literal("s".to_owned().into())));
@@ -282,6 +282,7 @@ fn the_admin_interface() {
         ("HASURA_GRAPHQL_SERVER_PORT", "9001"),
         ("HASURA_GRAPHQL_METRICS_SECRET", "em"),
         ("HASURA_GRAPHQL_ENABLED_APIS", "metadata, Config"),
+        ("HASURA_GRAPHQL_METRICS_ENABLE_HIGH_CARDINALITY_LABELS", "false"),
         ("HASURA_GRAPHQL_GRACEFUL_SHUTDOWN_TIMEOUT", "5"),
     ];
     let loaded = with(gateway, &env);
@@ -290,6 +291,7 @@ fn the_admin_interface() {
         (admin.host.as_str(), admin.port, admin.enabled_apis.as_slice()),
         ("0.0.0.0", 9001, ["metadata".to_owned(), "config".to_owned()].as_slice())
     );
+    assert!(!admin.high_cardinality_labels && file.high_cardinality_labels);
     assert_eq!(admin.admin_secret, Some(SecretSource::Literal("e".to_owned().into())));
     assert_eq!(loaded.metadata.graceful_shutdown_timeout, Duration::from_secs(5));
 

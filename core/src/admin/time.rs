@@ -21,6 +21,15 @@ pub fn iso(moment: SystemTime) -> String {
         .replacen(" UTC", "Z", 1)
 }
 
+/// The same with thousandths of a second, for logs.
+pub fn iso_millis(moment: SystemTime) -> String {
+    let since_epoch = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let millis = format!(".{:03}Z", since_epoch.subsec_millis());
+    calendar(since_epoch.as_secs())
+        .replacen(' ', "T", 1)
+        .replacen(" UTC", &millis, 1)
+}
+
 fn calendar(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
@@ -48,6 +57,12 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousandths_are_behind_the_point() {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_micros(1_735_689_599_042_999);
+        assert_eq!(iso_millis(moment), "2024-12-31T23:59:59.042Z");
+    }
 
     #[test]
     fn known_moments() {

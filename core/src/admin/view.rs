@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     backend::{Backend, PinReason},
-    observe::LatencyView,
+    observe::{LatencyView, RefusalKind},
     pool::{ConnectionView, Doings, PinCount, Pool, PoolStats, Rest},
     registry::{Admission, Flow, Registry, Source},
     settings::{Origins, PoolSettings, Timeouts},
@@ -89,6 +89,8 @@ pub struct SourceView {
     pub database_names: Vec<String>,
     /// The primary's first. Empty if it does not serve.
     pub pools: Vec<PoolView>,
+    /// What its clients were refused, by kind.
+    pub refusals: Vec<(RefusalKind, u64)>,
     /// Clients.
     pub clients: u32,
     /// How many it takes.
@@ -109,8 +111,12 @@ pub struct PoolView {
     /// What to ask for to get exactly this pool, where that is possible: `ledger`, `ledger@eu_shard`; replicas are
     /// numbered: `ledger@read_replicas/1`.
     pub database: String,
-    /// See [`Pool::role`].
+    /// `primary`, `replica`.
     pub role: &'static str,
+    /// The endpoint as people call it: a URL without its password, or the name of the variable that has it.
+    pub endpoint: String,
+    /// See [`Pool::is_up`].
+    pub is_up: bool,
     /// See [`Pool::number`].
     pub number: u32,
     /// What it has and had.
@@ -161,6 +167,7 @@ impl<B: Backend> Family for Registry<B> {
             inconsistent: Some(reason),
             database_names: Vec::new(),
             pools: Vec::new(),
+            refusals: Vec::new(),
             clients: 0,
             max_clients: None,
             timeouts: Timeouts::default(),
@@ -193,6 +200,7 @@ fn view<B: Backend>(source: &Source<B>) -> SourceView {
         inconsistent: None,
         database_names: parts.database_names.clone(),
         pools: pools.map(|(database, pool)| pool_view(database, pool)).collect(),
+        refusals: source.refusals().view(),
         clients: source.client_count(),
         max_clients: parts.max_client_connections,
         timeouts: parts.timeouts.clone(),
@@ -210,6 +218,8 @@ fn pool_view<B: Backend>(database: String, pool: &Pool<B>) -> PoolView {
     PoolView {
         database,
         role: pool.role(),
+        endpoint: pool.backend().label().to_owned(),
+        is_up: pool.is_up(),
         number: pool.number(),
         stats: pool.stats(),
         doings: pool.activity().total(),

@@ -84,6 +84,15 @@ pub struct ClientView {
 }
 
 impl Standing {
+    /// All of them.
+    pub const ALL: [Standing; 5] = [
+        Standing::Idle,
+        Standing::Waiting,
+        Standing::Active,
+        Standing::InTransaction,
+        Standing::Holding,
+    ];
+
     /// As shown to people.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -122,6 +131,11 @@ impl Card {
         let at = clock::now();
         // A second introduction would be of the same client.
         let _ = self.introduction.set(Introduction { identity, at });
+    }
+
+    /// Who it is, once it has logged in.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.introduction.get().map(|introduction| &introduction.identity)
     }
 
     /// What it does from `now` on.

@@ -5,7 +5,7 @@
 //! so no event can reach a connection that has passed to somebody else (I6). The directory never touches a socket.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     pin::Pin,
     sync::{
@@ -20,7 +20,10 @@ use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
 use super::{Card, ClientView, Identity, places::Places};
-use crate::secret::Secret;
+use crate::{
+    observe::{Logins, LoginsView},
+    secret::Secret,
+};
 
 /// All logged-in clients of this process.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ pub struct Clients {
     count: AtomicU32,
     /// Of all listeners together, those that are logging in included.
     places: Arc<Places>,
+    /// By the listener's name: they outlive a listener that is opened anew.
+    logins: Mutex<BTreeMap<Arc<str>, Arc<Logins>>>,
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
 }
 
@@ -180,6 +185,17 @@ impl Clients {
             }
         }
         Err(ClientsFull)
+    }
+
+    /// The logins of the listener of this name.
+    pub(super) fn logins(&self, listener: &Arc<str>) -> Arc<Logins> {
+        self.logins.lock().entry(listener.clone()).or_default().clone()
+    }
+
+    /// What became of the logins of each listener, by its name.
+    pub fn login_views(&self) -> Vec<(Arc<str>, LoginsView)> {
+        let all = self.logins.lock();
+        all.iter().map(|(name, logins)| (name.clone(), logins.view())).collect()
     }
 
     /// Passes a cancel request to the client that it names, if the secret is right, and waits until it is dealt with; one

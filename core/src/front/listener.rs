@@ -32,8 +32,10 @@ use super::{
 };
 use crate::{
     backend::Frontend,
+    clock::{self, Instant},
     limits,
     net::{Socket, options::SocketOptions},
+    observe::{self, LoginReport, Logins, RefusalKind},
     refusal::{Limit, Refusal},
     relay,
     settings::Origins,
@@ -90,6 +92,7 @@ struct Hall<F> {
     name: Arc<str>,
     frontend: Arc<F>,
     clients: Arc<Clients>,
+    logins: Arc<Logins>,
     proxy_protocol: bool,
     limits: Arc<ArcSwap<ListenerLimits>>,
     half_open: Arc<Semaphore>,
@@ -145,6 +148,7 @@ impl<F: Frontend> Listener<F> {
             doors: all,
             bound,
             hall: Arc::new(Hall {
+                logins: clients.logins(&settings.name),
                 name: settings.name,
                 frontend,
                 clients,
@@ -267,7 +271,9 @@ impl<F: Frontend> Hall<F> {
             Ok(place) => (Some(place), None),
             Err(why) => (None, Some(why)),
         };
+        let began = clock::now();
         let greeting = catch(Box::pin(self.greet(socket, refusal))).await;
+        self.note(&greeting, began);
         match greeting {
             Ok(Greeting::Client(_) | Greeting::Aside(_)) if place.is_none() => {
                 error!(
@@ -305,13 +311,39 @@ impl<F: Frontend> Hall<F> {
                 let _ = tokio::time::timeout(CANCEL_HOLD, self.clients.cancel(id, &secret)).await;
                 drop(socket);
             }
-            Ok(Greeting::Nothing) => {}
+            Ok(Greeting::Refused(_) | Greeting::Nothing) => {}
             Err(panic) => error!(
                 listener = &*self.name,
                 panic = reason(&*panic),
                 "bug in Weir: a login panicked; its connection is closed, others are not affected"
             ),
         }
+    }
+
+    /// Counts what became of a login.
+    fn note<E>(&self, greeting: &Result<Greeting<F::Backend>, E>, began: Instant) {
+        match greeting {
+            Ok(Greeting::Client(_) | Greeting::Aside(_)) => {
+                let took = began.elapsed();
+                self.logins.accepted(took);
+                self.report(began, took, None);
+            }
+            Ok(Greeting::Cancel { .. }) => self.logins.cancel(),
+            Ok(Greeting::Refused(why)) => {
+                self.logins.refused(*why);
+                self.report(began, began.elapsed(), Some(*why));
+            }
+            Ok(Greeting::Nothing) | Err(_) => self.logins.broken_off(),
+        }
+    }
+
+    fn report(&self, began: Instant, took: Duration, refused: Option<RefusalKind>) {
+        observe::login(|| LoginReport {
+            listener: self.name.clone(),
+            began,
+            took,
+            refused,
+        });
     }
 
     async fn greet(&self, socket: Socket, refusal: Option<Refusal>) -> Greeting<F::Backend> {

@@ -32,6 +32,7 @@ pub use listener::{Doors, Listener, ListenerLimits, ListenerSettings};
 use crate::{
     backend::{Access, Backend},
     net::Peer,
+    observe::RefusalKind,
     pool::Pool,
     registry::Route,
     settings::{PoolMode, Timeouts},
@@ -54,7 +55,9 @@ pub enum Greeting<B: Backend> {
     /// It logged in to something that its frontend serves by itself, like the console. The future is its life; it must end
     /// soon after its registration is told to.
     Aside(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>),
-    /// It was refused and told so, or was never a client (a port scan, a health check).
+    /// It was refused, and told so.
+    Refused(RefusalKind),
+    /// It was never a client (a port scan, a health check), or went away.
     Nothing,
 }
 

@@ -98,16 +98,17 @@ impl Snapshot {
 
     /// How many took no longer than each of `bounds`, which are in nanoseconds and rise. Exact for bounds of
     /// [`super::HASURA_WAIT`] and [`super::LATENCY`].
-    pub fn cumulative<const N: usize>(&self, bounds: &[u64; N]) -> [u64; N] {
+    pub fn cumulative(&self, bounds: &[u64]) -> Vec<u64> {
         let mut bucket = 0;
         let mut total = 0;
-        bounds.map(|bound| {
-            while bucket < COUNT && BOUNDS[bucket] <= bound {
+        let counts = bounds.iter().map(|bound| {
+            while bucket < COUNT && BOUNDS[bucket] <= *bound {
                 total += self.counts[bucket];
                 bucket += 1;
             }
             total
-        })
+        });
+        counts.collect()
     }
 
     /// What has been counted since `earlier`, a snapshot of the same histogram; to show what is, not what was.

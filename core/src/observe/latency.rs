@@ -82,6 +82,19 @@ pub(crate) struct RareTimes {
     pub(crate) reading: Duration,
 }
 
+impl RareTimes {
+    /// What a transaction's time went into that took `transaction` and had the server at work for `queries`.
+    pub(crate) fn split(self, transaction: Duration, queries: Duration) -> TimeSplit {
+        TimeSplit {
+            waiting: self.waiting,
+            connecting: self.connecting,
+            resetting: self.resetting,
+            server: queries.saturating_sub(self.resetting + self.reading),
+            client: transaction.saturating_sub(queries) + self.reading,
+        }
+    }
+}
+
 impl Latency {
     /// Adds what a transaction spent on what most do not spend time on.
     #[inline]
@@ -114,17 +127,15 @@ impl Latency {
 
     fn split(&self) -> TimeSplit {
         let sum = |sum: &AtomicU64| Duration::from_nanos(sum.load(Relaxed));
-        let (resetting, reading) = (sum(&self.resetting), sum(&self.reading));
-        // Statements first: whatever ends between two looks is then in the transactions at least.
-        let queries = self.query.sum();
-        let transactions = self.transaction.sum();
-        TimeSplit {
+        let times = RareTimes {
             waiting: sum(&self.waiting),
             connecting: sum(&self.connecting),
-            resetting,
-            server: queries.saturating_sub(resetting + reading),
-            client: transactions.saturating_sub(queries) + reading,
-        }
+            resetting: sum(&self.resetting),
+            reading: sum(&self.reading),
+        };
+        // Statements first: whatever ends between two looks is then in the transactions at least.
+        let queries = self.query.sum();
+        times.split(self.transaction.sum(), queries)
     }
 }
 

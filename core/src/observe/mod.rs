@@ -7,8 +7,15 @@
 mod bounds;
 mod histogram;
 mod latency;
+mod logins;
+mod refusals;
+mod watching;
 
 pub use bounds::{HASURA_WAIT, LATENCY};
 pub use histogram::{Histogram, Snapshot};
 pub(crate) use latency::RareTimes;
 pub use latency::{Latency, LatencyView, TimeSplit};
+pub use logins::{Logins, LoginsView};
+pub use refusals::{RefusalCounts, RefusalKind};
+pub use watching::{LoginReport, TransactionReport, Watcher, log_slow, watch};
+pub(crate) use watching::{is_wanted, login};

@@ -23,6 +23,7 @@ use crate::{
 /// The counters of one pool.
 #[derive(Debug, Default)]
 pub struct Activity {
+    role: &'static str,
     transactions: AtomicU64,
     queries: AtomicU64,
     from_clients: AtomicU64,
@@ -68,6 +69,19 @@ struct Pins {
 }
 
 impl Activity {
+    /// Of a pool that is this part of its source: `primary`, `replica`.
+    pub(super) fn of(role: &'static str) -> Arc<Self> {
+        Arc::new(Activity {
+            role,
+            ..Activity::default()
+        })
+    }
+
+    /// Which part of its source the pool is.
+    pub(crate) fn role(&self) -> &'static str {
+        self.role
+    }
+
     /// Adds what was done.
     pub(crate) fn count(&self, work: Work, from_clients: u64, from_servers: u64) {
         let add = |counter: &AtomicU64, amount: u64| {

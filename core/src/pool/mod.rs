@@ -99,7 +99,7 @@ impl<B: Backend> Pool<B> {
             drained: Notify::new(),
             changed: Notify::new(),
             haste: AtomicBool::new(false),
-            activity: Arc::default(),
+            activity: Activity::of(role),
             number: next_pool_number(),
         })
     }

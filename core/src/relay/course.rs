@@ -12,7 +12,7 @@ use crate::{
     backend::{PinNews, SessionState, TransactionDetection, Work},
     clock::{self, Instant},
     front::{Card, Pinned, Standing},
-    observe::RareTimes,
+    observe::{self, RareTimes, TransactionReport},
     pool::{Activity, Pin},
 };
 
@@ -27,6 +27,9 @@ pub(super) struct Course {
     counted: Work,
     from_clients: u64,
     from_servers: u64,
+    /// Of this transaction, so far.
+    query_time: Duration,
+    server: u64,
     delay: Delay,
     rare: Option<Box<Rare>>,
     pin: Option<Pin>,
@@ -102,6 +105,8 @@ impl Course {
             counted: session.work(),
             from_clients: sent as u64,
             from_servers: 0,
+            query_time: Duration::ZERO,
+            server,
             delay: Delay::None,
             rare,
             pin: None,
@@ -183,16 +188,18 @@ impl Course {
             }
             Stage::Busy => {
                 self.delay_over(now);
-                let query = &activity.latency().query;
-                query.record(now.saturating_duration_since(self.query_since));
+                let time = now.saturating_duration_since(self.query_since);
+                self.query_time += time;
+                activity.latency().query.record(time);
             }
             Stage::InTransaction => {}
         }
         match stage {
             Stage::AtRest => {
-                let transaction = &activity.latency().transaction;
-                transaction.record(now.saturating_duration_since(self.transaction_since));
                 self.rest_since = now;
+                let time = now.saturating_duration_since(self.transaction_since);
+                activity.latency().transaction.record(time);
+                self.report(session.work(), activity, time);
                 self.card.stand(Standing::Holding, now);
                 self.count(session, activity);
             }
@@ -205,14 +212,41 @@ impl Course {
         self.stage = stage;
     }
 
+    /// Tells those who want to know about single transactions, if there are any.
+    #[inline]
+    fn report(&self, work: Work, activity: &Activity, time: Duration) {
+        let times = self.rare.as_ref().map_or_else(RareTimes::default, |rare| rare.times);
+        let wanted = observe::is_wanted(time + times.waiting + times.connecting);
+        if wanted.is_any()
+            && let Some(identity) = self.card.identity()
+        {
+            wanted.tell(TransactionReport {
+                identity: identity.clone(),
+                role: activity.role(),
+                server: self.server,
+                began: self.transaction_since,
+                ended: self.rest_since,
+                split: times.split(time, self.query_time),
+                work: self.done(work),
+                from_client: self.from_clients,
+                from_server: self.from_servers,
+            });
+        }
+    }
+
+    fn done(&self, work: Work) -> Work {
+        Work {
+            transactions: work.transactions.wrapping_sub(self.counted.transactions),
+            queries: work.queries.wrapping_sub(self.counted.queries),
+        }
+    }
+
     /// Adds what has happened to the pool's counters.
     fn count(&mut self, session: &impl TransactionDetection, activity: &Activity) {
         let work = session.work();
-        let done = Work {
-            transactions: work.transactions.wrapping_sub(self.counted.transactions),
-            queries: work.queries.wrapping_sub(self.counted.queries),
-        };
+        let done = self.done(work);
         self.counted = work;
+        self.query_time = Duration::ZERO;
         let sent = (
             std::mem::take(&mut self.from_clients),
             std::mem::take(&mut self.from_servers),

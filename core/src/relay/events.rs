@@ -8,18 +8,24 @@ use super::{
 use crate::{
     backend::{Backend, Dialogue, Onward, Outbox, SessionState, TransactionDetection},
     front,
+    observe::RefusalKind,
     refusal::Refusal,
 };
 
 impl<B: Backend> Life<B> {
     /// Says no in the client's protocol. The client's request is dealt with by that.
     pub(super) fn refuse(&mut self, why: &Refusal) -> Option<Ending> {
+        self.count_refusal(why);
         tracing::info!(client = %self.identity, reason = %why, "refused");
         let mut out = Outbox::default();
         let onward = self.dialogue.refuse(why, &mut out);
         self.to_client.push(&mut out.to_client);
         self.held = Held::Again;
         (onward == Onward::Finish).then_some(Ending::Told("refused"))
+    }
+
+    fn count_refusal(&self, why: &Refusal) {
+        self.route.source.refusals().count(RefusalKind::from(why));
     }
 
     pub(super) fn on_inbox(&mut self, event: front::Event) -> Option<Ending> {
@@ -108,6 +114,7 @@ impl<B: Backend> Life<B> {
         match expired {
             Expired::ClientIdle => self.refuse(&refusal).or(Some(Ending::Told("idle"))),
             Expired::IdleInTransaction | Expired::TransactionAtRest => {
+                self.count_refusal(&refusal);
                 if let Some(attached) = &mut self.attached {
                     tracing::info!(client = %self.identity, reason = %refusal, "transaction rolled back");
                     let mut out = Outbox::default();
@@ -119,6 +126,7 @@ impl<B: Backend> Life<B> {
                 None
             }
             Expired::Query | Expired::TransactionRunning => {
+                self.count_refusal(&refusal);
                 if let Some(Attached { lease, pool, .. }) = &mut self.attached {
                     tracing::info!(client = %self.identity, reason = %refusal, "cancelling");
                     self.dialogue.cancelled_for(&mut lease.session, &refusal);
@@ -142,6 +150,7 @@ impl<B: Backend> Life<B> {
             pool,
             ..
         } = self.attached.take()?;
+        self.route.source.refusals().count(RefusalKind::ServerLost);
         course.cut(&lease.session, pool.activity());
         let mid_message = matches!(self.to_client.body(), Body::Forward(_));
         self.to_client.sender_gone();

@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn durations_are_short() {
-        let shown = [0.0, 0.00085, 0.0124, 3.14, 42.0, 240.0, 7200.0].map(duration);
+        let shown = [0.0, 0.00085, 0.0124, 3.12, 42.0, 240.0, 7200.0].map(duration);
         assert_eq!(shown, ["-", "850us", "12ms", "3.1s", "42s", "4m", "2h"]);
     }
 

@@ -210,6 +210,7 @@ mod tests {
             admin_secret: admin_secret.map(secret),
             metrics_secret: metrics_secret.map(secret),
             enabled_apis: ["metadata", "config", "metrics"].map(str::to_owned).to_vec(),
+            high_cardinality_labels: true,
         }
     }
 

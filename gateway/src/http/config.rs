@@ -10,7 +10,7 @@ use weir_core::{
     settings::{Origins, PoolMode, PoolSettings, ServerReset, Timeouts},
 };
 
-use super::Shared;
+use super::{Shared, version};
 use crate::serve::control;
 
 /// What this file answers.
@@ -23,7 +23,7 @@ async fn config(State(shared): State<Shared>) -> Json<Value> {
     let sources = shared.control.sources();
     Json(json!({
         // What Hasura's command line and console look for.
-        "version": concat!("v", env!("CARGO_PKG_VERSION")),
+        "version": version::VERSION,
         "is_admin_secret_set": state.metadata.admin.admin_secret.is_some(),
         "is_auth_hook_set": false,
         "is_jwt_set": false,

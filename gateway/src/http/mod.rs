@@ -11,6 +11,7 @@ mod errors;
 mod health;
 mod limits;
 mod metadata;
+mod metrics;
 mod page;
 mod server;
 mod version;
@@ -129,6 +130,7 @@ fn router(shared: Shared) -> Router {
         .merge(version::routes())
         .merge(config::routes())
         .merge(metadata::routes())
+        .merge(metrics::routes())
         .merge(page::routes())
         .method_not_allowed_fallback(|| async { errors::ApiError::method_not_allowed().into_response() })
         .fallback(|| async { errors::ApiError::not_found().into_response() })

@@ -18,6 +18,7 @@ use weir_core::{
 use super::{
     change::{Change, ChangeError, Changed},
     health::Board,
+    reloads::Reloads,
 };
 
 /// Orders that may wait. Each is a person or a program that waits for its answer.
@@ -41,6 +42,8 @@ pub(crate) struct Views {
     pub(crate) clients: Arc<Clients>,
     /// What the sources' health checks found.
     pub(crate) health: Arc<Board>,
+    /// What became of changes of the metadata.
+    pub(crate) reloads: Arc<Reloads>,
     /// When this process started.
     pub(crate) started: SystemTime,
 }

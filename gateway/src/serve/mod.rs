@@ -13,6 +13,7 @@ mod files;
 pub(crate) mod health;
 mod listeners;
 mod operator;
+mod reloads;
 mod running;
 mod signals;
 mod sources;
@@ -110,9 +111,9 @@ async fn serve(args: &ServeArgs, workers: NonZeroUsize) -> ExitCode {
 fn log_problem(problem: &Problem) {
     let (place, message) = (&problem.place, &problem.message);
     match problem.severity {
-        Severity::Error => error!(%place, "{message}"),
-        Severity::Warning => warn!(%place, "{message}"),
-        Severity::Info => info!(%place, "{message}"),
+        Severity::Error => error!(event = "metadata-problem", %place, "{message}"),
+        Severity::Warning => warn!(event = "metadata-problem", %place, "{message}"),
+        Severity::Info => info!(event = "metadata-problem", %place, "{message}"),
     }
 }
 

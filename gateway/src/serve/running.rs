@@ -22,13 +22,14 @@ use super::{
     listeners::Listeners,
     log_problem,
     operator::ByControl,
+    reloads::Reloads,
     signals::{Signals, Wish},
     sources::Sources,
     systemd,
     takeover::{self, Budget, Kin, Predecessor, Seat, place},
     unusable,
 };
-use crate::{cli::ServeArgs, http::Http, usable};
+use crate::{cli::ServeArgs, http::Http, otlp::Otlp, usable};
 
 /// How often a process that has a successor looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -38,8 +39,10 @@ pub(super) struct Running {
     pub(super) sources: Sources,
     pub(super) listeners: Listeners,
     http: Http,
+    otlp: Otlp,
     changes: Changes,
     orders: Orders,
+    reloads: Arc<Reloads>,
     seat: Seat,
     /// Once another process has taken over: how long this one serves on its clients.
     succession: Option<Instant>,
@@ -79,6 +82,7 @@ impl Running {
         let sources = Sources::build(&loaded.metadata);
         let views = views(&sources, Clients::new());
         let (clients, console) = (views.clients.clone(), views.console.clone());
+        let reloads = views.reloads.clone();
         let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
         let kin = Kin::new(clients.clone(), budget);
         let served = inherited.listeners();
@@ -96,6 +100,7 @@ impl Running {
         let status = status(&loaded.metadata);
         let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
         orders.closed(listeners.closed());
+        let otlp = Otlp::start(&ProcessEnvironment, &control);
         let operator = Arc::new(ByControl(control.clone()));
         control.views().console.set_operator(operator);
         let http = Http::open(control, &inherited).await;
@@ -112,8 +117,10 @@ impl Running {
             sources,
             listeners,
             http,
+            otlp,
             changes,
             orders,
+            reloads,
             seat,
             succession: None,
             args: args.clone(),
@@ -228,6 +235,7 @@ impl Running {
     async fn reload(&mut self, cause: &'static str) -> Result<Applied, Refused> {
         let Some(loaded) = load(&self.args).await else {
             let reason = "reading the metadata broke off";
+            self.reloads.refused();
             error!(cause, reason, "metadata refused; the present one stays");
             return Err(Refused {
                 reason: reason.to_owned(),
@@ -237,11 +245,13 @@ impl Running {
         self.changes.follow(&loaded.files);
         let present = self.orders.state();
         if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
+            self.reloads.unchanged();
             info!(cause, "metadata unchanged");
             return Ok(self.retry(present).await);
         }
         if let Some(reason) = self.objection(&present, &loaded) {
             loaded.problems.iter().for_each(log_problem);
+            self.reloads.refused();
             error!(
                 cause,
                 reason,
@@ -326,6 +336,7 @@ impl Running {
         if !self.has_successor() {
             self.http.reload().await;
         }
+        self.reloads.applied();
         info!(
             cause,
             resource_version = state.resource_version,
@@ -374,7 +385,7 @@ impl Running {
         // Last, so that one can look until the end. Idle server connections take their leave meanwhile; the ones that
         // cannot in time are closed with the process.
         let close = tokio::time::timeout(GOODBYE, self.sources.close());
-        let _ = tokio::join!(self.http.stop(), close);
+        let _ = tokio::join!(self.http.stop(), close, self.otlp.finish());
     }
 }
 
@@ -385,6 +396,7 @@ fn views(sources: &Sources, clients: Arc<Clients>) -> Views {
         families,
         clients,
         health: sources.health.clone(),
+        reloads: Arc::default(),
         started: clock::wall(),
     }
 }

@@ -1,5 +1,6 @@
-//! S9: every command of administrators against everybody who may try it, on the console by both protocols and over HTTP;
-//! every cell is asserted, and so is that what was denied has not happened.
+//! S9: every command of administrators against everybody who may try it: on the console, by the simple and the extended
+//! protocol and by TDS, and over HTTP; every cell is asserted, and so is that what was denied has not
+//! happened.
 
 use serde_json::json;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
@@ -7,8 +8,14 @@ use weir_tests::{
     cluster::{self, ROLE, ROLE_PASSWORD},
     gateway::Gateway,
     http::Http,
+    mssql::{
+        DATABASE, Kind,
+        client::{Credentials, RawClient as TdsClient},
+    },
     site::{Plan, Site, is_direct},
 };
+
+use super::mssql_gateway::{gateway_with, server};
 
 const PASSWORD: &str = "canary-roles-3b8";
 const SECRET: &str = "canary-admin-secret-5d0";
@@ -203,4 +210,74 @@ async fn s9_every_order_by_everybody_over_http() {
     }
     let boss = place.console("boss").await;
     assert_eq!(table(&boss, "STATE").await[1], ["paused", "no"]);
+}
+
+/// The number of the first error of an answer over TDS.
+fn error_number(answer: &[String]) -> Option<&str> {
+    let error = answer.iter().find_map(|line| line.strip_prefix("error "));
+    error.and_then(|error| error.split(' ').next())
+}
+
+#[tokio::test]
+async fn s9_every_command_by_everybody_over_tds() {
+    let server = server(Kind::SqlServer);
+    let mut gateway = gateway_with(&server, 2, |metadata| {
+        let user = |name, role| json!({ "name": name, "password": PASSWORD, "sources": "*", "role": role });
+        metadata
+            .user(user("boss", "admin"))
+            .user(user("watcher", "stats"))
+            .user(user("somebody", "support"))
+    });
+    let address = gateway.address("tds");
+    let log_in = async |user: &str, password: &str, database: &str| {
+        let credentials = Credentials {
+            user,
+            password,
+            database,
+            ..Credentials::default()
+        };
+        TdsClient::log_in(address, &credentials).await.unwrap()
+    };
+    for (user, password, expected) in [
+        ("somebody", PASSWORD, "916"),
+        ("boss", "wrong", "18456"),
+        ("nobody", PASSWORD, "18456"),
+    ] {
+        for database in ["weir", "pgbouncer"] {
+            let (_, answer) = log_in(user, password, database).await;
+            assert_eq!(error_number(&answer), Some(expected), "{user}: {answer:?}");
+        }
+    }
+    let (mut watcher, _) = log_in("watcher", PASSWORD, "weir").await;
+    let (mut boss, _) = log_in("boss", PASSWORD, "weir").await;
+    let (mut client, _) = log_in("somebody", PASSWORD, DATABASE).await;
+    let written = |command: &str| command.replace("SOURCE", &format!("\"{DATABASE}\""));
+    for (_, command, stats_may) in COMMANDS {
+        let command = written(command);
+        let answer = watcher.batch(&command).await;
+        let expected = if stats_may { None } else { Some("229") };
+        assert_eq!(error_number(&answer), expected, "stats: {command}: {answer:?}");
+    }
+    client.batch("SELECT 1").await;
+    assert!(gateway.is_running(), "nothing that was denied has happened");
+    for (_, command, _) in &COMMANDS[..COMMANDS.len() - 2] {
+        let command = written(command);
+        let answer = boss.batch(&command).await;
+        let expected = command.starts_with("KILL_CLIENT").then_some("6106");
+        assert_eq!(error_number(&answer), expected, "admin: {command}: {answer:?}");
+        if command == "PAUSE" {
+            client.start(0, "SELECT 2").await;
+            let paused = tokio::time::timeout(std::time::Duration::from_millis(300), client.read()).await;
+            assert!(paused.is_err(), "no request is served in a pause");
+        }
+        if command == "RESUME" {
+            let answer = client.read().await.unwrap();
+            assert_eq!(error_number(&answer), None, "{answer:?}");
+        }
+    }
+    boss.start(0, "SHUTDOWN").await;
+    assert!(
+        gateway.wait(std::time::Duration::from_secs(60)).is_some(),
+        "admin: SHUTDOWN"
+    );
 }

@@ -163,16 +163,23 @@ async fn broken_files_are_nobody_s_to_overwrite() {
     }
     let project = project().await;
     let path = project.gateway.folder().join("databases/databases.yaml");
+    let half = DATABASES.as_bytes()[..DATABASES.len() - 30].to_vec();
+    let (enormous, latin) = (vec![b'#'; 17 * 1024 * 1024], b"- name: caf\xe9\n".to_vec());
+    let unsound = b"- name: default\n  kind: postgres\n  configuration: {connection_info: {}}\n".to_vec();
     for broken in [
-        "- name: [",
-        "- name: default\n  kind: postgres\n  configuration: {connection_info: {}}\n",
+        b"- name: [".to_vec(),
+        half,
+        enormous,
+        latin,
+        unsound,
+        vec![b'['; 100_000],
     ] {
-        fs::write(&path, broken).unwrap();
+        fs::write(&path, &broken).unwrap();
         let clear = json!({ "type": "clear_metadata", "args": {} });
         let answer = project.http.metadata(&clear).await;
         assert_eq!(answer.status, 400, "{}", answer.text);
         assert!(answer.text.contains("the former one still applies"), "{}", answer.text);
-        assert_eq!(fs::read_to_string(&path).unwrap(), broken);
+        assert!(fs::read(&path).unwrap() == broken, "the file has been touched");
         let client = cluster::connect(project.gateway.address("pg"), "app", "app-password", "default").await;
         drop_client(client.expect("the former metadata serves")).await;
     }

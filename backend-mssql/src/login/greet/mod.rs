@@ -22,6 +22,7 @@ use weir_core::{
         Peer, Socket,
         tls::{MaterialError, Reloadable, ServerTls, ServerTlsSettings, TlsVersions},
     },
+    observe::RefusalKind,
     refusal::Refusal,
     registry::Registry,
 };
@@ -29,7 +30,7 @@ use weir_core::{
 use super::{handshake::TlsPolicy, passwords::Passwords, server::ALPN};
 use crate::{
     backend::Mssql,
-    refusals::{self, Words},
+    refusals::{self, Words, number},
 };
 
 /// What one listener needs to greet its clients.
@@ -154,16 +155,16 @@ impl Frontend for MssqlFrontend {
                 Ok(admitted) => Greeting::Client(Box::new(admitted.seat(line))),
                 Err(ended) => {
                     ended.conclude(&settings, peer, &mut line).await;
-                    Greeting::Nothing
+                    ended.into()
                 }
             },
             Err((ended, Some(mut line))) => {
                 ended.conclude(&settings, peer, &mut line).await;
-                Greeting::Nothing
+                ended.into()
             }
             Err((ended, None)) => {
                 ended.note(&settings, peer);
-                Greeting::Nothing
+                ended.into()
             }
         }
     }
@@ -173,7 +174,11 @@ impl Frontend for MssqlFrontend {
 #[derive(Debug)]
 enum Ended {
     /// The client is told, and the log in its own words.
-    Told { words: Box<Words>, reason: String },
+    Told {
+        words: Box<Words>,
+        reason: String,
+        kind: RefusalKind,
+    },
     /// Not worth a word to anybody: the peer went away, or never spoke this protocol.
     Silent(String),
 }
@@ -181,6 +186,7 @@ enum Ended {
 impl Ended {
     fn told(words: Words, reason: impl Into<String>) -> Self {
         Ended::Told {
+            kind: kind_of(&words),
             words: Box::new(words),
             reason: reason.into(),
         }
@@ -188,7 +194,7 @@ impl Ended {
 
     fn note(&self, settings: &FrontendSettings, peer: Peer) {
         match self {
-            Ended::Told { words, reason } => {
+            Ended::Told { words, reason, .. } => {
                 info!(listener = &*settings.listener, %peer, number = words.number, reason, "login refused");
             }
             Ended::Silent(reason) => {
@@ -205,11 +211,37 @@ impl Ended {
     }
 }
 
+impl From<Ended> for Greeting<Mssql> {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Told { kind, .. } => Greeting::Refused(kind),
+            Ended::Silent(_) => Greeting::Nothing,
+        }
+    }
+}
+
+/// The kind of a refusal that only a login can be told.
+fn kind_of(words: &Words) -> RefusalKind {
+    match words.number {
+        number::LOGIN_FAILED | number::INTEGRATED_SECURITY => RefusalKind::Authentication,
+        number::NO_ACCESS => RefusalKind::Denied,
+        number::TOO_BUSY => RefusalKind::ClientLimit,
+        number::NOT_AVAILABLE => RefusalKind::Open,
+        number::PROTOCOL => RefusalKind::ProtocolViolation,
+        number::UNSUPPORTED => RefusalKind::Unsupported,
+        _ => RefusalKind::Other,
+    }
+}
+
 impl From<Refusal> for Ended {
     fn from(why: Refusal) -> Self {
         let words = refusals::describe(&why);
         let reason = words.text.to_string();
-        Ended::told(words, reason)
+        Ended::Told {
+            kind: RefusalKind::from(&why),
+            words: Box::new(words),
+            reason,
+        }
     }
 }
 

@@ -226,9 +226,10 @@ impl Ended {
     /// The true reason, for the log.
     fn because(self, why: &str) -> Self {
         match self {
-            Ended::Told { fatal, .. } if fatal.code == "28P01" => Ended::Told {
+            Ended::Told { fatal, kind, .. } if fatal.code == "28P01" => Ended::Told {
                 reason: format!("{}: {why}", fatal.message),
                 fatal,
+                kind,
             },
             other => other,
         }

@@ -23,6 +23,7 @@ use weir_core::{
         Peer, Socket,
         tls::{Reloadable, ServerTls},
     },
+    observe::RefusalKind,
     refusal::Refusal,
     registry::Registry,
 };
@@ -104,7 +105,7 @@ impl Frontend for PostgresFrontend {
                         Ok(client) => Greeting::Aside(Box::pin(crate::console::serve(client))),
                         Err((ended, mut line)) => {
                             ended.conclude(&settings, peer, &mut line).await;
-                            Greeting::Nothing
+                            ended.into()
                         }
                     };
                 }
@@ -112,17 +113,17 @@ impl Frontend for PostgresFrontend {
                     Ok(admitted) => Greeting::Client(Box::new(admitted.seat(line))),
                     Err(ended) => {
                         ended.conclude(&settings, peer, &mut line).await;
-                        Greeting::Nothing
+                        ended.into()
                     }
                 }
             }
             Err((ended, Some(mut line))) => {
                 ended.conclude(&settings, peer, &mut line).await;
-                Greeting::Nothing
+                ended.into()
             }
             Err((ended, None)) => {
                 ended.note(&settings, peer);
-                Greeting::Nothing
+                ended.into()
             }
         }
     }
@@ -132,7 +133,11 @@ impl Frontend for PostgresFrontend {
 #[derive(Debug)]
 enum Ended {
     /// The client is told, and the log in its own words.
-    Told { fatal: Box<Fatal>, reason: String },
+    Told {
+        fatal: Box<Fatal>,
+        reason: String,
+        kind: RefusalKind,
+    },
     /// Not worth a word to anybody: the peer went away, or never spoke this protocol.
     Silent(String),
 }
@@ -140,6 +145,7 @@ enum Ended {
 impl Ended {
     fn told(fatal: Fatal, reason: impl Into<String>) -> Self {
         Ended::Told {
+            kind: kind_of(&fatal),
             fatal: Box::new(fatal),
             reason: reason.into(),
         }
@@ -147,7 +153,7 @@ impl Ended {
 
     fn note(&self, settings: &FrontendSettings, peer: Peer) {
         match self {
-            Ended::Told { fatal, reason } => {
+            Ended::Told { fatal, reason, .. } => {
                 info!(listener = &*settings.listener, %peer, sqlstate = fatal.code, reason, "login refused");
             }
             Ended::Silent(reason) => {
@@ -164,6 +170,28 @@ impl Ended {
     }
 }
 
+impl From<Ended> for Greeting<Postgres> {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Told { kind, .. } => Greeting::Refused(kind),
+            Ended::Silent(_) => Greeting::Nothing,
+        }
+    }
+}
+
+/// The kind of a refusal that only a login can be told.
+fn kind_of(fatal: &Fatal) -> RefusalKind {
+    match fatal.code.as_str() {
+        "28P01" | "28000" => RefusalKind::Authentication,
+        "42501" => RefusalKind::Denied,
+        "53300" => RefusalKind::ClientLimit,
+        "57P03" => RefusalKind::Open,
+        "08P01" => RefusalKind::ProtocolViolation,
+        "0A000" => RefusalKind::Unsupported,
+        _ => RefusalKind::Other,
+    }
+}
+
 impl From<Refusal> for Ended {
     fn from(why: Refusal) -> Self {
         let fatal = Fatal::from(refusals::fatal(&why));
@@ -171,7 +199,11 @@ impl From<Refusal> for Ended {
             Some(detail) => format!("{}: {detail}", fatal.message),
             None => fatal.message.clone(),
         };
-        Ended::told(fatal, reason)
+        Ended::Told {
+            kind: RefusalKind::from(&why),
+            fatal: Box::new(fatal),
+            reason,
+        }
     }
 }
 

@@ -70,7 +70,14 @@ mod tests {
 
     #[test]
     fn what_strangers_say_is_never_markup() {
-        for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+        for way in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+        ] {
             assert!(!SCRIPT.contains(way), "{way}");
         }
     }

@@ -4,14 +4,29 @@
 //! crates; libraries stay at `warn`, because nobody who asks for `debug` wants to read the TLS library's. That one stays at
 //! `error`: it warns of what peers send, and whoever connects could fill the log.
 
-use std::{env, io::IsTerminal as _};
+#[cfg(test)]
+mod documented;
+mod json;
+
+use std::{env, io::IsTerminal as _, time::Duration};
 
 use tracing_subscriber::{EnvFilter, fmt};
+
+use weir_core::observe;
 
 use crate::cli::LogFormat;
 
 /// Weir's own crates, as targets of log lines.
 const OWN: [&str; 5] = ["weir", "weir_core", "weir_config", "weir_postgres", "weir_mssql"];
+
+/// Seconds; transactions that take longer are logged.
+const SLOW: &str = "WEIR_SLOW_TRANSACTION";
+
+/// Whether a line comes from Weir and not from a library.
+fn is_own(target: &str) -> bool {
+    let name = target.split("::").next().unwrap_or_default();
+    OWN.contains(&name)
+}
 
 /// Starts logging.
 ///
@@ -23,19 +38,36 @@ pub(crate) fn start(format: LogFormat, level: Option<&str>) -> Result<(), String
         env::var("RUST_LOG").ok().as_deref(),
         env::var("HASURA_GRAPHQL_LOG_LEVEL").ok().as_deref(),
     )?;
+    if let Some(limit) = slow(env::var(SLOW).ok().as_deref())? {
+        observe::log_slow(limit);
+    }
     // When whoever read standard error has gone, lines are lost; reporting that on standard error would panic.
     let builder = fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
     match format {
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Json => builder.event_format(json::Json).init(),
         LogFormat::Pretty => builder
             .with_ansi(std::io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
             .with_target(false)
             .init(),
     }
     Ok(())
+}
+
+/// The limit, if there is one.
+fn slow(text: Option<&str>) -> Result<Option<Duration>, String> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let seconds = text
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .map(Some)
+        .ok_or_else(|| format!("{SLOW}: {text:?} is no number of seconds; try 1 or 0.5"))
 }
 
 fn filter(flag: Option<&str>, rust_log: Option<&str>, hasura: Option<&str>) -> Result<EnvFilter, String> {
@@ -84,6 +116,17 @@ mod tests {
         assert!(chosen(None, Some("debug"), Some("warn")).contains("weir=debug"));
         assert!(chosen(None, Some(""), Some("warn")).contains("weir=warn"));
         assert!(chosen(None, None, None).contains("weir=info"));
+    }
+
+    #[test]
+    fn slow_is_a_number_of_seconds() {
+        assert_eq!(slow(None), Ok(None));
+        assert_eq!(slow(Some(" ")), Ok(None));
+        assert_eq!(slow(Some("0.25")), Ok(Some(Duration::from_millis(250))));
+        for wrong in ["soon", "-1", "nan", "1s"] {
+            let error = slow(Some(wrong)).expect_err("no number");
+            assert!(error.starts_with("WEIR_SLOW_TRANSACTION:"), "{error}");
+        }
     }
 
     #[test]
