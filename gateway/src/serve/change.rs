@@ -107,6 +107,15 @@ fn judge(present: &State, change: &Change, loaded: &Loaded) -> Result<(), Change
             .iter()
             .filter(|problem| problem.severity == Severity::Error)
     };
+    // Whatever else is allowed in the same bulk: a source that is asked for by its name has to serve.
+    for (index, operation) in change.operations.iter().enumerate() {
+        let Some(name) = operation.subject() else { continue };
+        let is_its = |problem: &&Problem| problem.subject == Subject::Source(name.to_owned());
+        let its: Vec<Problem> = errors().filter(is_its).cloned().collect();
+        if !its.is_empty() {
+            return Err(ChangeError::Source(index, its));
+        }
+    }
     match change.tolerance {
         Tolerance::Everything => return Ok(()),
         Tolerance::Nothing => {
@@ -117,14 +126,6 @@ fn judge(present: &State, change: &Change, loaded: &Loaded) -> Result<(), Change
             };
         }
         Tolerance::WhatIs => {}
-    }
-    for (index, operation) in change.operations.iter().enumerate() {
-        let Some(name) = operation.subject() else { continue };
-        let is_its = |problem: &&Problem| problem.subject == Subject::Source(name.to_owned());
-        let its: Vec<Problem> = errors().filter(is_its).cloned().collect();
-        if !its.is_empty() {
-            return Err(ChangeError::Source(index, its));
-        }
     }
     let is_known = |problem: &Problem| {
         let same = |other: &Problem| other.severity == Severity::Error && other.subject == problem.subject;

@@ -99,6 +99,26 @@ fn matches(expected: &Value, found: &Value) -> bool {
     }
 }
 
+#[test]
+fn an_answer_with_more_or_less_is_another_one() {
+    let expected = json!({ "a": [1, "**"], "b": { "c": "d" } });
+    assert!(matches(
+        &expected,
+        &json!({ "b": { "c": "d" }, "a": [1, { "x": null }] })
+    ));
+    for other in [
+        json!({ "a": [1, 2], "b": { "c": "d" }, "e": null }),
+        json!({ "a": [1, 2] }),
+        json!({ "a": [1], "b": { "c": "d" } }),
+        json!({ "a": [1, 2, 3], "b": { "c": "d" } }),
+        json!({ "a": [2, 1], "b": { "c": "d" } }),
+        json!({ "a": [1, 2], "b": { "c": "D" } }),
+        json!({ "a": [1, 2], "b": {} }),
+    ] {
+        assert!(!matches(&expected, &other), "{other}");
+    }
+}
+
 #[tokio::test]
 async fn answers_equal_hasura_s() {
     if is_direct() {
