@@ -20,7 +20,7 @@
 //! * **Full** (the database has no room): while connections of ours are alive the waiters wait for those. The limit is
 //!   lowered to what the database accepted and raised again one by one. With none alive it is handled as transient.
 //!
-//! An administrator may pause and reconnect a pool while it serves: see [`control`].
+//! An administrator may pause and reconnect a pool while it serves: see `control`.
 
 mod chain;
 mod control;
