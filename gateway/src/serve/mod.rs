@@ -11,6 +11,7 @@ mod changes;
 pub(crate) mod control;
 mod files;
 pub(crate) mod health;
+mod listener_tls;
 mod listeners;
 mod operator;
 mod reloads;

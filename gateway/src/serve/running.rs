@@ -19,6 +19,7 @@ use super::{
     change::{self, Change, ChangeError, Changed, Prepared},
     changes::Changes,
     control::{Applied, Control, Exported, Order, Orders, Refused, State, Views},
+    listener_tls::Renewal,
     listeners::Listeners,
     log_problem,
     operator::ByControl,
@@ -33,6 +34,9 @@ use crate::{cli::ServeArgs, http::Http, otlp::Otlp, usable};
 
 /// How often a process that has a successor looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Why metadata are refused whose listeners cannot be what they are declared to be.
+const UNUSABLE_TLS: &str = "a listener that is open could not use the TLS that is declared for it";
 
 /// Everything that serves.
 pub(super) struct Running {
@@ -243,6 +247,7 @@ impl Running {
             });
         };
         self.changes.follow(&loaded.files);
+        self.listeners.look_at_certificates();
         let present = self.orders.state();
         if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
             self.reloads.unchanged();
@@ -250,20 +255,27 @@ impl Running {
             return Ok(self.retry(present).await);
         }
         if let Some(reason) = self.objection(&present, &loaded) {
-            loaded.problems.iter().for_each(log_problem);
-            self.reloads.refused();
-            error!(
-                cause,
-                reason,
-                hint = "weir check shows all problems at once",
-                "metadata refused; the present one stays"
-            );
-            return Err(Refused {
-                reason: reason.to_owned(),
-                problems: loaded.problems,
-            });
+            return Err(self.refuse(cause, reason, loaded.problems));
         }
-        Ok(self.apply(cause, &present, loaded).await)
+        match self.listeners.prepare(&loaded.metadata).await {
+            Ok(renewal) => Ok(self.apply(cause, &present, loaded, renewal).await),
+            Err(problems) => Err(self.refuse(cause, UNUSABLE_TLS, problems)),
+        }
+    }
+
+    fn refuse(&self, cause: &'static str, reason: &'static str, problems: Vec<Problem>) -> Refused {
+        problems.iter().for_each(log_problem);
+        self.reloads.refused();
+        error!(
+            cause,
+            reason,
+            hint = "weir check shows all problems at once",
+            "metadata refused; the present one stays"
+        );
+        Refused {
+            reason: reason.to_owned(),
+            problems,
+        }
     }
 
     /// What could not be opened may be now.
@@ -306,6 +318,8 @@ impl Running {
                 homeless,
             });
         }
+        let renewal = self.listeners.prepare(&loaded.metadata).await;
+        let renewal = renewal.map_err(ChangeError::Inconsistent)?;
         let files = changes.files().count();
         let committing = tokio::task::spawn_blocking(move || changes.commit());
         let committed = committing.await.map_err(broke_off)?;
@@ -315,11 +329,11 @@ impl Running {
         })?;
         info!(cause, files, "metadata written");
         self.changes.follow(&loaded.files);
-        let Applied { state } = self.apply(cause, &present, loaded).await;
+        let Applied { state } = self.apply(cause, &present, loaded, renewal).await;
         Ok(Changed { state, homeless })
     }
 
-    async fn apply(&mut self, cause: &'static str, present: &State, loaded: Loaded) -> Applied {
+    async fn apply(&mut self, cause: &'static str, present: &State, loaded: Loaded, renewal: Renewal) -> Applied {
         let began = clock::now();
         let news = loaded
             .problems
@@ -329,7 +343,9 @@ impl Running {
         self.sources.reload(&loaded.metadata, self.listeners.clients());
         // The places are a successor's, once there is one.
         if !self.has_successor() {
-            self.listeners.reload(&loaded.metadata, &self.sources).await;
+            self.listeners
+                .reload(&loaded.metadata, renewal, &self.sources)
+                .await;
         }
         self.orders.apply(loaded.metadata, loaded.problems);
         let state = self.orders.closed(self.listeners.closed());
