@@ -343,9 +343,7 @@ impl Running {
         self.sources.reload(&loaded.metadata, self.listeners.clients());
         // The places are a successor's, once there is one.
         if !self.has_successor() {
-            self.listeners
-                .reload(&loaded.metadata, renewal, &self.sources)
-                .await;
+            self.listeners.reload(&loaded.metadata, renewal, &self.sources).await;
         }
         self.orders.apply(loaded.metadata, loaded.problems);
         let state = self.orders.closed(self.listeners.closed());

@@ -14,7 +14,6 @@ use weir_tests::{
     cluster::{self, Cluster, ROLE, ROLE_PASSWORD},
     gateway::Gateway,
     metadata::Metadata,
-    oracle::Oracle,
     site::{Plan, Site, database_url, is_direct, new_name},
 };
 
@@ -106,80 +105,6 @@ async fn limits_that_change_hold_without_anybody_noticing() {
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
         assert!(task.await.expect("nothing fails") > 0);
-    }
-}
-
-/// L1: a quarter of a minute here, five minutes in `make nightly`.
-async fn reload_under_load(seconds: u64) {
-    let site = Site::start(Plan {
-        connections: 10,
-        heavy: true,
-        ..Plan::default()
-    })
-    .await;
-    Oracle::prepare(&site.admin().await).await;
-    let another = new_name("db");
-    site.cluster.create_database(&another).await;
-    let oracle = Oracle {
-        address: site.address(),
-        database: site.database.clone(),
-        clients: 60,
-        duration: Duration::from_secs(seconds),
-        rude: 1,
-        leaving: 1,
-        patience: Duration::from_secs(20),
-        tolerated: &[],
-    };
-    let asking = tokio::spawn(async move { oracle.run().await });
-    let mut turn = 0_u32;
-    while !asking.is_finished() {
-        let of = |values: &[u32], turn: u32| values[turn as usize % values.len()];
-        let pool = json!({
-            "max_connections": of(&[10, 4, 20, 7], turn),
-            "idle_timeout": of(&[180, 1], turn),
-            "pool_timeout": of(&[15, 12], turn / 3),
-        });
-        let mut metadata = declared(&site, pool);
-        if turn % 3 == 1 {
-            let url = database_url(site.cluster, ROLE, &another, "sslmode=disable");
-            metadata = metadata.postgres(&another, url.into(), json!({ "max_connections": 2 }));
-        }
-        if turn % 5 > 2 {
-            metadata = metadata.defaults(json!({ "query_timeout": 60 + turn }));
-        }
-        if turn % 2 == 1 {
-            metadata = metadata.user(json!({ "name": format!("guest_{turn}"), "password": "guest", "sources": "*" }));
-        }
-        metadata.write(gateway(&site).folder());
-        turn += 1;
-        tokio::time::sleep(Duration::from_millis(333)).await;
-    }
-    let verdict = asking.await.expect("the oracle ends");
-    verdict.expect_clean();
-    verdict.expect_written(&site.admin().await).await;
-    let applied = said(gateway(&site), APPLIED);
-    eprintln!(
-        "reload: {turn} times written, {applied} times applied, {} right answers",
-        verdict.right
-    );
-    assert!(
-        applied as u32 > turn / 4,
-        "written {turn} times, applied {applied} times only"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reloads_under_load_disturb_nobody() {
-    if !is_direct() {
-        reload_under_load(15).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "five minutes: make nightly"]
-async fn reloads_under_load_disturb_nobody_for_long() {
-    if !is_direct() {
-        reload_under_load(300).await;
     }
 }
 

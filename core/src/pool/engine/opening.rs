@@ -5,7 +5,8 @@
 //! its pause is over. Failures that belong to one event count once.
 
 use super::{
-    Down, Effect, Engine, FailReason, Failure, Full, LIFETIME_JITTER, Mode, Moment, PROBE_INTERVAL, ProfileId, WaiterId, Why,
+    Down, Effect, Engine, FailReason, Failure, Full, LIFETIME_JITTER, Mode, Moment, PROBE_INTERVAL, ProfileId,
+    WaiterId, Why,
     trouble::{LONGEST_PAUSE, Trouble},
 };
 
