@@ -16,6 +16,7 @@ mod listeners;
 mod operator;
 mod reloads;
 mod running;
+mod settled;
 mod signals;
 mod sources;
 mod systemd;

@@ -24,6 +24,7 @@ use super::{
     log_problem,
     operator::ByControl,
     reloads::Reloads,
+    settled::Settled,
     signals::{Signals, Wish},
     sources::Sources,
     systemd,
@@ -45,6 +46,7 @@ pub(super) struct Running {
     http: Http,
     otlp: Otlp,
     changes: Changes,
+    settled: Settled,
     orders: Orders,
     reloads: Arc<Reloads>,
     seat: Seat,
@@ -98,6 +100,7 @@ impl Running {
         }
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
+        let settled = Settled::new(loaded.files);
         if let Some(predecessor) = &mut predecessor {
             predecessor.ready(&kin).await.inspect_err(refused).ok()?;
         }
@@ -123,6 +126,7 @@ impl Running {
             http,
             otlp,
             changes,
+            settled,
             orders,
             reloads,
             seat,
@@ -237,7 +241,7 @@ impl Running {
 
     /// Reads the metadata again and applies it, or says why not.
     async fn reload(&mut self, cause: &'static str) -> Result<Applied, Refused> {
-        let Some(loaded) = load(&self.args).await else {
+        let Some(loaded) = self.settled.load(&self.args).await else {
             let reason = "reading the metadata broke off";
             self.reloads.refused();
             error!(cause, reason, "metadata refused; the present one stays");
@@ -327,6 +331,7 @@ impl Running {
             error!(cause, %error, "metadata not written; the present one stays");
             ChangeError::Files(error.to_string(), Vec::new())
         })?;
+        self.settled.written();
         info!(cause, files, "metadata written");
         self.changes.follow(&loaded.files);
         let Applied { state } = self.apply(cause, &present, loaded, renewal).await;
