@@ -23,7 +23,7 @@ use weir_core::{
 use weir_mssql::{ListenerMaterial, MssqlFrontend, Passwords};
 use weir_postgres::{PostgresFrontend, login::credentials::Verifiers};
 
-use super::{certificates, sources::Sources};
+use super::{certificates, sources::Sources, takeover::Annexes};
 
 /// Permission bits of a Unix socket's file: whoever may enter its folder may connect, as with PostgreSQL's own.
 const SOCKET_MODE: u32 = 0o777;
@@ -35,6 +35,7 @@ pub(super) struct Listeners {
     closed: Vec<Problem>,
     reception: Reception,
     clients: Arc<Clients>,
+    annexes: Arc<Annexes>,
 }
 
 /// A listener that is bound.
@@ -86,6 +87,7 @@ impl Listeners {
             closed: Vec::new(),
             reception,
             clients,
+            annexes: Arc::default(),
         };
         log_inconsistent(metadata);
         for declared in &metadata.listeners {
@@ -145,6 +147,11 @@ impl Listeners {
         }
     }
 
+    /// Where clients of a predecessor may come to.
+    pub(super) fn annexes(&self) -> Arc<Annexes> {
+        self.annexes.clone()
+    }
+
     /// The directory of all clients.
     pub(super) fn clients(&self) -> &Arc<Clients> {
         &self.clients
@@ -171,7 +178,10 @@ impl Listeners {
                     let open = self.renew(open, declared, metadata, sources).await;
                     self.open.push(open);
                 }
-                None => open.stop().await,
+                None => {
+                    self.annexes.close(&open.declared.name);
+                    open.stop().await;
+                }
             }
         }
         self.bind_missing(metadata, sources).await;
@@ -222,6 +232,7 @@ impl Listeners {
                 let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
                 let (limits, doors) = (bound.limits(), bound.doors());
+                self.annexes.open(&declared.name, bound.annex());
                 (Front::Postgres(frontend, tls), Bound::Postgres(bound), limits, doors)
             }
             ListenerKind::Mssql => {
