@@ -105,7 +105,10 @@ impl std::fmt::Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unreadable::Version(version) => {
-                write!(f, "what is known of it has version {version}, and this process reads version {VERSION}")
+                write!(
+                    f,
+                    "what is known of it has version {version}, and this process reads version {VERSION}"
+                )
             }
             Unreadable::TooLong => write!(f, "what is known of it is more than {} bytes", limits::MAX_PACKED),
             Unreadable::Malformed => f.write_str("what is known of it cannot be read"),
@@ -253,6 +256,9 @@ mod tests {
         assert!(packed.write().is_some());
         packed.statements.push((vec![b'n'], vec![b'x'; 100], true));
         assert_eq!(packed.write(), None);
-        assert_eq!(Packed::read(&vec![VERSION; limits::MAX_PACKED + 1]), Err(Unreadable::TooLong));
+        assert_eq!(
+            Packed::read(&vec![VERSION; limits::MAX_PACKED + 1]),
+            Err(Unreadable::TooLong)
+        );
     }
 }

@@ -25,7 +25,8 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Annex, BindError, Bound, Client, Clients, Endpoint, Greeting, HandedClient, HandedDoor, Inheritance, Life, LoginGate,
+    Annex, BindError, Bound, Client, Clients, Endpoint, Greeting, HandedClient, HandedDoor, Inheritance, Life,
+    LoginGate,
     doors::{self, Door},
     places::{Places, Taken},
     proxy_protocol,

@@ -619,7 +619,9 @@ async fn systemd_is_told_who_serves() {
 /// A client with settings and a statement of its own.
 async fn particular(site: &Site, number: usize) -> RawClient {
     let mut client = site.raw().await;
-    let settings = format!("SET application_name = 'particular {number}'; SET TimeZone = 'Asia/Tokyo'; SET my.number = '{number}'");
+    let settings = format!(
+        "SET application_name = 'particular {number}'; SET TimeZone = 'Asia/Tokyo'; SET my.number = '{number}'"
+    );
     expect(&mut client, &wire::query(&settings)).await;
     let text = "SELECT $1::text || current_setting('my.number')";
     expect(&mut client, &[wire::parse("mine", text, &[]), wire::sync()].concat()).await;
@@ -637,13 +639,23 @@ async fn is_particular(client: &mut RawClient, number: usize) {
     let answer = answer.expect("no hang").expect("the connection stays");
     assert!(first_error(&answer).is_none(), "{}", wire::describe(&answer));
     assert_eq!(wire::first_columns(&answer), [format!("number {number}")]);
-    let shown = client.rows("SELECT current_setting('application_name') || ' ' || current_setting('TimeZone')").await;
+    let shown = client
+        .rows("SELECT current_setting('application_name') || ' ' || current_setting('TimeZone')")
+        .await;
     assert_eq!(shown, [format!("particular {number} Asia/Tokyo")]);
 }
 
 #[tokio::test]
 async fn clients_at_rest_go_on_in_the_new_process_and_the_old_one_ends() {
-    let Some(mut site) = site().await else { return };
+    if is_direct() {
+        return;
+    }
+    // Half of them are the old process's for as long as the transaction runs.
+    let plan = Plan {
+        connections: 6,
+        ..Plan::default()
+    };
+    let mut site = Site::start(plan).await;
     let address = site.address();
     let mut clients = Vec::new();
     for number in 0..50 {
@@ -662,7 +674,9 @@ async fn clients_at_rest_go_on_in_the_new_process_and_the_old_one_ends() {
     assert!(old.is_running(), "a transaction runs in it");
     expect(&mut in_transaction, &wire::query("INSERT INTO border VALUES (1)")).await;
     expect(&mut in_transaction, &wire::query("COMMIT")).await;
-    let status = old.wait(LIMIT).expect("nobody is left to wait for, although all are connected");
+    let status = old
+        .wait(LIMIT)
+        .expect("nobody is left to wait for, although all are connected");
     assert!(status.success(), "{}", old.log());
 
     is_particular(&mut in_transaction, 50).await;
@@ -690,13 +704,21 @@ async fn clients_at_rest_go_on_in_the_new_process_and_the_old_one_ends() {
 
 #[tokio::test]
 async fn who_cannot_be_handed_over_stays_and_is_served() {
-    let Some(mut site) = site().await else { return };
+    if is_direct() {
+        return;
+    }
+    let plan = Plan {
+        tls: Some("prefer"),
+        ..Plan::default()
+    };
+    let mut site = Site::start(plan).await;
     let mut listening = particular(&site, 1).await;
     expect(&mut listening, &wire::query("LISTEN news")).await;
     let mut large = particular(&site, 2).await;
     let text = format!("SELECT 7 /* {} */", "x".repeat(300 * 1024));
     expect(&mut large, &[wire::parse("large", &text, &[]), wire::sync()].concat()).await;
-    let tls = RawClient::log_in_with(site.address(), &site.tls(), ROLE, ROLE_PASSWORD, &site.database).await;
+    let parameters = [("user", ROLE), ("database", &*site.database)];
+    let tls = RawClient::log_in_with(site.address(), &site.tls(), ROLE_PASSWORD, 0, &parameters).await;
     let mut tls = tls.unwrap();
     let mut old = site.gateway.take().unwrap();
     let _new = old.succeed();
