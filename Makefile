@@ -8,12 +8,12 @@ CARGO ?= cargo
 # Extra arguments for the test runner: make test TESTS=golden
 TESTS ?=
 
-.PHONY: help demo test corpus nightly rotation regress check build bench bench-quick
+.PHONY: help demo test corpus nightly rotation regress check build bench bench-quick bench-instructions
 
 help: ## this text
 	@echo "Weir: a pooling gateway. Nothing but a Rust toolchain is needed; each target installs what it lacks and says so."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make demo URL=postgres://user:password@host/database    the demo on a database of yours (it only reads)"
 	@echo "  make test TESTS=golden                                  only the tests whose name contains this"
@@ -65,6 +65,10 @@ bench: ## Weir beside PgBouncer and beside no pooler, about an hour on an otherw
 bench-quick: ## the same in some minutes, with fewer clients and rounds
 	@scripts/install-test-dependencies server
 	@bench/run --quick $(BENCH)
+
+bench-instructions: ## what a transaction costs in instructions and system calls, beside PgBouncer; exact on a busy machine, too
+	@scripts/install-test-dependencies server
+	@bench/run --instructions $(BENCH)
 
 check: ## format, lints and documentation, each without a single warning
 	@$(CARGO) fmt --all --check

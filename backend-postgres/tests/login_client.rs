@@ -217,6 +217,7 @@ impl Site {
                 admin_secret: None,
                 metrics_secret: None,
                 enabled_apis: Vec::new(),
+                high_cardinality_labels: true,
             },
             max_client_connections: None,
             origins: weir_core::settings::Origins::default(),

@@ -34,7 +34,10 @@ def arguments():
     parser.add_argument("--seconds", type=int, help="seconds for each run (default 5; quick 3)")
     parser.add_argument("--only", help="only cells whose name contains this, such as 'prepared 16' or 'TLS'")
     parser.add_argument("--workers", type=int, default=1, help="threads of Weir (default 1, as PgBouncer has)")
+    parser.add_argument("--instructions", action="store_true", help="count instructions and system calls instead of time: exact on a busy machine, too")
+    parser.add_argument("--beside", type=int, metavar="THREADS", help="Weir with so many threads as well, in the same rounds, against itself")
     parser.add_argument("--results", default="results", help="folder for results.md, results.json and plots (default bench/results)")
+    parser.add_argument("--engine", help=argparse.SUPPRESS)
     parser.add_argument("--tools", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--weir", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--pgbouncer", required=True, help=argparse.SUPPRESS)
@@ -67,6 +70,17 @@ def say(text):
 
 def main():
     options = arguments()
+    if options.instructions:
+        options.beside = options.beside or 2
+        from . import instructions
+
+        found = instructions.measure(options)
+        folder = pathlib.Path(options.results)
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = "\n".join([*instructions.summary(found), *instructions.engine(options.engine)])
+        (folder / "instructions.txt").write_text("\n".join([summary, *instructions.functions(found), ""]))
+        print(summary)
+        return
     rounds = options.rounds or (2 if options.quick else 5)
     with servers.Bench() as bench:
         direct = servers.postgres(bench)
@@ -75,6 +89,9 @@ def main():
             servers.pgbouncer(bench, options.pgbouncer, direct),
             servers.weir(bench, options.weir, direct, options.workers, tds_server=servers.stand_in(bench, options.tools)),
         ]
+        weir = targets[-1]
+        if options.beside:
+            targets.append(servers.weir(bench, options.weir, direct, options.beside, f"weir-{options.beside}-threads"))
         facts = {"date": datetime.date.today().isoformat(), **machine.describe()}
         facts |= {target.name: target.version for target in targets}
         facts |= {"pool": servers.POOL, "weir_workers": options.workers, "rounds": rounds}
@@ -90,7 +107,7 @@ def main():
                 brief = ", ".join(f"{target} {report.number(next(iter(f.values())))} {next(iter(f))}" for target, f in figures.items())
                 say(f"round {number + 1}/{rounds} {name}: {brief}, {time.monotonic() - began:.0f} s so far")
         if not options.only or "protocols" in options.only:
-            both_protocols(options, targets[-1], rounds, outcome)
+            both_protocols(options, weir, rounds, outcome)
         if not options.only:
             singles(options, targets[1:], outcome)
         folder = pathlib.Path(options.results)

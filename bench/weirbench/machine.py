@@ -1,4 +1,5 @@
 """What the operating system knows of a process: CPU time, context switches, memory, system calls."""
+import contextlib
 import dataclasses
 import os
 import re
@@ -58,17 +59,26 @@ def reset_peak(pid):
         file.write("5")
 
 
-def system_calls(pid, seconds):
-    """Counts system calls by name for so long. Slows the process down: never together with another measurement."""
+@contextlib.contextmanager
+def traced(pid):
+    """Counts system calls by name. Slows the process down: never together with another measurement."""
+    calls = {}
     with tempfile.NamedTemporaryFile() as file:
         tracer = subprocess.Popen(
-            ["strace", "-f", "-c", "-U", "calls,name", "-o", file.name, "-p", str(pid)], stderr=subprocess.DEVNULL
+            ["strace", "-f", "-c", "-U", "calls,name", "-o", file.name, "-p", str(pid)], stderr=subprocess.PIPE, text=True
         )
-        time.sleep(seconds)
+        tracer.stderr.readline()  # It says when it is attached.
+        yield calls
         tracer.send_signal(2)
         tracer.wait(10)
         rows = re.findall(r"^\s*(\d+)\s+(\w+)\s*$", file.read().decode(), re.M)
-    return {name: int(count) for count, name in rows if name != "total"}
+        calls |= {name: int(count) for count, name in rows if name != "total"}
+
+
+def system_calls(pid, seconds):
+    with traced(pid) as calls:
+        time.sleep(seconds)
+    return calls
 
 
 def describe():

@@ -54,6 +54,7 @@ class Report:
         lines += self.table("Logins", "logins_per_second", "per second", limits, direct=True)
         lines += self.table("Bulk", "mb_per_second", "MB per second", limits, direct=True)
         lines += self.table("Peak memory above rest, each client", "peak_growth_kib_per_client", "KiB", limits)
+        lines += self.threads()
         lines += self.singles()
         return "\n".join(lines) + "\n"
 
@@ -76,6 +77,19 @@ class Report:
             return []
         head = ["", *(("direct",) if direct else ()), "PgBouncer", "Weir", "ratio", "goal"]
         return [f"## {title} ({unit})", "", row(head), row(["---"] + ["---:"] * (len(head) - 2) + ["---"]), *map(row, rows), ""]
+
+    def threads(self):
+        """Weir with more threads against itself with one, for choosing the default."""
+        lines = []
+        for name in sorted({t for rounds in self.cells.values() for entry in rounds for t in entry if t.endswith("threads")}):
+            keys = {"cpu_us": "CPU", "tps": "throughput", "p99_us": "99th percentile", "switches": "context switches"}
+            lines += [f"## {name} / weir", "", row(["", *keys.values()]), row(["---"] + ["---:"] * len(keys))]
+            for cell, rounds in self.cells.items():
+                found = [ratio(rounds, key, name, "weir") for key in keys]
+                if any(found):
+                    lines.append(row([cell] + [f"{r[0]:.2f} ({r[1]:.2f} - {r[2]:.2f})" if r else "-" for r in found]))
+            lines.append("")
+        return lines
 
     def singles(self):
         lines = []

@@ -24,7 +24,7 @@ def free_port():
 
 
 def wait_for(port, process, what):
-    for _ in range(200):
+    for _ in range(1200):
         if process.poll() is not None:
             raise SystemExit(f"bench: {what} ends at once with {process.returncode}")
         with contextlib.suppress(OSError):
@@ -62,6 +62,12 @@ class Bench:
             except subprocess.TimeoutExpired:
                 process.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop(self, target):
+        process = next(process for process in self.processes if process.pid == target.pid)
+        process.terminate()
+        process.wait(60)
+        self.processes.remove(process)
 
     def start(self, command, log, demote=True):
         options = {}
@@ -158,8 +164,8 @@ def psql(target, sql, tls=False):
     return done.stdout.strip()
 
 
-def pgbouncer(bench, program, server):
-    """One for clients in clear, one for clients with TLS: PgBouncer takes both on one port, as Weir does."""
+def pgbouncer(bench, program, server, under=()):
+    """Clients in clear and with TLS on one port, as with Weir. `under`: what runs it, such as valgrind."""
     port = free_port()
     users = bench.write("users.txt", f'"{USER}" "{PASSWORD}"\n')
     settings = bench.write(
@@ -171,7 +177,7 @@ def pgbouncer(bench, program, server):
         f"client_tls_sslmode = allow\nclient_tls_key_file = {bench.folder}/key.pem\nclient_tls_cert_file = {bench.folder}/cert.pem\n"
         "log_connections = 0\nlog_disconnections = 0\nserver_idle_timeout = 0\nquery_wait_timeout = 120\n",
     )
-    process = bench.start([program, settings], bench.log("pgbouncer"))
+    process = bench.start([*under, program, settings], bench.log("pgbouncer"))
     wait_for(port, process, "PgBouncer")
     version = re.search(r"PgBouncer (\S+)", subprocess.run([program, "--version"], capture_output=True, text=True).stdout)
     return Target("pgbouncer", port, process.pid, version.group(1))
@@ -188,7 +194,7 @@ def stand_in(bench, tools):
     return port
 
 
-def weir(bench, program, server, workers, name="weir", tds_server=None):
+def weir(bench, program, server, workers, name="weir", tds_server=None, under=()):
     port, tds_port = free_port(), free_port()
     folder = f"{name}-metadata"
     source = {
@@ -233,8 +239,9 @@ def weir(bench, program, server, workers, name="weir", tds_server=None):
     bench.write(f"{folder}/databases/databases.yaml", json.dumps(sources))
     bench.write(f"{folder}/gateway.yaml", json.dumps(gateway))
     log = bench.log(name)
-    process = bench.start([program, "serve", str(bench.folder / folder), "--workers", str(workers)], log)
-    wait_for(port, process, "Weir")
+    process = bench.start([*under, program, "serve", str(bench.folder / folder), "--workers", str(workers)], log)
+    for listening in (port, *([tds_port] if tds_server else [])):
+        wait_for(listening, process, "Weir")
     version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()
     target = Target(name, port, process.pid, version[-1] if version else "")
     target.tds_port = tds_port

@@ -15,5 +15,6 @@ pub mod registry;
 pub mod relay;
 pub mod secret;
 pub mod settings;
+pub mod spread;
 pub mod testing;
 pub mod verifier;

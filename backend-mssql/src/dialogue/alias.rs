@@ -42,7 +42,7 @@ impl Alias {
             false => 0,
         };
         let (headers, text) = payload.split_at_checked(headers)?;
-        if text.len() > 2 * LONGEST {
+        if text.len() > 2 * LONGEST || !begins_with_u(Utf16(text)) {
             return None;
         }
         let text = Utf16(text).decode()?;
@@ -58,6 +58,12 @@ impl Alias {
         rewritten.extend_from_slice(&real);
         Some((header, rewritten))
     }
+}
+
+/// Whether it may be a `USE` at all; hardly a text is worth decoding for it.
+fn begins_with_u(text: Utf16<'_>) -> bool {
+    let mut characters = text.units().filter_map(|unit| char::from_u32(unit.into()));
+    matches!(characters.find(|character| !character.is_whitespace()), Some('u' | 'U'))
 }
 
 /// The name in `USE name`, `USE [name]` or `USE "name"`, if the text is nothing else.

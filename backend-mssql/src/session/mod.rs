@@ -22,13 +22,14 @@ pub mod source_state;
 pub(crate) mod transaction;
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
 use weir_core::{
     backend::{PinReason, SessionState, TransactionDetection, Work},
     refusal::Fault,
+    spread::Spread,
 };
 
 use self::{
@@ -321,7 +322,8 @@ impl Session {
 
 /// A number that is equal for equal settings, database and isolation level.
 pub(crate) fn likeness(settings: &Settings, database: &str, isolation: Isolation) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    // Nothing but a preference depends on it.
+    let mut hasher = Spread::default();
     (settings, database, isolation).hash(&mut hasher);
     hasher.finish()
 }

@@ -72,19 +72,8 @@ impl Conversation {
 
     /// Takes note of names that are bound to a statement which sets something by a name of its client's. Says how many
     /// bytes of the Bind it takes to see them, if they are not all there.
-    pub(super) fn note_bound_names(
-        &mut self,
-        statement: &[u8],
-        head: Head,
-        bytes: &[u8],
-        session: &mut Session,
-    ) -> Option<usize> {
-        let statement = match statement {
-            b"" => self.unnamed.as_ref(),
-            name => self.statements.find(name).map(|(_, statement)| statement),
-        };
-        let sets_by_name = statement.is_some_and(|statement| statement.class().touches.any(Touches::TIMEOUTS));
-        if !sets_by_name || !self.follows() {
+    pub(super) fn note_bound_names(&mut self, head: Head, bytes: &[u8], session: &mut Session) -> Option<usize> {
+        if !self.follows() {
             return None;
         }
         if head.total() > limits::MAX_PEEK as u64 {

@@ -98,7 +98,8 @@ impl Conversation {
     }
 
     /// A statement that a server of this source has prepared before needs no server until it is used: an application that
-    /// prepares everything on each of its connections, and waits for each answer, takes none from the others.
+    /// prepares everything on each of its connections, and waits for each answer, takes none from the others. The unnamed
+    /// one is used at once, as a rule.
     fn parse_without_session(&mut self, head: Head, bytes: &[u8], out: &mut Outbox) -> Result<Step, Fault> {
         if head.total() > limits::MAX_PEEK as u64 {
             return self.ask_for_lease(head, bytes);
@@ -106,20 +107,22 @@ impl Conversation {
         let Some(message) = head.message(bytes) else {
             return Ok(Step::Need(head.total() as usize));
         };
-        let Some(parse) = Parse::read(message).filter(Parse::is_well_formed) else {
+        let parse = Parse::read(message).filter(|parse| !parse.name.is_empty() && parse.is_well_formed());
+        let Some(parse) = parse else {
             return self.ask_for_lease(head, bytes);
         };
         let name = effective_name(parse.name);
         let is_taken = self.statements.find(name).is_some() || self.sql_statements.get(name).is_some();
-        let is_new = !name.is_empty() && !is_taken;
-        let has_room = self.statements.check_room(parse.body.len() + name.len()).is_ok();
+        if is_taken || self.statements.check_room(parse.body.len() + name.len()).is_err() {
+            return self.ask_for_lease(head, bytes);
+        }
         match self.shared.accepted_statement(self.fingerprint, parse.body) {
-            Some(statement) if is_new && has_room => {
+            Some(statement) => {
                 self.statements.insert(name.into(), statement);
                 write::parse_complete(&mut out.to_client);
                 Ok(Step::Skip(head.total()))
             }
-            _ => self.ask_for_lease(head, bytes),
+            None => self.ask_for_lease(head, bytes),
         }
     }
 
@@ -287,18 +290,13 @@ impl Conversation {
 
     fn query(&mut self, head: Head, bytes: &[u8], session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
         let mut entry = Entry::new(Expects::Query, Disposition::Forward, session.group_number);
-        let class = if head.total() > limits::MAX_PEEK as u64 {
-            classify::too_long_to_read()
-        } else {
-            let Some(message) = head.message(bytes) else {
-                return Ok(Step::Need(head.total() as usize));
-            };
-            classify::classify(query::text(head.body(message)))
+        let text = head.message(bytes).map(|message| query::text(head.body(message)));
+        let class = match text {
+            _ if head.total() > limits::MAX_PEEK as u64 => classify::too_long_to_read(),
+            Some(text) => classify::classify(text),
+            None => return Ok(Step::Need(head.total() as usize)),
         };
-        session.suspect(
-            self.suspicious(&class),
-            head.message(bytes).map(|message| query::text(head.body(message))),
-        );
+        session.suspect(self.suspicious(&class), text);
         entry.weight = self.touch(&class, session);
         if session.group == crate::session::Group::Open && session.server_major() >= QUERY_IN_A_GROUP_SPOILS {
             session.touched |= Touches::IRREVERSIBLE;

@@ -28,6 +28,7 @@ use crate::{
         classify::{self, Class, Shape},
         pending::{ClientChange, ClientName, Disposition, Entry, Expects, ServerChange, Subject, Weight},
         statement::{PASSING_NAME, Statement, StatementId, UNKNOWN_NAME},
+        touched::Touches,
     },
     wire::{Head, bind::Bind, client, effective_name, parse::Parse, ready_for_query::TransactionStatus, write},
 };
@@ -68,7 +69,7 @@ impl Conversation {
 
     /// The server's own unnamed statement becomes the client's: a group that uses it at once costs nothing extra.
     fn parse_unnamed(&mut self, head: Head, parse: Parse<'_>, session: &mut Session, out: &mut Outbox) -> Step {
-        let class = classify::classify(parse.text());
+        let class = self.class_of_unnamed(parse);
         if let Shape::Deallocate(name) = &class.shape {
             let name = effective_name(name);
             if session.pending.is_name_uncertain(name, session.group_number) {
@@ -85,6 +86,12 @@ impl Conversation {
         entry.at_client = ClientChange::Unnamed(self.unnamed.replace(statement));
         session.push(entry);
         Step::Forward(head.total())
+    }
+
+    /// What a text is. Most drivers that prepare without a name prepare the same one again and again: it is read once.
+    fn class_of_unnamed(&self, parse: Parse<'_>) -> Class {
+        let same = self.unnamed.as_ref().filter(|before| before.body() == Some(parse.body));
+        same.map_or_else(|| classify::classify(parse.text()), |same| same.class().clone())
     }
 
     /// `DEALLOCATE` of a statement that the server knows by another name, as psycopg sends it in a pipeline. The name is
@@ -222,12 +229,19 @@ impl Conversation {
             None if bytes.len() as u64 >= head.total() => return Ok(pass_malformed_bind(head, session)),
             None => return need_name(head, bytes),
         };
-        if let Some(needed) = self.note_bound_names(effective_name(bind.statement), head, bytes, session) {
+        let name = effective_name(bind.statement);
+        let known = self.known(name);
+        let meant = match &known {
+            Some((_, statement)) => Some(statement),
+            None => self.unnamed.as_ref().filter(|_| name.is_empty()),
+        };
+        let sets_by_name = meant.is_some_and(|statement| statement.class().touches.any(Touches::TIMEOUTS));
+        if sets_by_name && let Some(needed) = self.note_bound_names(head, bytes, session) {
             return Ok(Step::Need(needed));
         }
         self.tidy(session, &mut out.to_server);
         let mut entry = Entry::new(Expects::Bind, Disposition::Forward, session.group_number);
-        match self.locate(effective_name(bind.statement), &mut entry, session, &mut out.to_server) {
+        match self.locate(name, known, &mut entry, session, &mut out.to_server) {
             Located::Uncertain => Ok(Step::Hold),
             Located::Unnamed => {
                 session.push(entry);
@@ -255,7 +269,8 @@ impl Conversation {
         // Nothing runs.
         let (bound, touched) = (self.bound, session.touched);
         let mut entry = Entry::new(Expects::DescribeStatement, Disposition::Forward, session.group_number);
-        let located = self.locate(effective_name(name), &mut entry, session, &mut out.to_server);
+        let name = effective_name(name);
+        let located = self.locate(name, self.known(name), &mut entry, session, &mut out.to_server);
         (self.bound, session.touched) = (bound, touched);
         match located {
             Located::Uncertain => return Ok(Step::Hold),
@@ -314,15 +329,32 @@ impl Conversation {
         Step::Skip(head.total())
     }
 
-    /// Makes sure that the server has what the client means by `name`, and notes in `entry` what an error would be about.
-    fn locate(&mut self, name: &[u8], entry: &mut Entry, session: &mut Session, out: &mut BytesMut) -> Located {
+    /// What the client has prepared under this name.
+    fn known(&self, name: &[u8]) -> Option<(ClientName, Arc<Statement>)> {
+        if name.is_empty() {
+            return None;
+        }
+        let found = self.statements.find(name);
+        found.map(|(name, statement)| (name.clone(), statement.clone()))
+    }
+
+    /// Makes sure that the server has what the client means by `name`, which it knows as `known`, and notes in `entry`
+    /// what an error would be about.
+    fn locate(
+        &mut self,
+        name: &[u8],
+        known: Option<(ClientName, Arc<Statement>)>,
+        entry: &mut Entry,
+        session: &mut Session,
+        out: &mut BytesMut,
+    ) -> Located {
         if name.is_empty() {
             return self.locate_unnamed(session, out);
         }
         if session.pending.is_name_uncertain(name, session.group_number) {
             return Located::Uncertain;
         }
-        let Some((name, statement)) = self.statements.find(name) else {
+        let Some((name, statement)) = known else {
             self.bound = Weight::Ordinary;
             entry.subject = Subject::Statement(name.into(), None);
             if self.may_be_prepared_with_sql(name, session) {
@@ -332,7 +364,6 @@ impl Conversation {
             // The server says that there is no such statement, and its transaction knows (S1.7).
             return Located::Named(ServerName::Unknown);
         };
-        let (name, statement) = (name.clone(), statement.clone());
         if !self.ensure_prepared(&statement, &name, session, out) {
             return Located::Uncertain;
         }

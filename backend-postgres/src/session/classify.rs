@@ -281,14 +281,11 @@ impl<'a> Reader<'a> {
     }
 
     fn read_name(&mut self, part: Part<'a>) {
-        if part.starts_with(b"pg_temp") {
-            self.touches |= Touches::TEMPORARY;
+        if part.starts_with(b"pg_") {
+            self.read_name_of_catalog(part);
         }
         if !self.touched_before.any(Touches::DRAWS) && Names::of_name(part.bytes()) == Names::LastValues {
             self.names = Names::LastValues;
-        }
-        if part.is(b"pg_prepared_statements") || part.is(b"pg_prepared_statement") {
-            self.touches |= Touches::STATEMENTS;
         }
         self.name = Some(match (self.last, self.name) {
             (Last::Dot, Some(name)) => {
@@ -320,6 +317,15 @@ impl<'a> Reader<'a> {
             _ => self.word(part, keyword.unwrap_or_default()),
         }
         self.last = Last::Name(part);
+    }
+
+    fn read_name_of_catalog(&mut self, part: Part<'a>) {
+        if part.starts_with(b"pg_temp") {
+            self.touches |= Touches::TEMPORARY;
+        }
+        if part.is(b"pg_prepared_statements") || part.is(b"pg_prepared_statement") {
+            self.touches |= Touches::STATEMENTS;
+        }
     }
 
     /// A word behind the verb; `keyword` is empty where it cannot be one.

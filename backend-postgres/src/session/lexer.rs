@@ -61,13 +61,13 @@ impl<'a> Lexer<'a> {
 
     fn skip_space_and_comments(&mut self) {
         loop {
-            self.take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c));
-            if self.rest.starts_with(b"--") {
-                self.take_while(|byte| byte != b'\n' && byte != b'\r');
-            } else if self.rest.starts_with(b"/*") {
-                self.skip_block_comment();
-            } else {
-                return;
+            self.take_while(is_space);
+            match self.rest {
+                [b'-', b'-', ..] => {
+                    self.take_while(|byte| byte != b'\n' && byte != b'\r');
+                }
+                [b'/', b'*', ..] => self.skip_block_comment(),
+                _ => return,
             }
         }
     }
@@ -127,7 +127,7 @@ impl<'a> Lexer<'a> {
         let before = self.rest;
         let mut lines = 0;
         loop {
-            let space = self.take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c));
+            let space = self.take_while(is_space);
             lines += space.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
             if !self.rest.starts_with(b"--") {
                 break;
@@ -194,21 +194,24 @@ impl<'a> Lexer<'a> {
 
     fn word(&mut self) -> Token<'a> {
         let word = self.take_while(is_identifier);
-        let quote = self.rest.first().copied();
+        // What may make a string of it.
+        let Some(quote @ (b'\'' | b'&')) = self.rest.first() else {
+            return Token::Word(word);
+        };
         match (word, quote) {
-            (b"e" | b"E", Some(b'\'')) => {
+            (b"e" | b"E", b'\'') => {
                 self.take(1);
                 self.escaped()
             }
-            (b"b" | b"B" | b"x" | b"X" | b"n" | b"N", Some(b'\'')) => {
+            (b"b" | b"B" | b"x" | b"X" | b"n" | b"N", b'\'') => {
                 self.take(1);
                 Token::String(self.quoted(b'\''))
             }
-            (b"u" | b"U", Some(b'&')) if matches!(self.rest.get(1), Some(b'\'')) => {
+            (b"u" | b"U", b'&') if matches!(self.rest.get(1), Some(b'\'')) => {
                 self.take(2);
                 Token::String(self.quoted(b'\''))
             }
-            (b"u" | b"U", Some(b'&')) if matches!(self.rest.get(1), Some(b'"')) => {
+            (b"u" | b"U", b'&') if matches!(self.rest.get(1), Some(b'"')) => {
                 self.take(2);
                 // An identifier in escapes: whatever it spells.
                 self.quoted(b'"');
@@ -256,10 +259,26 @@ impl<'a> Iterator for Lexer<'a> {
     }
 }
 
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+}
+
 /// Letters, digits, underscore, dollar, and everything beyond ASCII.
 fn is_identifier(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+    IDENTIFIER[usize::from(byte)]
 }
+
+/// Looked up, not computed: most bytes of most texts are asked about.
+const IDENTIFIER: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let character = byte as u8;
+        table[byte] = character.is_ascii_alphanumeric() || matches!(character, b'_' | b'$' | 0x80..);
+        byte += 1;
+    }
+    table
+};
 
 /// Where `needle`, which begins with a byte that is rare in text, stands in `text`.
 fn find(text: &[u8], needle: &[u8]) -> Option<usize> {

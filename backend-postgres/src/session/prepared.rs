@@ -5,13 +5,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use weir_core::spread::BuildSpread;
+
 use super::statement::{Statement, StatementId};
 use crate::limits;
 
 /// The set.
 #[derive(Debug)]
 pub(crate) struct PreparedStatements {
-    by_id: HashMap<StatementId, Slot>,
+    by_id: HashMap<StatementId, Slot, BuildSpread>,
     capacity: usize,
     /// What the statements weigh together.
     bytes: usize,
@@ -28,7 +30,7 @@ impl PreparedStatements {
     /// Room for `capacity` statements.
     pub(crate) fn new(capacity: u32) -> Self {
         PreparedStatements {
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             capacity: capacity as usize,
             bytes: 0,
             clock: 0,

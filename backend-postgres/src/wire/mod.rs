@@ -17,6 +17,8 @@ pub mod ready_for_query;
 pub mod startup;
 pub mod write;
 
+use std::ffi::CStr;
+
 use weir_core::refusal::Fault;
 
 use crate::limits;
@@ -144,8 +146,13 @@ impl Head {
 
 /// Splits `bytes` behind the first zero-terminated string; the string comes without its terminator.
 pub fn split_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|byte| *byte == 0)?;
+    let end = find_zero(bytes)?;
     Some((&bytes[..end], &bytes[end + 1..]))
+}
+
+/// Where the first zero byte is. A text is looked through for its end whenever it is read: `CStr` does so by words.
+pub fn find_zero(bytes: &[u8]) -> Option<usize> {
+    CStr::from_bytes_until_nul(bytes).ok().map(CStr::count_bytes)
 }
 
 /// The part of a statement's or portal's name that PostgreSQL compares.

@@ -63,7 +63,7 @@ impl<B: Backend> Acquire<B> {
         let stage = &mut self.stage;
         let outcome = pool.apply(|state, now, after| {
             let profile = state.intern(profile);
-            if let Some((slot, connection)) = state.check_out(profile, Wish::default(), now, after) {
+            if let Some((slot, connection)) = state.check_out(profile, Wish::default(), waker, now, after) {
                 state.counters.leases += 1;
                 state.counters.prompt += 1;
                 return Some(Ok((slot, connection)));

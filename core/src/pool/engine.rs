@@ -20,7 +20,7 @@
 //! * **Full** (the database has no room): while connections of ours are alive the waiters wait for those. The limit is
 //!   lowered to what the database accepted and raised again one by one. With none alive it is handled as transient.
 //!
-//! An administrator may pause and reconnect a pool while it serves: see [`control`].
+//! An administrator may pause and reconnect a pool while it serves: see `control`.
 
 mod chain;
 mod control;
@@ -256,12 +256,12 @@ impl Engine {
     /// An empty pool. `seed` feeds the jitter.
     pub fn new(tuning: Tuning, seed: u64) -> Self {
         Engine {
-            tuning,
             portion: Portion::default(),
             mode: Mode::Serving,
             gate: Gate::Open { since: Moment::ZERO },
             shut_for: Duration::ZERO,
-            slots: Slots::default(),
+            slots: Slots::living(tuning.connection_lifetime),
+            tuning,
             queue: Queue::default(),
             down: None,
             full: None,
@@ -394,6 +394,7 @@ impl Engine {
     /// Other settings apply from now on. A higher limit at once; a lower one by closing idle connections now and busy
     /// ones when they come back.
     pub fn retune(&mut self, tuning: Tuning, now: Moment) {
+        self.slots.live_for(tuning.connection_lifetime);
         self.tuning = tuning;
         self.shed(now);
     }
@@ -445,12 +446,15 @@ impl Engine {
             let (_, since) = self.slots.oldest_idle()?;
             (self.slots.tally().live() > self.min()).then(|| since.saturating_add(timeout))
         });
-        let expiry = (self.slots.tally().idle > 0).then_some(self.earliest_expiry).flatten();
-        [idle, expiry]
-            .into_iter()
-            .flatten()
-            .chain(self.attempts_at().filter(|at| *at > now))
-            .min()
+        let expiry = self.earliest_expiry.filter(|_| self.slots.tally().idle > 0);
+        let earliest = match (idle, expiry) {
+            (Some(idle), Some(expiry)) => Some(idle.min(expiry)),
+            (one, other) => one.or(other),
+        };
+        match self.next_attempt(now) {
+            None => earliest,
+            Some(attempt) => Some(earliest.map_or(attempt, |earliest| earliest.min(attempt))),
+        }
     }
 }
 
@@ -509,6 +513,11 @@ impl Engine {
     /// What a connection is for.
     pub fn profile_of(&self, slot: SlotId) -> ProfileId {
         self.slots.profile(slot)
+    }
+
+    /// What the connection was for that stood last where this lease found its own, which may be another one by now.
+    pub fn profile_at(&self, mark: Mark) -> Option<ProfileId> {
+        self.slots.profile_at(mark.slot)
     }
 
     /// Live connections of one profile: at rest, with clients, or being reset.
@@ -592,8 +601,7 @@ impl Engine {
             self.effects.push_back(Effect::Grant(waiter, slot));
         } else {
             self.slots.shift(slot, Stage::Idle { since: now });
-            if let Some(lifetime) = self.tuning.connection_lifetime {
-                let expires = self.slots.expires(slot, lifetime);
+            if let Some(expires) = self.slots.expires(slot) {
                 self.earliest_expiry = Some(self.earliest_expiry.map_or(expires, |earliest| earliest.min(expires)));
             }
         }
@@ -656,15 +664,15 @@ impl Engine {
     }
 
     fn reap_expired(&mut self, now: Moment) {
-        let Some(lifetime) = self.tuning.connection_lifetime else {
+        if self.tuning.connection_lifetime.is_none() {
             self.earliest_expiry = None;
             return;
-        };
+        }
         let expired: Vec<SlotId> = self.slots.idle().filter(|slot| self.is_expired(*slot, now)).collect();
         for slot in expired {
             self.close(slot, Why::Lifetime);
         }
-        self.earliest_expiry = self.slots.idle().map(|slot| self.slots.expires(slot, lifetime)).min();
+        self.earliest_expiry = self.slots.idle().filter_map(|slot| self.slots.expires(slot)).min();
     }
 
     fn reap_idle(&mut self, now: Moment) {
@@ -680,9 +688,7 @@ impl Engine {
     }
 
     fn is_expired(&self, slot: SlotId, now: Moment) -> bool {
-        self.tuning
-            .connection_lifetime
-            .is_some_and(|lifetime| now >= self.slots.expires(slot, lifetime))
+        self.slots.expires(slot).is_some_and(|expires| now >= expires)
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, Reset, ResetDepth, SessionReset, SessionState, TransactionDetection},
+    clock::{self, Instant},
     settings::ServerReset,
 };
 
@@ -70,7 +71,12 @@ impl<B: Backend> Lease<B> {
     /// Gives the connection back, reset as `server_reset` says. It is closed instead if the session is not in state
     /// `Idle` (or `Pinned`, by what the reset undoes). A reset that needs the database's answer goes on in a task of its
     /// own; the next client waits for it, the caller does not.
-    pub fn finish(mut self) {
+    pub fn finish(self) {
+        self.finish_at(clock::now());
+    }
+
+    /// The same at `now`, for callers that know the time.
+    pub(crate) fn finish_at(mut self, now: Instant) {
         let depth = match self.pool.settings.load().server_reset {
             ServerReset::Auto => ResetDepth::WhatChanged,
             ServerReset::Always => ResetDepth::Everything,
@@ -84,7 +90,7 @@ impl<B: Backend> Lease<B> {
         }
         let mut out = BytesMut::new();
         match self.session.begin_reset(depth, &mut out) {
-            Reset::Done | Reset::Deferred => self.return_clean(),
+            Reset::Done | Reset::Deferred => self.return_clean(now),
             Reset::Await => {
                 self.pool.apply(|state, _, _| state.engine.maintain(self.slot));
                 let pool = self.pool.clone();
@@ -100,12 +106,13 @@ impl<B: Backend> Lease<B> {
     }
 
     /// The reset is done; the last look at the state is the proof (I2).
-    pub(super) fn return_clean(mut self) {
+    pub(super) fn return_clean(mut self, now: Instant) {
         match self.session.state() {
             SessionState::Idle => {
                 let connection = self.connection.take().expect(HELD);
-                self.pool
-                    .apply(|state, now, after| state.check_in(self.slot, connection, now, after));
+                self.pool.apply_at(now, |state, now, after| {
+                    state.check_in(self.slot, connection, now, after)
+                });
             }
             SessionState::Broken(why) => self.discard(why),
             SessionState::Pinned(pin) => self.discard(pin.as_str()),

@@ -30,6 +30,7 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
+    task::Waker,
     time::Duration,
 };
 
@@ -126,14 +127,21 @@ impl<B: Backend> Pool<B> {
 
     /// An idle connection, if there is one. That is only so while nobody waits for it, so nobody is overtaken.
     pub fn try_acquire(self: &Arc<Self>, profile: &B::Profile) -> Option<Lease<B>> {
-        self.try_acquire_near(profile, Wish::default())
+        self.try_acquire_near(profile, Wish::default(), Waker::noop(), clock::now())
     }
 
-    /// The same; of several idle connections the one that suits `wish` best.
-    pub fn try_acquire_near(self: &Arc<Self>, profile: &B::Profile, wish: Wish) -> Option<Lease<B>> {
-        let (slot, connection) = self.apply(|state, now, after| {
-            let profile = state.profiles.find(profile)?;
-            let found = state.check_out(profile, wish, now, after)?;
+    /// The same at `now`; of several idle connections the one that suits `wish` best. `waker` is told when something
+    /// arrives on it: nothing has, so far.
+    pub fn try_acquire_near(
+        self: &Arc<Self>,
+        profile: &B::Profile,
+        wish: Wish,
+        waker: &Waker,
+        now: Instant,
+    ) -> Option<Lease<B>> {
+        let (slot, connection) = self.apply_at(now, |state, now, after| {
+            let profile = state.find(profile, wish.mark)?;
+            let found = state.check_out(profile, wish, waker, now, after)?;
             state.counters.leases += 1;
             state.counters.prompt += 1;
             Some(found)
@@ -277,11 +285,15 @@ impl<B: Backend> Pool<B> {
 impl<B: Backend> Pool<B> {
     /// Changes something under the lock, then does what follows from it.
     fn apply<R>(&self, change: impl FnOnce(&mut State<B>, Moment, &mut After<B>) -> R) -> R {
+        self.apply_at(clock::now(), change)
+    }
+
+    fn apply_at<R>(&self, now: Instant, change: impl FnOnce(&mut State<B>, Moment, &mut After<B>) -> R) -> R {
+        let now = now.duration_since(self.began);
         let mut after = After::nothing();
         let result = {
             let mut state = self.state.lock();
-            // Read under the lock, so that the engine's time never goes back.
-            let now = self.now();
+            let now = state.pass_time(now);
             let result = change(&mut state, now, &mut after);
             state.carry_out(&mut after);
             state.mind_keeper(now, &mut after);
@@ -291,10 +303,16 @@ impl<B: Backend> Pool<B> {
         result
     }
 
-    fn follow_up(&self, after: After<B>) {
-        if let Some(waker) = after.woken {
+    fn follow_up(&self, mut after: After<B>) {
+        if let Some(waker) = after.woken.take() {
             waker.wake();
         }
+        if after.has_errands() {
+            self.run_errands(after);
+        }
+    }
+
+    fn run_errands(&self, after: After<B>) {
         after.more_woken.into_iter().for_each(|waker| waker.wake());
         for (slot, profile) in after.opens {
             self.spawn(tasks::open(self, slot, profile));

@@ -7,7 +7,7 @@ use std::{sync::Arc, task::Waker};
 
 use super::{
     connection::{Connection, Gone},
-    engine::{Effect, Engine, FailReason, Failure, Moment, ProfileId, SlotId, Stage, WaiterId, Wish},
+    engine::{Effect, Engine, FailReason, Failure, Mark, Moment, ProfileId, SlotId, Stage, WaiterId, Wish},
     journal::{Journal, Line},
     profiles::Profiles,
     stats::Counters,
@@ -22,6 +22,8 @@ pub(super) struct State<B: Backend> {
     pub(super) profiles: Profiles<B::Profile>,
     pub(super) counters: Counters,
     pub(super) keeper: Keeper,
+    /// The latest time that was told.
+    now: Moment,
     source: Arc<str>,
     /// By slot: idle connections, and for a moment those on their way to a waiter or to their end.
     connections: Vec<Option<Box<Connection<B>>>>,
@@ -95,6 +97,14 @@ impl<B: Backend> After<B> {
         }
     }
 
+    /// Whether there is more to do than to wake somebody.
+    pub(super) fn has_errands(&self) -> bool {
+        !(self.more_woken.is_empty() && self.opens.is_empty() && self.closes.is_empty() && self.lines.is_empty())
+            || self.starts_keeper
+            || self.is_departure
+            || self.is_drained
+    }
+
     fn wake(&mut self, waker: Waker) {
         match self.woken {
             None => self.woken = Some(waker),
@@ -110,6 +120,7 @@ impl<B: Backend> State<B> {
             profiles: Profiles::new(),
             counters: Counters::default(),
             keeper: Keeper::Absent,
+            now: Moment::ZERO,
             source,
             connections: Vec::new(),
             known: Vec::new(),
@@ -130,6 +141,21 @@ impl<B: Backend> State<B> {
         }
     }
 
+    /// The time to go by when somebody says that it is `now`. The engine's never goes back, and two workers that read the
+    /// clock may come here in the other order.
+    pub(super) fn pass_time(&mut self, now: Moment) -> Moment {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// The number of a profile, if it has one; `mark` is a lease that somebody of this profile, as a rule, had before:
+    /// comparing is cheaper than hashing.
+    pub(super) fn find(&self, profile: &B::Profile, mark: Option<Mark>) -> Option<ProfileId> {
+        let usual = mark.and_then(|mark| self.engine.profile_at(mark));
+        let usual = usual.filter(|id| self.profiles.profile(*id) == Some(profile));
+        usual.or_else(|| self.profiles.find(profile))
+    }
+
     pub(super) fn intern(&mut self, profile: &B::Profile) -> ProfileId {
         if let Some(id) = self.profiles.find(profile) {
             return id;
@@ -144,17 +170,18 @@ impl<B: Backend> State<B> {
     }
 
     /// An idle connection that is well, as far as one look at its socket tells. The look costs no system call when
-    /// nothing has arrived; what has arrived is judged.
+    /// nothing has arrived; what has arrived is judged, and `waker` is told when more arrives.
     pub(super) fn check_out(
         &mut self,
         profile: ProfileId,
         wish: Wish,
+        waker: &Waker,
         now: Moment,
         after: &mut After<B>,
     ) -> Option<(SlotId, Box<Connection<B>>)> {
         while let Some(slot) = self.engine.take_idle(profile, wish, now) {
             let mut connection = self.take(slot);
-            match connection.look(Waker::noop()) {
+            match connection.look(waker) {
                 Ok(()) => return Some((slot, connection)),
                 Err(gone) => {
                     self.engine.discard(slot);

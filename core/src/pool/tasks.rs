@@ -83,7 +83,7 @@ pub(super) async fn reset<B: Backend>(mut lease: Lease<B>, out: BytesMut) {
     let outcome = timeout(RESET_TIME, exchange(&mut lease, out)).await;
     lease.pool().activity().latency().reset.record(began.elapsed());
     match outcome {
-        Ok(Ok(())) => lease.return_clean(),
+        Ok(Ok(())) => lease.return_clean(clock::now()),
         Ok(Err(why)) => lease.discard(why),
         Err(_) => lease.discard("reset took too long"),
     }

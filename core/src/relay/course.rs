@@ -1,8 +1,8 @@
 //! The course of one lease, counted: transactions, statements, their times and bytes, what the time went into, and why a
 //! client keeps what it holds.
 //!
-//! Cheap on purpose: the clock is read when a transaction or a statement in it begins or ends, counters are added to when
-//! a transaction or a statement ends, nothing is allocated. What few transactions spend time on (waiting, a reset with a
+//! Cheap on purpose: time is the caller's, who reads the clock once in a poll, counters are added to when a transaction or a
+//! statement ends, nothing is allocated. What few transactions spend time on (waiting, a reset with a
 //! round trip of its own, a client that does not read) is kept in a box of its own, and only it costs more. Whatever ends
 //! a lease, a pin ends with it.
 
@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     backend::{PinNews, SessionState, TransactionDetection, Work},
-    clock::{self, Instant},
+    clock::Instant,
     front::{Card, Pinned, Standing},
     observe::{self, RareTimes, TransactionReport},
     pool::{Activity, Pin},
@@ -79,8 +79,8 @@ impl Course {
         card: Arc<Card>,
         sent: usize,
         wait: Wait,
+        now: Instant,
     ) -> Self {
-        let now = clock::now();
         let rare = wait.since.map(|since| {
             let waited = now.saturating_duration_since(since);
             // Who waited for a connection to be opened did so for as long as it took, or came later.
@@ -121,27 +121,32 @@ impl Course {
         self.from_servers += count as u64;
     }
 
-    /// Takes note of where the connection stands.
-    pub(super) fn observe(&mut self, session: &impl TransactionDetection, activity: &Activity) {
-        let stage = match session.state() {
+    /// Takes note of where the connection stands: of its `state`.
+    pub(super) fn observe(
+        &mut self,
+        state: SessionState,
+        session: &impl TransactionDetection,
+        activity: &Activity,
+        now: Instant,
+    ) {
+        let stage = match state {
             SessionState::Idle | SessionState::Pinned(_) | SessionState::Broken(_) => Stage::AtRest,
             SessionState::Busy => Stage::Busy,
             SessionState::InTransaction { .. } => Stage::InTransaction,
         };
-        self.enter(stage, session, activity);
+        self.enter(stage, session, activity, now);
     }
 
     /// Nothing more comes of the lease, wherever it stands: what has begun ends now.
-    pub(super) fn cut(&mut self, session: &impl TransactionDetection, activity: &Activity) {
-        self.enter(Stage::AtRest, session, activity);
+    pub(super) fn cut(&mut self, session: &impl TransactionDetection, activity: &Activity, now: Instant) {
+        self.enter(Stage::AtRest, session, activity, now);
         self.count(session, activity);
     }
 
     /// Takes note of what keeps the server from the client's work, or that nothing does.
     #[inline]
-    pub(super) fn delayed(&mut self, delay: Delay) {
+    pub(super) fn delayed(&mut self, delay: Delay, now: Instant) {
         if delay != self.delay && self.stage == Stage::Busy {
-            let now = clock::now();
             self.delay_over(now);
             self.delay = delay;
             let begun = || {
@@ -156,10 +161,10 @@ impl Course {
 
     /// Takes note of whether the client lets the server wait.
     #[inline]
-    pub(super) fn reading(&mut self, is_full: bool) {
+    pub(super) fn reading(&mut self, is_full: bool, now: Instant) {
         match (is_full, self.delay) {
-            (true, Delay::None) => self.delayed(Delay::Reading),
-            (false, Delay::Reading) => self.delayed(Delay::None),
+            (true, Delay::None) => self.delayed(Delay::Reading, now),
+            (false, Delay::Reading) => self.delayed(Delay::None, now),
             _ => {}
         }
     }
@@ -176,11 +181,10 @@ impl Course {
         }
     }
 
-    fn enter(&mut self, stage: Stage, session: &impl TransactionDetection, activity: &Activity) {
+    fn enter(&mut self, stage: Stage, session: &impl TransactionDetection, activity: &Activity, now: Instant) {
         if stage == self.stage {
             return;
         }
-        let now = clock::now();
         match self.stage {
             Stage::AtRest => {
                 self.transaction_since = now;
@@ -289,7 +293,7 @@ impl Course {
 
 impl Course {
     /// The connection, which is at rest, goes back: the client is idle since it came to rest.
-    pub(super) fn over(self) {
+    pub(super) fn over(&self) {
         self.card.stand(Standing::Idle, self.rest_since);
     }
 }

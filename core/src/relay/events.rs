@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, Dialogue, Onward, Outbox, SessionState, TransactionDetection},
-    front,
+    clock, front,
     observe::RefusalKind,
     refusal::Refusal,
 };
@@ -101,9 +101,9 @@ impl<B: Backend> Life<B> {
         match &self.attached {
             // Only work of the gateway's own runs; the client's is still held back behind it.
             Some(Attached { lease, .. }) if is_held && !self.dialogue.has_request_under_way(&lease.session) => {}
-            Some(Attached { lease, pool, .. }) if lease.session.state() == SessionState::Busy => {
+            Some(Attached { lease, .. }) if lease.session.state() == SessionState::Busy => {
                 self.cancel
-                    .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
+                    .start(lease.pool(), lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
             }
             _ => self.cancel.decline(),
         }
@@ -131,14 +131,14 @@ impl<B: Backend> Life<B> {
             }
             Expired::Query | Expired::TransactionRunning => {
                 self.count_refusal(&refusal);
-                if let Some(Attached { lease, pool, .. }) = &mut self.attached {
+                if let Some(Attached { lease, .. }) = &mut self.attached {
                     tracing::info!(client = %self.identity, reason = %refusal, "cancelling");
                     self.dialogue.cancelled_for(&mut lease.session, &refusal);
                     let mut out = Outbox::default();
                     self.dialogue.cancel_in_band(&mut lease.session, &mut out);
                     self.to_server.push(&mut out.to_server);
                     self.cancel
-                        .start(pool, lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
+                        .start(lease.pool(), lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
                 }
                 None
             }
@@ -149,13 +149,10 @@ impl<B: Backend> Life<B> {
 
     pub(super) fn on_server_gone(&mut self, why: &'static str) -> Option<Ending> {
         let Attached {
-            mut lease,
-            mut course,
-            pool,
-            ..
+            mut lease, mut course, ..
         } = self.attached.take()?;
         self.route.source.refusals().count(RefusalKind::ServerLost);
-        course.cut(&lease.session, pool.activity());
+        course.cut(&lease.session, lease.pool().activity(), clock::now());
         let mid_message = matches!(self.to_client.body(), Body::Forward(_));
         self.to_client.sender_gone();
         self.to_server.receiver_gone();

@@ -96,7 +96,9 @@ impl Lane {
 
     /// Keeps bytes that cannot be judged yet.
     pub(super) fn keep(&mut self, bytes: &[u8]) {
-        self.unjudged.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.unjudged.extend_from_slice(bytes);
+        }
     }
 
     /// Takes out what was kept, to be judged together with what has just arrived.
@@ -275,16 +277,21 @@ impl Lane {
                 Poll::Pending => break,
             };
             self.flush = Flush::Wanted;
-            let from_unsent = written.min(self.unsent.len());
-            self.unsent.advance(from_unsent);
-            let from_gathered = (written - from_unsent).min(gathered.len());
-            gathered.advance(from_gathered);
-            direct = &direct[written - from_unsent - from_gathered..];
+            let mut rest = written;
+            for part in [&mut self.unsent, &mut *gathered] {
+                let taken = rest.min(part.len());
+                if taken > 0 {
+                    part.advance(taken);
+                }
+                rest -= taken;
+            }
+            direct = &direct[rest..];
         }
-        self.unsent.extend_from_slice(gathered);
-        gathered.clear();
-        self.unsent.extend_from_slice(direct);
-        if self.unsent.is_empty() {
+        if !(gathered.is_empty() && direct.is_empty()) {
+            self.unsent.extend_from_slice(gathered);
+            gathered.clear();
+            self.unsent.extend_from_slice(direct);
+        } else if self.unsent.is_empty() && self.unsent.capacity() > 0 {
             self.unsent = BytesMut::new();
         }
         self.poll_flush(io, cx)

@@ -20,7 +20,7 @@ mod scratch;
 mod timers;
 mod waiting;
 
-use std::{future::poll_fn, sync::Arc};
+use std::future::poll_fn;
 
 use self::{
     cancel::Cancel,
@@ -31,7 +31,7 @@ use self::{
 use crate::{
     backend::{Access, Backend, PinNews, PinReason},
     front::{self, Client, Identity, Registration, Rung, Share, Successor, Terms},
-    pool::{Lease, Pool, engine::Mark},
+    pool::{Lease, engine::Mark},
     refusal::Refusal,
     registry::Route,
 };
@@ -100,7 +100,6 @@ enum Prospect {
 /// A server connection in the client's hands.
 struct Attached<B: Backend> {
     lease: Lease<B>,
-    pool: Arc<Pool<B>>,
     /// Of what its user may hold; given back with the lease.
     _share: Option<Share>,
     course: Course,

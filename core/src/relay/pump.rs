@@ -3,26 +3,23 @@
 //! Invariants: a side is read only while the other takes what was read; a server connection goes back only when nothing
 //! of this client is left in it, in either direction.
 
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 
 use super::{
     Attached, Event, Held, Life, Prospect,
     course::{Course, Delay, Wait},
     lane::{Body, Verdict},
     log_pin,
-    scratch::{Scratch, poll_read, with_scratch},
+    scratch::{Scratch, Supply, Turn, poll_read, with_scratch},
 };
 use crate::{
-    backend::{Backend, Dialogue, Heard, Outbox, SessionState, TransactionDetection},
+    backend::{Access, Backend, Dialogue, Heard, Outbox, SessionState, TransactionDetection},
     clock::Instant,
     front::{Rung, Share},
     limits,
-    pool::{Lease, Pool, engine::Wish},
+    pool::{Lease, engine::Wish},
     refusal::Fault,
 };
 
@@ -32,14 +29,14 @@ impl<B: Backend> Life<B> {
         if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
             return Poll::Ready(Event::Inbox(event));
         }
-        self.cancel.poll(cx);
-        if let Err(event) = with_scratch(|scratch| self.pump(cx, scratch)) {
-            return Poll::Ready(event);
-        }
+        let now = match with_scratch(|scratch| self.pump(cx, scratch).map(|()| scratch.turn.now)) {
+            Ok(now) => now,
+            Err(event) => return Poll::Ready(event),
+        };
         match &mut self.watch {
             Some(watch) => {
                 let session = self.attached.as_ref().map(|attached| &attached.lease.session);
-                watch.observe(session);
+                watch.observe(session, now);
                 watch.poll(cx).map(Event::Expired)
             }
             None => Poll::Pending,
@@ -61,7 +58,7 @@ impl<B: Backend> Life<B> {
                 return Err(Event::Drained);
             }
             if !(from_server || from_client || told || released) {
-                self.note_reading();
+                self.note_reading(scratch.turn.now);
                 if self.successor.is_some() && self.is_at_rest() {
                     return Err(Event::MayMove);
                 }
@@ -71,16 +68,18 @@ impl<B: Backend> Life<B> {
     }
 
     /// Takes note of a client that does not read what the server has sent, and of one that reads on.
-    fn note_reading(&mut self) {
+    fn note_reading(&mut self, now: Instant) {
         if let Some(attached) = &mut self.attached {
             let is_full = !self.to_client.is_flushed();
-            attached.course.reading(is_full);
+            attached.course.reading(is_full, now);
         }
     }
 
     pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event> {
         if !self.to_client.is_flushed() {
-            let sent = self.to_client.poll_send(&mut self.io, cx, &mut scratch.gather, &[]);
+            let sent = self
+                .to_client
+                .poll_send(&mut self.io, cx, &mut scratch.turn.gather, &[]);
             sent.map_err(|_| Event::ClientGone)?;
         }
         if let Some(attached) = &mut self.attached
@@ -88,7 +87,7 @@ impl<B: Backend> Life<B> {
         {
             let sent = self
                 .to_server
-                .poll_send(&mut attached.lease.io, cx, &mut scratch.gather, &[]);
+                .poll_send(&mut attached.lease.io, cx, &mut scratch.turn.gather, &[]);
             if sent.is_err() {
                 return Err(self.last_words(cx, scratch));
             }
@@ -102,7 +101,7 @@ impl<B: Backend> Life<B> {
         if self.rung == Rung::No || !self.to_client.is_flushed() || self.to_client.body() != Body::None {
             return Ok(false);
         }
-        let out = &mut scratch.out;
+        let out = &mut scratch.turn.out;
         let session = self.attached.as_mut().map(|attached| &mut attached.lease.session);
         let heard = self.dialogue.on_bell(session, out);
         let told = !(out.to_client.is_empty() && out.to_server.is_empty());
@@ -121,11 +120,14 @@ impl<B: Backend> Life<B> {
         let Some(attached) = &mut self.attached else {
             return Ok(false);
         };
-        if !self.to_client.is_flushed() {
+        if !self.to_client.is_flushed() || scratch.turn.server == Supply::Dry {
             return Ok(false);
         }
         let count = match poll_read(&mut attached.lease.io, cx, &mut scratch.read) {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                scratch.turn.server = Supply::Dry;
+                return Ok(false);
+            }
             Poll::Ready(Ok(0)) => return Err(Event::ServerGone("the server closed the connection")),
             Poll::Ready(Ok(count)) => count,
             Poll::Ready(Err(_)) => return Err(Event::ServerGone("the connection to the server broke")),
@@ -144,7 +146,8 @@ impl<B: Backend> Life<B> {
         let Some(Attached { lease, .. }) = &mut self.attached else {
             return Ok(());
         };
-        let Scratch { read, gather, out } = scratch;
+        let Scratch { read, turn } = scratch;
+        let Turn { gather, out, .. } = turn;
         let kept;
         let bytes = if self.to_client.unjudged() == 0 {
             &read[..count]
@@ -189,11 +192,15 @@ impl<B: Backend> Life<B> {
         }
         let server_is_full = self.attached.is_some() && !self.to_server.is_flushed();
         let stopped_and_full = self.held == Held::UntilAnswered && self.to_server.unjudged() >= limits::MAX_HELD;
-        if server_is_full || stopped_and_full || self.to_client.owed() >= limits::MAX_OWED {
+        let has_no_room = server_is_full || stopped_and_full || self.to_client.owed() >= limits::MAX_OWED;
+        if has_no_room || scratch.turn.client == Supply::Dry {
             return Ok(false);
         }
         let count = match poll_read(&mut self.io, cx, &mut scratch.read) {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                scratch.turn.client = Supply::Dry;
+                return Ok(false);
+            }
             Poll::Ready(Ok(0) | Err(_)) => return Err(Event::ClientGone),
             Poll::Ready(Ok(count)) => count,
         };
@@ -214,116 +221,144 @@ impl<B: Backend> Life<B> {
         scratch: &mut Scratch,
         count: usize,
     ) -> Result<(), Event> {
-        let Scratch { read, gather, out } = scratch;
-        let mut kept = bytes::BytesMut::new();
+        let mut kept = BytesMut::new();
         if self.to_server.unjudged() > 0 {
-            self.to_server.keep(&read[..count]);
+            self.to_server.keep(&scratch.read[..count]);
             if !self.to_server.is_worth_judging(0) {
                 return Ok(());
             }
             kept = self.to_server.take_unjudged();
         }
         let is_kept = !kept.is_empty();
+        let Scratch { read, turn } = scratch;
         let bytes = if is_kept { &kept[..] } else { &read[..count] };
-        let mut session = self.attached.as_mut().map(|attached| &mut attached.lease.session);
-        let dialogue = &mut self.dialogue;
-        let judged = self.to_server.judge(bytes, gather, out, |bytes, out| {
-            dialogue.from_client(bytes, session.as_deref_mut(), out)
-        });
-        self.to_client.push(&mut out.to_client);
-        let sent = match &mut self.attached {
-            Some(attached) => self
-                .to_server
-                .poll_send(&mut attached.lease.io, cx, gather, &bytes[judged.run.clone()]),
-            None => {
+        let (consumed, outcome) = self.judge_request(cx, turn, bytes);
+        if is_kept {
+            kept.advance(consumed);
+            self.to_server.put_back(kept);
+        } else {
+            self.to_server.keep(&bytes[consumed..]);
+        }
+        match outcome {
+            Err(Stopped::ServerGone) => Err(self.last_words(cx, scratch)),
+            Err(Stopped::By(event)) => Err(event),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Judges what the client sent and sends it on, over the server connection that it is given for it if need be. How
+    /// much of it is dealt with.
+    fn judge_request(&mut self, cx: &mut Context<'_>, turn: &mut Turn, bytes: &[u8]) -> (usize, Result<(), Stopped>) {
+        let mut consumed = 0;
+        loop {
+            let rest = &bytes[consumed..];
+            let Turn { gather, out, .. } = turn;
+            let dialogue = &mut self.dialogue;
+            let mut session = self.attached.as_mut().map(|attached| &mut attached.lease.session);
+            let judged = self.to_server.judge(rest, gather, out, |bytes, out| {
+                dialogue.from_client(bytes, session.as_deref_mut(), out)
+            });
+            self.to_client.push(&mut out.to_client);
+            let run = &rest[judged.run.clone()];
+            consumed += judged.consumed;
+            if let Some(attached) = &mut self.attached {
+                let sent = self.to_server.poll_send(&mut attached.lease.io, cx, gather, run);
+                if sent.is_err() {
+                    return (consumed, Err(Stopped::ServerGone));
+                }
+            } else {
                 debug_assert!(
-                    gather.is_empty() && judged.run.is_empty(),
+                    gather.is_empty() && run.is_empty(),
                     "bytes for a server that is not there"
                 );
                 gather.clear();
-                Ok(())
             }
-        };
-        if is_kept {
-            kept.advance(judged.consumed);
-            self.to_server.put_back(kept);
-        } else {
-            self.to_server.keep(&bytes[judged.consumed..]);
+            self.note_delay(judged.verdict, turn.now);
+            let Verdict::Lease(access) = judged.verdict else {
+                return (consumed, self.obey(judged.verdict).map_err(Stopped::By));
+            };
+            if !self.lease_at_once(access, cx, turn, bytes.len() - consumed) {
+                return (consumed, Err(Stopped::By(Event::Lease(access))));
+            }
         }
-        if sent.is_err() {
-            return Err(self.last_words(cx, scratch));
-        }
-        self.obey(judged.verdict)
     }
 
-    pub(super) fn obey(&mut self, verdict: Verdict) -> Result<(), Event> {
+    /// A request that is held back while nothing of the client's runs waits for work of our own.
+    fn note_delay(&mut self, verdict: Verdict, now: Instant) {
         if let Some(attached) = &mut self.attached {
-            // A request that is held back while nothing of the client's runs waits for work of our own.
             let is_ours = verdict == Verdict::Hold && !self.dialogue.has_request_under_way(&attached.lease.session);
-            attached
-                .course
-                .delayed(if is_ours { Delay::Resetting } else { Delay::None });
+            let delay = if is_ours { Delay::Resetting } else { Delay::None };
+            attached.course.delayed(delay, now);
         }
+    }
+
+    fn obey(&mut self, verdict: Verdict) -> Result<(), Event> {
         match verdict {
             Verdict::More => Ok(()),
             Verdict::Hold => {
                 self.held = Held::UntilAnswered;
                 Ok(())
             }
-            Verdict::Lease(access) => {
-                // Another one than the one at hand, which is at rest: a write after a read on a replica.
-                self.give_back();
-                let share = self.terms.allowance.as_ref().map(|allowance| allowance.try_take());
-                if let Some(None) = share {
-                    return Err(Event::Lease(access));
-                }
-                self.renew_terms();
-                let pool = self.route.pool(access);
-                let wish = Wish {
-                    mark: self.last_lease,
-                    likeness: self.dialogue.likeness(),
-                };
-                match pool.try_acquire_near(&self.profile, wish) {
-                    Some(lease) => {
-                        self.attach(lease, pool, share.flatten(), None);
-                        Ok(())
-                    }
-                    None => Err(Event::Lease(access)),
-                }
-            }
+            Verdict::Lease(access) => Err(Event::Lease(access)),
             Verdict::Finish => Err(Event::Finish),
             Verdict::Fault(Fault::Client(what)) => Err(Event::ClientFault(what)),
             Verdict::Fault(Fault::Server(what)) => Err(Event::ServerGone(what)),
         }
     }
 
-    /// The client has a server connection; `since`: when it began to wait for it, if it had to.
+    /// Takes an idle server connection, if there is one, for a request of which `sent` bytes have arrived.
+    fn lease_at_once(&mut self, access: Access, cx: &Context<'_>, turn: &mut Turn, sent: usize) -> bool {
+        if let Some(attached) = &mut self.attached {
+            // Another one than the one at hand, which is at rest: a write after a read on a replica.
+            attached.observe(turn.now);
+            self.give_back(turn.now);
+        }
+        let share = self.terms.allowance.as_ref().map(|allowance| allowance.try_take());
+        if let Some(None) = share {
+            return false;
+        }
+        self.renew_terms();
+        let wish = Wish {
+            mark: self.last_lease,
+            likeness: self.dialogue.likeness(),
+        };
+        let pool = self.route.pool(access);
+        let Some(lease) = pool.try_acquire_near(&self.profile, wish, cx.waker(), turn.now) else {
+            return false;
+        };
+        // The pool has just looked.
+        turn.server = Supply::Dry;
+        self.attach(lease, share.flatten(), sent, None, turn.now, &mut turn.out);
+        true
+    }
+
+    /// The client has a server connection; `sent` bytes of its request have arrived. `since`: when it began to wait for
+    /// the connection, if it had to.
     pub(super) fn attach(
         &mut self,
         mut lease: Lease<B>,
-        pool: Arc<Pool<B>>,
         share: Option<Share>,
+        sent: usize,
         since: Option<Instant>,
+        now: Instant,
+        out: &mut Outbox,
     ) {
-        let mut out = Outbox::default();
-        let (card, sent) = (self.registration.card().clone(), self.to_server.unjudged());
+        let card = self.registration.card().clone();
         let wait = Wait {
             since,
             connect_time: lease.take_connect_time(),
         };
-        let course = Course::begin(&lease.session, lease.number(), card, sent, wait);
-        self.dialogue.adopt(&mut lease.session, &mut out);
+        let course = Course::begin(&lease.session, lease.number(), card, sent, wait, now);
+        self.dialogue.adopt(&mut lease.session, out);
         self.to_server.push(&mut out.to_server);
         self.to_client.push(&mut out.to_client);
         self.attached = Some(Attached {
             lease,
-            pool,
             _share: share,
             course,
         });
-        self.held = Held::Again;
         if let Some(watch) = &mut self.watch {
-            watch.lease_started();
+            watch.lease_started(now);
         }
     }
 
@@ -339,10 +374,9 @@ impl<B: Backend> Life<B> {
         let state = attached.lease.session.state();
         // Nothing is over while the rest of a message is still to come.
         if self.to_client.body() == Body::None {
-            let activity = attached.pool.activity();
-            attached.course.observe(&attached.lease.session, activity);
+            attached.observe(scratch.turn.now);
         }
-        let told = self.note_pin(scratch);
+        let told = self.note_pin(state, scratch);
         let at_rest = state == SessionState::Idle
             && self.held == Held::Nothing
             && self.cancel.is_over()
@@ -350,33 +384,30 @@ impl<B: Backend> Life<B> {
             && self.to_client.body() == Body::None
             && self.to_server.body() == Body::None
             && self.to_server.is_flushed();
-        if at_rest && self.lingers() {
+        if at_rest && self.lingers(scratch.turn.now) {
             return told;
         }
         if at_rest {
-            self.give_back();
+            self.give_back(scratch.turn.now);
         }
         at_rest || told
     }
 
     /// Whether the client keeps a connection at rest for a moment, to ask what it wrote. Not one that has to go.
-    fn lingers(&mut self) -> bool {
+    fn lingers(&mut self, now: Instant) -> bool {
         if self.prospect != Prospect::Open {
             return false;
         }
         match (&mut self.watch, &self.attached) {
-            (Some(watch), Some(attached)) => watch.lingers(self.dialogue.writes(&attached.lease.session)),
+            (Some(watch), Some(attached)) => watch.lingers(self.dialogue.writes(&attached.lease.session), now),
             _ => false,
         }
     }
 
     /// Takes note when the client begins or ceases to keep its server connection: in the log, the counters, what others
     /// see of it, and to the client if it is to be told. Whether it was told anything.
-    fn note_pin(&mut self, scratch: &mut Scratch) -> bool {
-        let Some(Attached {
-            lease, course, pool, ..
-        }) = &mut self.attached
-        else {
+    fn note_pin(&mut self, state: SessionState, scratch: &mut Scratch) -> bool {
+        let Some(Attached { lease, course, .. }) = &mut self.attached else {
             return false;
         };
         let is_between_messages = self.to_client.unjudged() == 0 && self.to_client.body() == Body::None;
@@ -384,50 +415,43 @@ impl<B: Backend> Life<B> {
             return false;
         }
         let dialogue = &self.dialogue;
-        let Some(news) = course.note_pin(lease.session.state(), pool.activity(), || {
-            dialogue.pin_cause(&lease.session)
-        }) else {
+        let Some(news) = course.note_pin(state, lease.pool().activity(), || dialogue.pin_cause(&lease.session)) else {
             return false;
         };
         log_pin(news, &self.identity);
-        self.dialogue.tell_pin(news, &mut scratch.out);
-        let told = !scratch.out.to_client.is_empty();
-        self.to_client.push(&mut scratch.out.to_client);
+        self.dialogue.tell_pin(news, &mut scratch.turn.out);
+        let told = !scratch.turn.out.to_client.is_empty();
+        self.to_client.push(&mut scratch.turn.out.to_client);
         told
     }
 
     /// Gives the server connection back, which is at rest.
-    pub(super) fn give_back(&mut self) {
-        if let Some(Attached {
-            mut lease,
-            mut course,
-            pool,
-            ..
-        }) = self.attached.take()
-        {
-            course.observe(&lease.session, pool.activity());
-            course.over();
-            self.dialogue.release(&mut lease.session);
-            self.last_lease = lease.mark();
-            let is_mid_message = self.to_client.unjudged() > 0 || self.to_client.body() != Body::None;
-            if is_mid_message {
-                // Part of something that the server says of its own accord: the rest must not meet another's bytes.
-                self.to_client.sender_gone();
-                self.cancel.forget();
-                self.cancel.take_doubt();
-                lease.discard("given back in the middle of a message");
-            } else if self.cancel.take_doubt() || !self.cancel.is_over() {
-                self.cancel.forget();
-                lease.discard("a cancel request for it did not come back");
-            } else {
-                lease.finish();
-            }
+    fn give_back(&mut self, now: Instant) {
+        let Some(attached) = self.attached.take() else {
+            return;
+        };
+        let Attached { mut lease, course, .. } = attached;
+        course.over();
+        self.dialogue.release(&mut lease.session);
+        self.last_lease = lease.mark();
+        let is_mid_message = self.to_client.unjudged() > 0 || self.to_client.body() != Body::None;
+        if is_mid_message {
+            // Part of something that the server says of its own accord: the rest must not meet another's bytes.
+            self.to_client.sender_gone();
+            self.cancel.forget();
+            self.cancel.take_doubt();
+            lease.discard("given back in the middle of a message");
+        } else if self.cancel.take_doubt() || !self.cancel.is_over() {
+            self.cancel.forget();
+            lease.discard("a cancel request for it did not come back");
+        } else {
+            lease.finish_at(now);
         }
     }
 
     /// Before a connection that cannot be written to is given up: what the server said last.
     fn last_words(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Event {
-        scratch.gather.clear();
+        scratch.turn.gather.clear();
         self.to_server.receiver_gone();
         // A dying server says one error; more than a few reads is not dying.
         for _ in 0..4 {
@@ -441,5 +465,21 @@ impl<B: Backend> Life<B> {
             }
         }
         Event::ServerGone("the connection to the server broke")
+    }
+}
+
+/// Why judging what the client sent has stopped, other than for want of more.
+enum Stopped {
+    /// The server connection cannot be written to.
+    ServerGone,
+    By(Event),
+}
+
+impl<B: Backend> Attached<B> {
+    /// Takes note of where the connection stands.
+    fn observe(&mut self, now: Instant) {
+        let session = &self.lease.session;
+        self.course
+            .observe(session.state(), session, self.lease.pool().activity(), now);
     }
 }

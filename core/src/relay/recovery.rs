@@ -11,10 +11,11 @@ use super::{
     Attached, Ending,
     cancel::Cancel,
     lane::{Body, Lane, Verdict},
-    scratch::{Scratch, poll_read, with_scratch},
+    scratch::{Scratch, Turn, poll_read, with_scratch},
 };
 use crate::{
     backend::{Backend, Dialogue, Leave, Outbox, SessionState, TransactionDetection},
+    clock,
     front::Terms,
     limits,
 };
@@ -38,7 +39,7 @@ pub(super) async fn discard_or_recover<B: Backend>(
     terms: &Terms,
     ending: Ending,
 ) {
-    let patience = attached.pool.recovery(terms.timeouts.recovery);
+    let patience = attached.lease.pool().recovery(terms.timeouts.recovery);
     let outcome = tokio::time::timeout(
         patience,
         recover(&mut attached, &mut dialogue, &mut lanes, &mut cancel, terms, ending),
@@ -51,7 +52,8 @@ pub(super) async fn discard_or_recover<B: Backend>(
     } else {
         Err("a cancel request for it did not come back")
     });
-    attached.course.cut(&attached.lease.session, attached.pool.activity());
+    let (session, activity) = (&attached.lease.session, attached.lease.pool().activity());
+    attached.course.cut(session, activity, clock::now());
     match outcome {
         Ok(()) => {
             dialogue.release(&mut attached.lease.session);
@@ -97,7 +99,7 @@ async fn recover<B: Backend>(
                     dialogue.cancel_in_band(&mut attached.lease.session, &mut out);
                     lanes.to_server.push(&mut out.to_server);
                     cancel.start(
-                        &attached.pool,
+                        attached.lease.pool(),
                         attached.lease.cancel_key.clone(),
                         terms.timeouts.cancel_wait,
                     );
@@ -149,7 +151,7 @@ fn poll_rest<B: Backend>(
         let lease = &mut attached.lease;
         if lanes
             .to_server
-            .poll_send(&mut lease.io, cx, &mut scratch.gather, &[])
+            .poll_send(&mut lease.io, cx, &mut scratch.turn.gather, &[])
             .is_err()
         {
             return Poll::Ready(Err(broke));
@@ -172,7 +174,8 @@ fn poll_rest<B: Backend>(
             Some(rest) => rest,
             None => return Poll::Ready(Err("its client left behind too large an answer")),
         };
-        let Scratch { read, gather, out } = scratch;
+        let Scratch { read, turn } = scratch;
+        let Turn { gather, out, .. } = turn;
         lanes.to_client.keep(&read[..count]);
         if !lanes.to_client.is_worth_judging(0) {
             continue;

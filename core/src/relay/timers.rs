@@ -92,19 +92,18 @@ impl Watch {
         })
     }
 
-    pub(super) fn lease_started(&mut self) {
-        self.lease_since = clock::now();
+    pub(super) fn lease_started(&mut self, now: Instant) {
+        self.lease_since = now;
         self.linger = None;
     }
 
     /// Whether the client, whose connection is at rest, still keeps it because of so many writes. The time counts from the
     /// last of them.
-    pub(super) fn lingers(&mut self, writes: u64) -> bool {
+    pub(super) fn lingers(&mut self, writes: u64, now: Instant) -> bool {
         let Some(limit) = self.limits.linger else { return false };
         if writes == 0 {
             return false;
         }
-        let now = clock::now();
         match self.linger {
             Some(linger) if linger.writes == writes => linger.until.is_some_and(|until| now < until),
             _ => {
@@ -116,7 +115,7 @@ impl Watch {
     }
 
     /// Takes note of where the client stands.
-    pub(super) fn observe(&mut self, session: Option<&impl TransactionDetection>) {
+    pub(super) fn observe(&mut self, session: Option<&impl TransactionDetection>, now: Instant) {
         let phase = match session.map(TransactionDetection::state) {
             None | Some(SessionState::Idle | SessionState::Pinned(_) | SessionState::Broken(_)) => Phase::AtRest,
             Some(SessionState::Busy) => Phase::Running,
@@ -126,16 +125,16 @@ impl Watch {
         let same = match (self.phase, phase) {
             (Phase::Grace(_), Phase::Running) => true,
             (Phase::RollingBack(_), Phase::Running | Phase::InTransaction) => true,
-            (before, now) => before == now,
+            (before, present) => before == present,
         };
         if !same || completed != self.completed {
             // A session-pinned client starts its next transaction without a new lease.
             if self.phase == Phase::AtRest && phase != Phase::AtRest {
-                self.lease_since = clock::now();
+                self.lease_since = now;
             }
             self.phase = phase;
             self.completed = completed;
-            self.since = clock::now();
+            self.since = now;
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
-    backend::{Access, Backend, Dialogue},
+    backend::{Access, Backend, Dialogue, Outbox},
     clock,
     front::{self, Allowance, Share, Standing},
     limits,
@@ -53,7 +53,9 @@ impl<B: Backend> Life<B> {
             }
             return match waited {
                 Waited::Answer(Ok((lease, share))) => {
-                    self.attach(lease, pool, share, Some(since));
+                    let sent = self.to_server.unjudged();
+                    self.attach(lease, share, sent, Some(since), clock::now(), &mut Outbox::default());
+                    self.held = Held::Again;
                     None
                 }
                 Waited::Answer(Err(refusal)) => {
@@ -100,7 +102,7 @@ impl<B: Backend> Life<B> {
     fn listen_while_waiting(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Waited<B>> {
         if self
             .to_client
-            .poll_send(&mut self.io, cx, &mut scratch.gather, &[])
+            .poll_send(&mut self.io, cx, &mut scratch.turn.gather, &[])
             .is_err()
         {
             return Poll::Ready(Waited::ClientGone);

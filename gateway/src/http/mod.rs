@@ -12,6 +12,7 @@ mod health;
 mod limits;
 mod metadata;
 mod metrics;
+mod page;
 mod server;
 mod version;
 
@@ -130,6 +131,7 @@ fn router(shared: Shared) -> Router {
         .merge(config::routes())
         .merge(metadata::routes())
         .merge(metrics::routes())
+        .merge(page::routes())
         .method_not_allowed_fallback(|| async { errors::ApiError::method_not_allowed().into_response() })
         .fallback(|| async { errors::ApiError::not_found().into_response() })
         .layer(DefaultBodyLimit::max(limits::MAX_BODY))

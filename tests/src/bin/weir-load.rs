@@ -1,6 +1,6 @@
 //! Small requests by many clients, in either protocol, as fast as they are answered: what `make bench` compares the two with.
 //!
-//! Prints one line at the end: the requests that were answered after the warm-up.
+//! Prints one line at the end: the requests that were answered after the warm-up, or all of them if their number is set.
 
 // It says what went wrong and panics; there is nobody to hand an error to.
 #![allow(clippy::unwrap_used)]
@@ -15,7 +15,7 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinSet};
 use tokio_util::compat::TokioAsyncWriteCompatExt as _;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,20 +45,29 @@ struct Arguments {
     /// Seconds before that; `counting` is printed when they are over.
     #[arg(long, default_value_t = 1)]
     warm_up: u64,
+    /// So many requests of each client instead, however long it takes, and no warm-up.
+    #[arg(long)]
+    requests: Option<u64>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments = Arguments::parse();
     let answered = Arc::new(AtomicU64::new(0));
+    let mut clients = JoinSet::new();
     for _ in 0..arguments.clients {
         let (arguments, answered) = (arguments.clone(), answered.clone());
-        tokio::spawn(async move {
+        clients.spawn(async move {
             match arguments.protocol {
                 Protocol::Postgres => postgres(&arguments, &answered).await,
                 Protocol::Tds => tds(&arguments, &answered).await,
             }
         });
+    }
+    if arguments.requests.is_some() {
+        clients.join_all().await;
+        println!("{}", answered.load(Ordering::Relaxed));
+        return;
     }
     tokio::time::sleep(Duration::from_secs(arguments.warm_up)).await;
     let before = answered.load(Ordering::Relaxed);
@@ -78,7 +87,7 @@ async fn postgres(arguments: &Arguments, answered: &AtomicU64) {
         .dbname(&arguments.database);
     let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    loop {
+    for _ in 0..arguments.requests.unwrap_or(u64::MAX) {
         client.simple_query("SELECT 1").await.unwrap();
         answered.fetch_add(1, Ordering::Relaxed);
     }
@@ -92,7 +101,7 @@ async fn tds(arguments: &Arguments, answered: &AtomicU64) {
     let socket = TcpStream::connect(arguments.address).await.unwrap();
     socket.set_nodelay(true).unwrap();
     let mut client = tiberius::Client::connect(config, socket.compat_write()).await.unwrap();
-    loop {
+    for _ in 0..arguments.requests.unwrap_or(u64::MAX) {
         let answer = client.simple_query("SELECT 1").await.unwrap();
         answer.into_results().await.unwrap();
         answered.fetch_add(1, Ordering::Relaxed);

@@ -40,6 +40,7 @@ mod mssql_stand_in_dialect;
 mod mssql_stand_in_protocol;
 mod oracle;
 mod orm;
+mod page;
 mod pgbench;
 mod pins;
 mod pool;

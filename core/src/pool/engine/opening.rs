@@ -116,10 +116,18 @@ impl Engine {
             .is_none_or(|refused| now >= refused.next() && self.slots.tally_of(profile).opening == 0)
     }
 
-    /// Moments at which something may be opened that may not be opened before.
-    pub(super) fn attempts_at(&self) -> impl Iterator<Item = Moment> + '_ {
-        let head = self.queue.head();
+    /// The next moment after `now` at which something may be opened that may not be opened before.
+    pub(super) fn next_attempt(&self, now: Moment) -> Option<Moment> {
         let fills = self.slots.tally().standing() < self.min() && self.mode == Mode::Serving;
+        if self.queue.is_empty() && !fills && self.down.is_none() {
+            return None;
+        }
+        self.attempts_at(fills).filter(|at| *at > now).min()
+    }
+
+    /// Moments at which something may be opened; `fills`: `min_connections` are not there.
+    fn attempts_at(&self, fills: bool) -> impl Iterator<Item = Moment> + '_ {
+        let head = self.queue.head();
         let wanted = head.is_some() || fills;
         let overflow = head
             .filter(|_| self.tuning.overflow_connections > 0)

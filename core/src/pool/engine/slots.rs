@@ -2,7 +2,7 @@
 //!
 //! Every change of stage goes through [`Slots::shift`], so that counts and lists cannot disagree with the stages.
 
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, time::Duration};
 
 use super::{
     Mark, Moment, ProfileId, SlotId, Wish,
@@ -87,11 +87,27 @@ struct Slot {
     opened: Moment,
     /// Thousandths added to its lifetime; drawn once, so that connections opened together do not end together.
     jitter: i32,
+    /// When its time is up.
+    expires: Option<Moment>,
     /// What is set on it, as its session said last.
     likeness: u64,
     /// Which of the pool's leases its last one is.
     turn: NonZeroU64,
     generation: u64,
+}
+
+impl Slot {
+    fn live_for(&mut self, lifetime: Option<Duration>) {
+        self.expires = lifetime.map(|lifetime| {
+            let share = lifetime / 1000 * self.jitter.unsigned_abs();
+            let own = if self.jitter < 0 {
+                lifetime.saturating_sub(share)
+            } else {
+                lifetime.saturating_add(share)
+            };
+            self.opened.saturating_add(own)
+        });
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -104,6 +120,8 @@ struct OfProfile {
 pub(super) struct Slots {
     slots: Vec<Slot>,
     vacant: Vec<u32>,
+    /// How long each may live, before its jitter.
+    lifetime: Option<Duration>,
     tally: Tally,
     /// Least recently used first.
     idle: Chain,
@@ -123,6 +141,14 @@ pub(super) struct Slots {
 }
 
 impl Slots {
+    /// None yet. `lifetime`: see [`Slots::live_for`].
+    pub(super) fn living(lifetime: Option<Duration>) -> Self {
+        Slots {
+            lifetime,
+            ..Slots::default()
+        }
+    }
+
     pub(super) fn tally(&self) -> Tally {
         self.tally
     }
@@ -145,16 +171,20 @@ impl Slots {
         self.slots[slot.0 as usize].opened
     }
 
-    /// When the connection's time is up under a limit of `lifetime`.
-    pub(super) fn expires(&self, slot: SlotId, lifetime: Moment) -> Moment {
-        let slot = &self.slots[slot.0 as usize];
-        let share = lifetime / 1000 * slot.jitter.unsigned_abs();
-        let own = if slot.jitter < 0 {
-            lifetime.saturating_sub(share)
-        } else {
-            lifetime.saturating_add(share)
-        };
-        slot.opened.saturating_add(own)
+    /// What the connection is for that stands there now or stood there last; `None` if none ever has.
+    pub(super) fn profile_at(&self, slot: SlotId) -> Option<ProfileId> {
+        self.slots.get(slot.0 as usize).map(|slot| slot.profile)
+    }
+
+    /// When the connection's time is up.
+    pub(super) fn expires(&self, slot: SlotId) -> Option<Moment> {
+        self.slots[slot.0 as usize].expires
+    }
+
+    /// Another limit of their time applies to all of them; `None` = none.
+    pub(super) fn live_for(&mut self, lifetime: Option<Duration>) {
+        self.lifetime = lifetime;
+        self.slots.iter_mut().for_each(|slot| slot.live_for(lifetime));
     }
 
     /// A new connection, in [`Stage::Opening`].
@@ -164,6 +194,7 @@ impl Slots {
             profile,
             opened: now,
             jitter,
+            expires: None,
             likeness: 0,
             turn: NonZeroU64::MIN,
             generation: self.generation,
@@ -187,7 +218,10 @@ impl Slots {
 
     /// Its lifetime starts when it is logged in, not when that was begun.
     pub(super) fn born(&mut self, slot: SlotId, now: Moment) {
-        self.slots[slot.0 as usize].opened = now;
+        let lifetime = self.lifetime;
+        let slot = &mut self.slots[slot.0 as usize];
+        slot.opened = now;
+        slot.live_for(lifetime);
     }
 
     /// The connection is no more.
