@@ -20,7 +20,7 @@ mod scratch;
 mod timers;
 mod waiting;
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::Arc};
 
 use self::{
     cancel::Cancel,

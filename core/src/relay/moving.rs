@@ -3,6 +3,8 @@
 //! Invariants: nothing of it is in this process but what the dialogue packs; from the moment that it is offered until the
 //! offer is refused, its socket is not read here.
 
+use std::sync::Arc;
+
 use super::{Ending, Held, Life, Prospect, lane::Body};
 use crate::{
     backend::{Backend, Dialogue},
@@ -12,7 +14,7 @@ use crate::{
 
 impl<B: Backend> Life<B> {
     /// Another process takes clients. One that cannot go anyway is not asked again and again whether it is at rest.
-    pub(super) fn may_move_to(&mut self, successor: std::sync::Arc<dyn Successor>) {
+    pub(super) fn may_move_to(&mut self, successor: Arc<dyn Successor>) {
         self.successor = B::clear_socket(&self.io).map(|_| successor);
     }
 

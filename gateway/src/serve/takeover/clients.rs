@@ -260,3 +260,207 @@ fn arrived(client: Traveller, socket: OwnedFd) -> HandedClient {
         dialogue: Secret::new(client.dialogue.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        os::{fd::AsFd as _, unix::net::UnixStream as Plain},
+        time::Duration,
+    };
+
+    use tokio::net::UnixStream;
+    use weir_core::{front::Clients, registry::Registry};
+
+    use super::*;
+    use crate::serve::takeover::{
+        budget::Budget,
+        channel::{self, Reader, Writer},
+        kin::Side,
+    };
+
+    /// Answers what it reads with its name, once its life begins.
+    struct Echo;
+
+    impl Annex for Echo {
+        fn take_in(
+            self: Arc<Self>,
+            client: HandedClient,
+        ) -> Pin<Box<dyn Future<Output = Result<Life, String>> + Send>> {
+            Box::pin(async move {
+                assert_eq!(client.secret.expose(), b"secret");
+                let life: Life = Box::pin(async move {
+                    let mut socket = Plain::from(client.socket);
+                    socket.write_all(b"served").expect("the test reads");
+                });
+                match &*client.user {
+                    "stranger" => Err("it is a stranger".to_owned()),
+                    _ => Ok(life),
+                }
+            })
+        }
+    }
+
+    fn kin() -> Arc<Kin> {
+        let clients = Clients::new();
+        let kin = Kin::new(clients.clone(), Budget::new(Registry::new(), Registry::new(), clients));
+        let annexes = Annexes::default();
+        annexes.open("pg", Arc::new(Echo));
+        kin.welcome(Arc::new(annexes));
+        kin
+    }
+
+    /// A client and the other end of its connection.
+    fn client(user: &str) -> (HandedClient, Plain) {
+        let (near, far) = Plain::pair().expect("a pair");
+        far.set_nonblocking(true).expect("it can");
+        let client = HandedClient {
+            listener: "pg".into(),
+            user: user.into(),
+            source: "s".into(),
+            target: Target::Default,
+            application_name: "".into(),
+            peer: Peer::Unix,
+            socket: near.into(),
+            id: 7,
+            secret: Secret::new(b"secret".to_vec()),
+            dialogue: Secret::new(b"packed".to_vec()),
+        };
+        (client, far)
+    }
+
+    /// One process of ours, and the bare connection of the other one.
+    fn half(side: Side) -> (Arc<Kin>, Link, Reader, Writer) {
+        let (one, two) = UnixStream::pair().expect("a pair");
+        let ((reader, writer), (far_reader, far_writer)) = (channel::open(one), channel::open(two));
+        let kin = kin();
+        let link = kin.meet(side, reader, writer);
+        (kin, link, far_reader, far_writer)
+    }
+
+    async fn next(reader: &mut Reader) -> Message {
+        let next = timeout(Duration::from_secs(60), reader.next()).await;
+        next.expect("no hang")
+            .expect("it is there")
+            .expect("it says something")
+            .0
+    }
+
+    fn heard(far: &mut Plain) -> String {
+        let mut some = [0; 64];
+        let count = far.read(&mut some).unwrap_or(0);
+        String::from_utf8_lossy(&some[..count]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_client_goes_over_or_stays() {
+        let (one, two) = UnixStream::pair().expect("a pair");
+        let ((reader, writer), (far_reader, far_writer)) = (channel::open(one), channel::open(two));
+        let (old, new) = (kin(), kin());
+        let link = old.meet(Side::Successor, reader, writer);
+        new.meet(Side::Predecessor, far_reader, far_writer);
+        let (known, mut far) = client("ann");
+        assert_eq!(link.offer(known).await, Offer::Taken);
+        let served = async {
+            while heard(&mut far) != "served" {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), served)
+            .await
+            .expect("its life has begun");
+        let (stranger, mut far) = client("stranger");
+        let kept = stranger.socket.as_fd().try_clone_to_owned().expect("it can");
+        assert_eq!(link.offer(stranger).await, Offer::Refused);
+        assert_eq!(heard(&mut far), "");
+        Plain::from(kept).write_all(b"still here").expect("the socket is whole");
+        assert_eq!(heard(&mut far), "still here");
+    }
+
+    #[tokio::test]
+    async fn nothing_begins_before_the_word_and_nothing_after_it_was_taken_back() {
+        let (_kin, _link, mut reader, mut writer) = half(Side::Predecessor);
+        let (client, mut far) = client("ann");
+        let (traveller, socket) = departing(client);
+        let offer = |number| Message::Client {
+            number,
+            client: Box::new(traveller.clone()),
+        };
+        for number in [1, 2, 3] {
+            writer
+                .send(&offer(number), &[socket.as_fd()])
+                .await
+                .expect("it listens");
+            assert_eq!(next(&mut reader).await, Message::Accepted { number });
+        }
+        assert_eq!(heard(&mut far), "", "nobody has said that it is theirs");
+        writer
+            .send(&Message::Kept { number: 1 }, &[])
+            .await
+            .expect("it listens");
+        writer
+            .send(&Message::Yours { number: 1 }, &[])
+            .await
+            .expect("it listens");
+        writer
+            .send(&Message::Yours { number: 9 }, &[])
+            .await
+            .expect("it listens");
+        writer
+            .send(&Message::Yours { number: 2 }, &[])
+            .await
+            .expect("it listens");
+        assert_eq!(next(&mut reader).await, Message::Running { number: 2 });
+        // The third is its predecessor's, which is gone: its end is closed with it.
+        drop((reader, writer, socket));
+        let closed = async {
+            let mut all = String::new();
+            loop {
+                let mut some = [0; 64];
+                match far.read(&mut some) {
+                    Ok(0) => return all,
+                    Ok(count) => all += &String::from_utf8_lossy(&some[..count]),
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let all = timeout(Duration::from_secs(60), closed)
+            .await
+            .expect("nobody keeps the socket");
+        assert_eq!(all, "served", "one life, and one only");
+    }
+
+    #[tokio::test]
+    async fn without_one_socket_nobody_is_taken() {
+        let (_kin, _link, mut reader, mut writer) = half(Side::Predecessor);
+        let (client, _far) = client("ann");
+        let (traveller, socket) = departing(client);
+        for (number, sockets) in [(1, vec![]), (2, vec![socket.as_fd(), socket.as_fd()])] {
+            let client = Box::new(traveller.clone());
+            let message = Message::Client { number, client };
+            writer.send(&message, &sockets).await.expect("it listens");
+            assert!(matches!(next(&mut reader).await, Message::Declined { .. }));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_successor_that_says_nothing_in_time_gets_nobody() {
+        let (_kin, link, mut reader, mut writer) = half(Side::Successor);
+        let (known, _far) = client("ann");
+        let offering = tokio::spawn(async move { (link.offer(known).await, link) });
+        let Message::Client { number, .. } = next(&mut reader).await else {
+            panic!("an offer")
+        };
+        let (offer, link) = offering.await.expect("no panic");
+        assert_eq!(offer, Offer::Refused);
+        assert_eq!(next(&mut reader).await, Message::Kept { number });
+        // Too late: it is not told to begin.
+        writer
+            .send(&Message::Accepted { number }, &[])
+            .await
+            .expect("it listens");
+        drop((reader, writer));
+        let (known, _far) = client("ann");
+        assert_eq!(link.offer(known).await, Offer::Refused, "there is nobody any more");
+    }
+}
