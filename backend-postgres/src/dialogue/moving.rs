@@ -11,7 +11,7 @@ use super::{
     Adoption, Body, Conversation, ConversationInit, Permission, Presence, Protocol, Request,
     failed_block::Abandoned,
     heal::Descriptions,
-    packed::{Packed, Pairs},
+    packed::{Packed, PackedStatement, Pairs},
     prepare,
     statements::ClientStatements,
 };
@@ -105,7 +105,7 @@ impl Conversation {
 
 impl ClientStatements {
     /// Names and bodies of all of them, if all have one.
-    fn pack(&self) -> Option<Vec<(Vec<u8>, Vec<u8>, bool)>> {
+    fn pack(&self) -> Option<Vec<PackedStatement>> {
         let packed = self
             .iter()
             .map(|(name, statement)| Some((name.to_vec(), statement.body()?.to_vec(), statement.is_accepted())));

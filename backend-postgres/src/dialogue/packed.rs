@@ -30,9 +30,12 @@ pub struct Packed {
     pub custom_settings: Vec<String>,
     /// What follows the name in the Parse of its unnamed statement.
     pub unnamed: Option<Vec<u8>>,
-    /// Its named statements: the name, what follows it in Parse, and whether a server has prepared it.
-    pub statements: Vec<(Vec<u8>, Vec<u8>, bool)>,
+    /// Its named statements.
+    pub statements: Vec<PackedStatement>,
 }
+
+/// A named statement: the name, what follows it in Parse, and whether a server has prepared it.
+pub type PackedStatement = (Vec<u8>, Vec<u8>, bool);
 
 /// Names and values.
 pub type Pairs = Vec<(String, String)>;
