@@ -42,9 +42,17 @@ proptest! {
     #[test]
     fn whatever_stands_in_actions_graphql_breaks_nothing(text in "(type|input|enum|scalar|extend|[A-Z]|[-{}()\\[\\]:!=@#\\\\ \"\n,é\u{2028}]){0,40}") {
         let folder = folder(&[("version.yaml", "version: 3\n"), ("actions.graphql", &text)]);
-        let sources = json!({"version": 3, "sources": [{"name": "a", "configuration": {}, "tables": []}]});
         let document = crate::common::read(folder.path());
-        prop_assert!(!document.changes(&sources).unwrap().is_empty());
+        // What was read is there already, whatever it is.
+        let read = document.metadata().clone();
+        prop_assert!(document.changes(&read).unwrap().is_empty());
+        // A source beside it can be written.
+        let mut more = read.clone();
+        more["sources"] = json!([{"name": "a", "configuration": {}, "tables": []}]);
+        prop_assert!(!document.changes(&more).unwrap().is_empty());
+        // Metadata without what the file describes is refused, or there was nothing in it.
+        let sources = json!({"version": 3, "sources": more["sources"]});
+        prop_assert!(document.changes(&sources).map_or(true, |changes| !changes.is_empty()));
     }
 
     #[test]
