@@ -40,6 +40,10 @@ pub(super) const LAST_ANSWER: Duration = Duration::from_secs(120);
 /// How long answers under way get at the end.
 pub(super) const GOODBYE: Duration = Duration::from_millis(300);
 
+/// At the end, how long after its beginning a connection is expected to bring its first request: who was accepted has not
+/// been refused. Shorter than [`GOODBYE`], which is what is left for the answer.
+pub(super) const FIRST_REQUEST: Duration = Duration::from_millis(200);
+
 /// Pause after an accept that the system refused, such as for want of file descriptors.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -18,6 +18,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tracing::{debug, warn};
+use weir_core::clock;
 use weir_core::front::{HandedDoor, Inheritance};
 
 use super::limits;
@@ -129,6 +130,7 @@ async fn serve(stream: TcpStream, _place: OwnedSemaphorePermit, router: Router, 
         .max_buf_size(limits::MAX_BUFFER);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
+    let accepted = clock::now();
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         _ = stopping.changed() => None,
@@ -137,9 +139,16 @@ async fn serve(stream: TcpStream, _place: OwnedSemaphorePermit, router: Router, 
     let ended = match ended {
         Some(ended) => ended,
         None => {
-            connection.as_mut().graceful_shutdown();
-            let last = tokio::time::timeout(limits::LAST_ANSWER, connection).await;
-            last.unwrap_or(Ok(()))
+            // Without a request yet it would be closed at once; but somebody who has just come is about to ask.
+            let coming = limits::FIRST_REQUEST.saturating_sub(accepted.elapsed());
+            match tokio::time::timeout(coming, connection.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    let last = tokio::time::timeout(limits::LAST_ANSWER, connection).await;
+                    last.unwrap_or(Ok(()))
+                }
+            }
         }
     };
     if let Err(error) = ended {
