@@ -58,6 +58,8 @@ impl Client {
         }
         let http = reqwest::Client::builder()
             .redirect(Policy::none())
+            // The admin secret goes to the endpoint, and not to whatever `http_proxy` happens to name.
+            .no_proxy()
             .connect_timeout(Duration::from_secs(10))
             .build()
             .map_err(|error| format!("cannot make an HTTP client: {error}"))?;

@@ -2,7 +2,8 @@
 //!
 //! Invariants: what is not in the table does not exist; secrets are compared in constant time; a secret that cannot be
 //! read lets nobody in. Without an admin secret, whoever reaches a listener that only this machine can reach is an
-//! administrator (as on the listeners of the data plane), but not a web page in that person's browser.
+//! administrator (as on the listeners of the data plane), but not a web page in that person's browser, and nobody whom a
+//! reverse proxy on this machine brings along.
 
 use std::net::SocketAddr;
 
@@ -47,6 +48,9 @@ pub(super) const TABLE: [(&str, Right, Option<&str>); 9] = [
 ];
 
 const ADMIN_HEADERS: [&str; 2] = ["x-hasura-admin-secret", "x-hasura-access-key"];
+
+/// What reverse proxies add to what they pass on.
+const FORWARDED_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 /// Where the listener is bound, as far as that matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +123,11 @@ async fn administrator(admin: &Admin, reach: Reach, headers: &HeaderMap) -> Resu
                 "without an admin secret web pages are refused: set admin_secret in gateway.yaml or HASURA_GRAPHQL_ADMIN_SECRET",
             ));
         }
+        (None, Reach::Loopback) if is_forwarded(headers) => {
+            return Err(denied(
+                "no admin secret is declared, and a proxy has forwarded this request from what may be another machine: set admin_secret in gateway.yaml or HASURA_GRAPHQL_ADMIN_SECRET",
+            ));
+        }
         (None, Reach::Loopback) => {}
         (None, Reach::Network) => {
             return Err(denied(
@@ -152,6 +161,11 @@ fn is_of_a_web_page(headers: &HeaderMap) -> bool {
         .get("sec-fetch-site")
         .is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
     foreign_origin || foreign_site
+}
+
+/// A reverse proxy on this machine makes everybody look like this machine.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    FORWARDED_HEADERS.iter().any(|name| headers.contains_key(*name))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -287,6 +301,10 @@ mod tests {
             (from("origin", "null"), 401),
             (from("sec-fetch-site", "cross-site"), 401),
             (from("sec-fetch-site", "same-origin"), 200),
+            (from("forwarded", "for=10.0.0.1"), 401),
+            (from("x-forwarded-for", "127.0.0.1"), 401),
+            (from("x-real-ip", "10.0.0.1"), 401),
+            (from("via", "1.1 proxy"), 401),
         ] {
             assert_eq!(
                 status(&admin, Reach::Loopback, path, &given).await,

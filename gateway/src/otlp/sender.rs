@@ -42,6 +42,8 @@ impl Sender {
             .timeout(signal.timeout)
             // A secret in a header must not go where nobody has configured it to.
             .redirect(redirect::Policy::none())
+            // The proxy of the environment applies on purpose, as with other exporters: collectors are often out of reach
+            // otherwise, and the endpoint and its headers come from the same environment.
             .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
             .build();
         Ok(Sender {

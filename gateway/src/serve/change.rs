@@ -11,7 +11,10 @@ use weir_config::{
     document::{Changes, Document, Operation, OperationError},
 };
 
-use super::control::{Refused, State};
+use super::{
+    control::{Refused, State},
+    unusable,
+};
 
 /// What somebody asks for.
 #[derive(Debug)]
@@ -21,11 +24,20 @@ pub(crate) struct Change {
     /// The version that it is meant for; `None` is whichever.
     pub(crate) resource_version: Option<u64>,
     /// One after the other; all or none.
-    pub(crate) operations: Vec<Operation>,
+    pub(crate) operations: Vec<Step>,
     /// What may be wrong afterwards.
     pub(crate) tolerance: Tolerance,
     /// Whether keys of the document may be lost that the files have no place for.
     pub(crate) allow_losses: bool,
+}
+
+/// One of the things that a change does.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// What the document can do by itself.
+    Operation(Operation),
+    /// `drop_inconsistent_metadata`: the sources that are inconsistent after the steps before this one.
+    DropInconsistent,
 }
 
 /// What may be wrong afterwards.
@@ -61,6 +73,8 @@ pub(crate) enum ChangeError {
     Inconsistent(Vec<Problem>),
     /// These would be new ones.
     NewlyInconsistent(Vec<Problem>),
+    /// Weir could not start with it, for this reason and these problems.
+    Unusable(&'static str, Vec<Problem>),
     /// These keys would be lost.
     Losses(Vec<String>),
     /// The files as they are cannot be read, or their layout cannot say it, or the system refuses; for people.
@@ -81,18 +95,29 @@ pub(super) fn prepare(path: &Path, strict: bool, present: &State, change: &Chang
     let unreadable = |problems| ChangeError::Files("the metadata as it is cannot be read".to_owned(), problems);
     let document = Document::read(path, &ProcessEnvironment).map_err(unreadable)?;
     let mut metadata = document.metadata().clone();
-    for (index, operation) in change.operations.iter().enumerate() {
-        let done = operation.apply(&mut metadata);
+    let as_files = |metadata: &Value| {
+        let changes = document.changes(metadata);
+        let changes = changes.map_err(|unwritable| ChangeError::Files(unwritable.0, Vec::new()))?;
+        let loaded = weir_config::load_changed(path, &ProcessEnvironment, strict, &changes);
+        Ok::<_, ChangeError>((changes, loaded))
+    };
+    for (index, step) in change.operations.iter().enumerate() {
+        let done = match step {
+            Step::Operation(operation) => operation.apply(&mut metadata),
+            Step::DropInconsistent => {
+                let (_, loaded) = as_files(&metadata)?;
+                Operation::Forget(inconsistent_sources(&loaded)).apply(&mut metadata)
+            }
+        };
         done.map_err(|error| ChangeError::Operation(index, error))?;
     }
     let homeless: Vec<String> = document.homeless(&metadata).into_iter().map(str::to_owned).collect();
     if !homeless.is_empty() && !change.allow_losses {
         return Err(ChangeError::Losses(homeless));
     }
-    let changes = document.changes(&metadata);
-    let changes = changes.map_err(|unwritable| ChangeError::Files(unwritable.0, Vec::new()))?;
-    let loaded = weir_config::load_changed(path, &ProcessEnvironment, strict, &changes);
+    let (changes, loaded) = as_files(&metadata)?;
     judge(present, change, &loaded)?;
+    must_be_usable(present, strict, &loaded)?;
     Ok(Prepared {
         changes,
         loaded,
@@ -108,7 +133,8 @@ fn judge(present: &State, change: &Change, loaded: &Loaded) -> Result<(), Change
             .filter(|problem| problem.severity == Severity::Error)
     };
     // Whatever else is allowed in the same bulk: a source that is asked for by its name has to serve.
-    for (index, operation) in change.operations.iter().enumerate() {
+    for (index, step) in change.operations.iter().enumerate() {
+        let Step::Operation(operation) = step else { continue };
         let Some(name) = operation.subject() else { continue };
         let is_its = |problem: &&Problem| problem.subject == Subject::Source(name.to_owned());
         let its: Vec<Problem> = errors().filter(is_its).cloned().collect();
@@ -136,6 +162,27 @@ fn judge(present: &State, change: &Change, loaded: &Loaded) -> Result<(), Change
         true => Ok(()),
         false => Err(ChangeError::NewlyInconsistent(new)),
     }
+}
+
+/// Whatever is tolerated: files with which Weir can start are not exchanged for some with which it cannot.
+fn must_be_usable(present: &State, strict: bool, loaded: &Loaded) -> Result<(), ChangeError> {
+    let reason = unusable(&loaded.metadata, &loaded.problems, strict);
+    match reason.filter(|_| unusable(&present.metadata, &present.problems, strict).is_none()) {
+        Some(reason) => Err(ChangeError::Unusable(reason, loaded.problems.clone())),
+        None => Ok(()),
+    }
+}
+
+fn inconsistent_sources(loaded: &Loaded) -> Vec<String> {
+    let errors = loaded
+        .problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error);
+    let names = errors.filter_map(|problem| match &problem.subject {
+        Subject::Source(name) => Some(name.clone()),
+        _ => None,
+    });
+    names.collect()
 }
 
 /// The whole document. Blocks.

@@ -26,7 +26,7 @@ use std::{io, num::NonZeroUsize, process::ExitCode, time::Duration};
 
 use tokio::runtime;
 use tracing::{error, info, warn};
-use weir_config::{Loaded, Problem, Severity};
+use weir_config::{Metadata, Problem, Severity};
 
 use crate::{cli::ServeArgs, usable};
 
@@ -119,10 +119,10 @@ fn log_problem(problem: &Problem) {
     }
 }
 
-fn unusable(loaded: &Loaded, strict: bool) -> Option<&'static str> {
-    let has_problems = loaded.problems.iter().any(|problem| problem.severity != Severity::Info);
+fn unusable(metadata: &Metadata, problems: &[Problem], strict: bool) -> Option<&'static str> {
+    let has_problems = problems.iter().any(|problem| problem.severity != Severity::Info);
     if strict && has_problems {
         return Some("the metadata has problems, and --strict is set");
     }
-    usable::reason_against(&loaded.metadata, &loaded.problems)
+    usable::reason_against(metadata, problems)
 }

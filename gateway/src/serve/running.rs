@@ -71,7 +71,7 @@ impl Running {
             return None;
         };
         loaded.problems.iter().for_each(log_problem);
-        if let Some(reason) = unusable(&loaded, args.strict) {
+        if let Some(reason) = unusable(&loaded.metadata, &loaded.problems, args.strict) {
             error!(
                 reason,
                 hint = "weir check shows all problems at once",
@@ -384,7 +384,7 @@ impl Running {
         }
         // The metadata API may have left nothing to serve; then less than nothing is no news.
         let present = usable::reason_against(&present.metadata, &present.problems);
-        unusable(loaded, self.args.strict).filter(|_| present.is_none())
+        unusable(&loaded.metadata, &loaded.problems, self.args.strict).filter(|_| present.is_none())
     }
 
     /// Listeners first, then clients, then pools.

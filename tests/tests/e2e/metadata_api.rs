@@ -206,6 +206,40 @@ async fn broken_files_are_nobody_s_to_overwrite() {
 }
 
 #[tokio::test]
+async fn what_a_strict_start_refuses_is_not_written() {
+    if is_direct() {
+        return;
+    }
+    let source = |kind: &str| {
+        let url = "postgres://nobody:nothing@127.0.0.1:1/nowhere?sslmode=disable";
+        json!([{ "name": "default", "kind": kind, "tables": [], "configuration": { "connection_info": { "database_url": url } } }])
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("databases")).unwrap();
+    let sources = source("postgres").to_string();
+    for (name, text) in [
+        ("version.yaml", "version: 3\n"),
+        ("databases/databases.yaml", &sources),
+        ("gateway.yaml", GATEWAY),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let gateway = Gateway::serve(folder, &["--strict"], &[]);
+    let http = Http::new(gateway.http());
+    let metadata = json!({ "version": 3, "sources": source("alloy") });
+    let replace = json!({ "type": "replace_metadata", "version": 2, "args": { "allow_inconsistent_metadata": true, "metadata": metadata } });
+    let answer = http.metadata(&replace).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    for wanted in ["could not start", "--strict", "alloy"] {
+        assert!(answer.text.contains(wanted), "{wanted}: {}", answer.text);
+    }
+    let kept = fs::read_to_string(gateway.folder().join("databases/databases.yaml")).unwrap();
+    assert_eq!(kept, sources);
+    let reload = json!({ "type": "reload_metadata", "args": {} });
+    assert_eq!(http.metadata(&reload).await.status, 200);
+}
+
+#[tokio::test]
 async fn writers_come_one_after_the_other() {
     if is_direct() {
         return;

@@ -18,11 +18,7 @@ use crate::http::{
 pub(super) async fn in_order(shared: &Shared, request: Request) -> Result<Value, ApiError> {
     let resource_version = request.resource_version;
     let requests = requests(request)?;
-    let state = shared.control.state();
-    let wanted: Vec<_> = requests
-        .iter()
-        .map_while(|request| change::wanted(request, &state))
-        .collect();
+    let wanted: Vec<_> = requests.iter().map_while(change::wanted).collect();
     if wanted.len() == requests.len() {
         let wanted = wanted.into_iter().collect::<Result<Vec<_>, _>>()?;
         return Ok(change::carry_out(shared, wanted, resource_version).await?.into());
@@ -31,7 +27,7 @@ pub(super) async fn in_order(shared: &Shared, request: Request) -> Result<Value,
     let mut expected = resource_version;
     for mut request in requests {
         // Later ones are meant for what the first one has made of it.
-        if request.resource_version.is_none() && change::wanted(&request, &state).is_some() {
+        if request.resource_version.is_none() && change::wanted(&request).is_some() {
             request.resource_version = expected.take();
         }
         answers.push(run(shared, request).await?);
@@ -52,11 +48,7 @@ pub(super) async fn keep_going(shared: &Shared, request: Request) -> Result<Valu
 pub(super) async fn atomic(shared: &Shared, request: Request) -> Result<Value, ApiError> {
     let (resource_version, path) = (request.resource_version, request.args_path());
     let requests = requests(request)?;
-    let state = shared.control.state();
-    let wanted: Vec<_> = requests
-        .iter()
-        .map_while(|request| change::wanted(request, &state))
-        .collect();
+    let wanted: Vec<_> = requests.iter().map_while(change::wanted).collect();
     if wanted.len() < requests.len() {
         let error = "Bulk atomic does not support this command";
         return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Unexpected, error).at(path));

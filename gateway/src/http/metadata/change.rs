@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use weir_config::{
-    Severity, Subject,
+    Severity,
     document::{Kind, Operation, OperationError},
 };
 
@@ -14,14 +14,14 @@ use crate::{
         errors::{ApiError, Code},
     },
     serve::{
-        change::{Change, ChangeError, Changed, Tolerance},
-        control::{Refused, State},
+        change::{Change, ChangeError, Changed, Step, Tolerance},
+        control::Refused,
     },
 };
 
 /// A request to change something, understood.
 pub(super) struct Wanted {
-    operation: Operation,
+    step: Step,
     tolerance: Tolerance,
     allow_losses: bool,
     answer: Answer,
@@ -36,15 +36,16 @@ enum Answer {
 }
 
 /// The change that a request asks for; `None` when it asks for something else.
-pub(super) fn wanted(request: &Request, state: &State) -> Option<Result<Wanted, ApiError>> {
+pub(super) fn wanted(request: &Request) -> Option<Result<Wanted, ApiError>> {
     let path = request.args_path();
-    let plain = |operation| Wanted {
-        operation,
+    let simple = |step| Wanted {
+        step,
         tolerance: Tolerance::WhatIs,
         allow_losses: true,
         answer: Answer::Success,
         path: path.clone(),
     };
+    let plain = |operation| simple(Step::Operation(operation));
     match request.kind.as_str() {
         "rename_source" => Some(rename(request).map(plain)),
         "replace_metadata" => Some(replace(request)),
@@ -52,7 +53,7 @@ pub(super) fn wanted(request: &Request, state: &State) -> Option<Result<Wanted, 
             tolerance: Tolerance::Everything,
             ..plain(Operation::Clear)
         })),
-        "drop_inconsistent_metadata" => Some(Ok(plain(Operation::Forget(inconsistent_sources(state))))),
+        "drop_inconsistent_metadata" => Some(Ok(simple(Step::DropInconsistent))),
         kind => {
             let (prefix, verb) = kind.split_once('_')?;
             let kind = Kind::of_prefix(prefix)?;
@@ -87,7 +88,7 @@ pub(super) async fn carry_out(
     let change = Change {
         cause: "metadata API",
         resource_version,
-        operations: wanted.iter().map(|wanted| wanted.operation.clone()).collect(),
+        operations: wanted.iter().map(|wanted| wanted.step.clone()).collect(),
         tolerance,
         allow_losses: wanted.iter().all(|wanted| wanted.allow_losses),
     };
@@ -133,11 +134,11 @@ fn warning(key: &str) -> Value {
 
 /// As Hasura, which connects to a database before it accepts a source.
 async fn must_connect(wanted: &Wanted) -> Result<(), ApiError> {
-    let (kind, configuration) = match &wanted.operation {
-        Operation::AddSource {
+    let (kind, configuration) = match &wanted.step {
+        Step::Operation(Operation::AddSource {
             kind, configuration, ..
-        } => (kind, Some(configuration)),
-        Operation::UpdateSource { kind, fields, .. } => (kind, fields.get("configuration")),
+        }) => (kind, Some(configuration)),
+        Step::Operation(Operation::UpdateSource { kind, fields, .. }) => (kind, fields.get("configuration")),
         _ => return Ok(()),
     };
     match configuration {
@@ -198,7 +199,7 @@ fn replace(request: &Request) -> Result<Wanted, ApiError> {
     };
     if !is_wrapped {
         return Ok(Wanted {
-            operation: Operation::Replace(request.args.clone()),
+            step: Step::Operation(Operation::Replace(request.args.clone())),
             tolerance: Tolerance::Nothing,
             allow_losses: true,
             answer: Answer::Success,
@@ -212,24 +213,12 @@ fn replace(request: &Request) -> Result<Wanted, ApiError> {
     };
     let allow_losses = args.switch("allow_warnings", true)?;
     Ok(Wanted {
-        operation: Operation::Replace(metadata),
+        step: Step::Operation(Operation::Replace(metadata)),
         tolerance,
         allow_losses,
         answer: Answer::Report,
         path: path.clone(),
     })
-}
-
-fn inconsistent_sources(state: &State) -> Vec<String> {
-    let errors = state
-        .problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error);
-    let names = errors.filter_map(|problem| match &problem.subject {
-        Subject::Source(name) => Some(name.clone()),
-        _ => None,
-    });
-    names.collect()
 }
 
 /// What stands against a change, in Hasura's words. `path` is that of the operation of this number.
@@ -267,6 +256,12 @@ pub(super) fn refusal<'p>(error: ChangeError, path: impl Fn(usize) -> &'p str) -
             bad(Code::Unexpected, error)
                 .at(path(0))
                 .with_internal(json!(inconsistent::objects(&problems)))
+        }
+        ChangeError::Unusable(reason, problems) => {
+            let error = format!("cannot continue: Weir could not start with this metadata: {reason}");
+            let weighty = problems.iter().filter(|problem| problem.severity != Severity::Info);
+            let problems: Vec<String> = weighty.map(ToString::to_string).collect();
+            bad(Code::Unexpected, error).at(path(0)).with_internal(json!(problems))
         }
         ChangeError::Losses(keys) => {
             let error = "cannot continue due to metadata warnings".to_owned();

@@ -37,8 +37,8 @@ async fn metadata(State(shared): State<Shared>, request: axum::extract::Request)
     let body = body::json(&shared, request).await?;
     let body::Read { value, _place: place } = body;
     let request = Request::parse(value, "$")?;
-    // Small, and waits for others; the place is for those that are read.
-    let _place = (!operate::waits(&request.kind)).then_some(place);
+    // It waits for others; the place is for those that are read.
+    let _place = (!operate::waits(&request.kind, &request.args)).then_some(place);
     run(&shared, request).await.map(Json)
 }
 
@@ -111,7 +111,7 @@ fn run(shared: &Shared, request: Request) -> Answering<'_> {
 
 /// The one list of all types, but for those that change the metadata: they are in `change`.
 async fn dispatch(shared: &Shared, request: Request) -> Result<Value, ApiError> {
-    if let Some(wanted) = change::wanted(&request, &shared.control.state()) {
+    if let Some(wanted) = change::wanted(&request) {
         let mut answers = change::carry_out(shared, vec![wanted?], request.resource_version).await?;
         return Ok(answers.pop().unwrap_or_else(success));
     }

@@ -54,9 +54,14 @@ async fn give(shared: &Shared, request: &Request, command: fn(Scope) -> Command)
     Ok(json!({ "message": "success", "state": state(shared, name) }))
 }
 
-/// Whether a request of this type waits for others: it must not keep a place that others need.
-pub(super) fn waits(kind: &str) -> bool {
-    kind == "pause_source"
+/// Whether a request waits for others, or a bulk holds one that does: it must not keep a place that others need.
+pub(super) fn waits(kind: &str, args: &Value) -> bool {
+    let item_waits = |item: &Value| item["type"].as_str().is_some_and(|kind| waits(kind, &item["args"]));
+    match kind {
+        "pause_source" => true,
+        "bulk" | "bulk_keep_going" => args.as_array().is_some_and(|items| items.iter().any(item_waits)),
+        _ => false,
+    }
 }
 
 fn state(shared: &Shared, name: &str) -> Value {
@@ -117,5 +122,29 @@ fn problem(request: &Request, problem: &Problem) -> ApiError {
             ApiError::new(StatusCode::BAD_REQUEST, Code::NotExists, error).at(request.at("name"))
         }
         _ => ApiError::new(StatusCode::CONFLICT, Code::Conflict, problem.to_string()).at(request.args_path()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bulk_that_pauses_waits_as_well() {
+        let pause = json!({ "type": "pause_source", "args": { "name": "a" } });
+        let look = json!({ "type": "export_metadata", "args": {} });
+        let nested = json!({ "type": "bulk_keep_going", "args": [look, pause] });
+        for (kind, args, expected) in [
+            ("pause_source", json!({}), true),
+            ("bulk", json!([look, pause]), true),
+            ("bulk_keep_going", json!([pause]), true),
+            ("bulk", json!([look, nested]), true),
+            ("bulk", json!([look]), false),
+            ("bulk", pause.clone(), false),
+            ("bulk", json!(["pause_source"]), false),
+            ("export_metadata", json!([pause]), false),
+        ] {
+            assert_eq!(waits(kind, &args), expected, "{kind} {args}");
+        }
     }
 }
