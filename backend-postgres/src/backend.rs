@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 use weir_config::{PostgresConnection, SequenceFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
-    net::Stream,
+    net::{Socket, Stream},
     refusal::OpenError,
 };
 
@@ -128,6 +128,13 @@ impl Backend for Postgres {
     type Dialogue = Conversation;
     type Profile = Profile;
     type CancelKey = CancelKey;
+
+    fn clear_socket(io: &Stream) -> Option<&Socket> {
+        match io {
+            Stream::Plain(socket) => Some(socket),
+            Stream::TlsServer(_) | Stream::TlsClient(_) => None,
+        }
+    }
 
     async fn open(&self, profile: &Profile) -> Result<Opened<Self>, OpenError> {
         let opened = self.opener.open(profile).await?;

@@ -243,13 +243,16 @@ impl Files {
 pub(crate) fn include_target(node: &Node) -> Option<String> {
     let path = match &node.value {
         Value::Include(path) => path.as_str(),
-        Value::String(text) => text
-            .trim()
-            .strip_prefix("!include")
-            .filter(|path| path.starts_with(char::is_whitespace))?,
+        Value::String(text) => include_of(text)?,
         _ => return None,
     };
     Some(path.trim().trim_matches(['"', '\'']).to_owned())
+}
+
+/// What follows `!include` in a text that is one.
+pub(crate) fn include_of(text: &str) -> Option<&str> {
+    let path = text.trim().strip_prefix("!include")?;
+    path.starts_with(char::is_whitespace).then_some(path)
 }
 
 fn too_long() -> String {

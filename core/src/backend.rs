@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    front::{Greeting, LoginGate},
+    front::{Client, Greeting, HandedClient, LoginGate, Registration},
     net::Socket,
     refusal::{Fault, OpenError, Refusal},
 };
@@ -48,6 +48,12 @@ pub trait Backend: Sized + Send + Sync + 'static {
         ""
     }
 
+    /// The socket of a client that another process could go on with: in clear, nothing read ahead.
+    fn clear_socket(io: &Self::ClientIo) -> Option<&Socket> {
+        let _ = io;
+        None
+    }
+
     /// Its pool is being closed: nothing begins here any more. What it does outside of the pool ends now, and clients that
     /// rely on it are told.
     fn retired(&self) {}
@@ -79,6 +85,20 @@ pub trait Frontend: Send + Sync + 'static {
     /// Whatever goes wrong is told to the peer, in its protocol, before this returns. The caller bounds the time by the
     /// gate's deadline; bytes are counted by whoever reads.
     fn greet(&self, socket: Socket, gate: LoginGate) -> impl Future<Output = Greeting<Self::Backend>> + Send;
+
+    /// Goes on with a client that a predecessor of this process has let in, without a word to it.
+    ///
+    /// # Errors
+    /// Why it cannot be served here, for the log: what it uses is not declared any more, or not for it, or it is more than
+    /// a limit takes. It stays where it was.
+    fn adopt(
+        &self,
+        client: HandedClient,
+        registration: Registration,
+    ) -> impl Future<Output = Result<Client<Self::Backend>, String>> + Send {
+        drop((client, registration));
+        async { Err("clients of this protocol are not handed over".to_owned()) }
+    }
 }
 
 /// What the bytes that went over a server connection prove about it. Pure.
@@ -417,6 +437,12 @@ pub trait Dialogue: Send + 'static {
     fn on_bell(&mut self, session: Option<&mut Self::Session>, out: &mut Outbox) -> Heard {
         let _ = (session, out);
         Heard::Done
+    }
+
+    /// What another process has to know to go on with the client, as bytes of a form that the family keeps to; `None` if it
+    /// cannot, as things are. Only asked while the client holds no server connection and nothing of it is unjudged.
+    fn pack(&self) -> Option<Vec<u8>> {
+        None
     }
 
     /// The client is gone. Write what brings the connection to rest; the relay keeps feeding `from_server` until the

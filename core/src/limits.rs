@@ -42,3 +42,10 @@ pub const MAX_SCRAM_ITERATIONS: u32 = 10_000_000;
 
 /// Bytes of salt that are made, as PostgreSQL makes them.
 pub const SCRAM_SALT: usize = 16;
+
+/// Clients that are told at a time that another process takes them. Each is not read while it is offered there, which
+/// takes the time of a few messages; all of them at once would wait for each other.
+pub const HANDED_OVER_AT_ONCE: usize = 32;
+
+/// Until the next ones are told: 3,200 in a second.
+pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(10);

@@ -221,6 +221,14 @@ impl<B: Backend> Source<B> {
         }
     }
 
+    /// Whether this part of it is declared.
+    pub fn has(&self, target: &Target) -> bool {
+        match target {
+            Target::Default | Target::Primary | Target::ReadReplicas => true,
+            Target::Named(name) => self.live.load().named.iter().any(|(member, _)| **member == **name),
+        }
+    }
+
     /// What its clients were refused.
     pub fn refusals(&self) -> &RefusalCounts {
         &self.refusals
@@ -327,6 +335,28 @@ pub enum Target {
     ReadReplicas,
     /// The member of the connection set with this name; the primary once there is none of this name any more.
     Named(Arc<str>),
+}
+
+impl Target {
+    /// As it stands behind the `@` of a database name.
+    pub fn suffix(&self) -> Option<&str> {
+        match self {
+            Target::Default => None,
+            Target::Primary => Some("primary"),
+            Target::ReadReplicas => Some("read_replicas"),
+            Target::Named(name) => Some(name),
+        }
+    }
+
+    /// The other way round.
+    pub fn of_suffix(suffix: Option<&str>) -> Self {
+        match suffix {
+            None => Target::Default,
+            Some("primary") => Target::Primary,
+            Some("read_replicas") => Target::ReadReplicas,
+            Some(name) => Target::Named(name.into()),
+        }
+    }
 }
 
 /// Where a client's server connections come from.
@@ -461,13 +491,11 @@ impl<B: Backend> Registry<B> {
             Some(Entry::Ready(source)) => {
                 let target = match suffix {
                     None => Target::Default,
-                    Some("primary") => Target::Primary,
-                    Some("read_replicas") => Target::ReadReplicas,
-                    Some(name) if source.live.load().named.iter().any(|(member, _)| member == name) => {
-                        Target::Named(name.into())
-                    }
-                    Some(_) => return Err(Refusal::UnknownDatabase(database.to_owned())),
+                    Some(suffix) => Target::of_suffix(Some(suffix)),
                 };
+                if !source.has(&target) {
+                    return Err(Refusal::UnknownDatabase(database.to_owned()));
+                }
                 Ok((source.clone(), target))
             }
         }

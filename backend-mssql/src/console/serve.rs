@@ -152,7 +152,7 @@ async fn told(registration: &Registration) -> Refusal {
             Event::Cancel(ticket) => drop(ticket),
             Event::Drain(Farewell::Stopping) => return Refusal::ShuttingDown,
             // The console has no source.
-            Event::Drain(Farewell::SourceRemoved) | Event::Renew => {}
+            Event::Drain(Farewell::SourceRemoved) | Event::Renew | Event::Move(_) => {}
             Event::Terminate => return Refusal::Terminated,
         }
     }

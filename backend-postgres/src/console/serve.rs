@@ -153,7 +153,7 @@ async fn told(registration: &Registration) -> Told {
             Event::Cancel(ticket) => return Told::Cancel(ticket),
             Event::Drain(Farewell::Stopping) => return Told::End(Refusal::ShuttingDown),
             // The console has no source.
-            Event::Drain(Farewell::SourceRemoved) | Event::Renew => {}
+            Event::Drain(Farewell::SourceRemoved) | Event::Renew | Event::Move(_) => {}
             Event::Terminate => return Told::End(Refusal::Terminated),
         }
     }

@@ -7,7 +7,7 @@
 //! server connection comes, `follow` what its session state comes to (`last_values`: of `currval` and `lastval`),
 //! `listening` how it hears notifications,
 //! `sql_statements` what it has prepared with SQL, `lost` and `leave` what happens when one of the two
-//! goes, `routing` which server may serve.
+//! goes, `routing` which server may serve, `moving` and `packed` how it goes on in another process.
 //!
 //! Invariants: one client, at most one session at a time; nothing is answered out of turn; errors about statements are
 //! raised by the server, never made up, so that its transaction always knows of them. No socket, no clock, no `await`.
@@ -22,6 +22,8 @@ mod last_values;
 mod leave;
 mod listening;
 mod lost;
+mod moving;
+pub mod packed;
 mod passing;
 mod pin_notice;
 mod prepare;
@@ -366,6 +368,10 @@ impl Dialogue for Conversation {
 
     fn on_bell(&mut self, session: Option<&mut Session>, out: &mut Outbox) -> Heard {
         self.hear_bell(session, out)
+    }
+
+    fn pack(&self) -> Option<Vec<u8>> {
+        self.packed()?.write()
     }
 
     fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {

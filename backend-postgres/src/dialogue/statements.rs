@@ -27,6 +27,11 @@ impl ClientStatements {
         self.by_name.get_key_value(name)
     }
 
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ClientName, &Arc<Statement>)> {
+        self.by_name.iter()
+    }
+
     /// Whether there is room for one more of this weight.
     pub(super) fn check_room(&self, weight: usize) -> Result<(), Full> {
         if self.by_name.len() >= limits::MAX_CLIENT_STATEMENTS {

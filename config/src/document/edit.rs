@@ -4,7 +4,10 @@
 //! when it does not say what it should (flow style, anchors, an unusual layout), the file is written anew as a whole. So
 //! cleverness costs comments at worst, never meaning.
 
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
@@ -13,17 +16,26 @@ use super::{
     render::{self, Format},
     tree::{self, Include, Tree},
 };
-use crate::yaml::{self, Node};
+use crate::{
+    files::real,
+    yaml::{self, Node},
+};
 
 /// Collects what changes.
 pub(super) struct Editor<'a> {
     root: &'a Path,
+    /// How many places say what is in each file.
+    uses: BTreeMap<PathBuf, u32>,
     changes: &'a mut Changes,
 }
 
 impl<'a> Editor<'a> {
-    pub(super) fn new(root: &'a Path, changes: &'a mut Changes) -> Self {
-        Editor { root, changes }
+    pub(super) fn new(root: &'a Path, uses: BTreeMap<PathBuf, u32>, changes: &'a mut Changes) -> Self {
+        Editor { root, uses, changes }
+    }
+
+    fn is_shared(&self, file: &Path) -> bool {
+        self.uses.get(&real(file)).is_some_and(|uses| *uses > 1)
     }
 
     /// Makes a file say `value`, includes and all.
@@ -90,6 +102,12 @@ impl<'a> Editor<'a> {
         let (Some(file), Some((text, node, tree))) = (&include.file, &include.content) else {
             return Ok(value.clone());
         };
+        if self.is_shared(file) {
+            return Err(Unwritable(format!(
+                "{} is included in more than one place, and this would change it in one of them: give it a file of its own there first",
+                file.display()
+            )));
+        }
         let after = match (tree, value) {
             // A file that is not YAML is included as its text.
             (Tree::Scalar(Value::String(old)), Value::String(new)) if old == text => new.clone(),
@@ -111,7 +129,7 @@ impl<'a> Editor<'a> {
             Tree::Include(include) => {
                 if let (Some(file), Some((text, _, tree))) = (&include.file, &include.content) {
                     self.forget(tree);
-                    if file.starts_with(self.root) {
+                    if file.starts_with(self.root) && !self.is_shared(file) {
                         self.changes.add(file, Some(text.clone()), None);
                     }
                 }

@@ -25,7 +25,7 @@ pub use store::CommitError;
 use crate::{
     context::Context,
     environment::Environment,
-    files::{Failure, Files, real},
+    files::{Failure, Files, include_of, real},
     layout::{self, Layout, Shape},
     problem::{Place, Problem, Severity},
     yaml::Node,
@@ -189,8 +189,13 @@ impl Document {
         if *metadata == self.value {
             return Ok(changes);
         }
+        if let Some(text) = include_in(metadata) {
+            return Err(Unwritable(format!(
+                "the text {text:?} would be read as the content of that file: what a file holds is changed in the metadata itself, which has it in place of the include"
+            )));
+        }
         let root = real(&self.root);
-        let mut editor = edit::Editor::new(&root, &mut changes);
+        let mut editor = edit::Editor::new(&root, self.uses(), &mut changes);
         match &self.home {
             Home::Environment => {
                 return Err(Unwritable(
@@ -214,6 +219,30 @@ impl Document {
             }
         }
         Ok(changes)
+    }
+
+    /// How many places say what is in each file. What several say cannot be changed or removed for one of them.
+    fn uses(&self) -> BTreeMap<PathBuf, u32> {
+        let mut uses = BTreeMap::new();
+        let parts: Vec<&Part> = match &self.home {
+            Home::Directory { sources, others } => {
+                // Read by the gateway, never written through the metadata.
+                uses.insert(real(&self.root.join("gateway.yaml")), 1);
+                [sources]
+                    .into_iter()
+                    .chain(others.iter().map(|(part, _)| part))
+                    .collect()
+            }
+            Home::Whole(part) | Home::Wrapped(part) | Home::List(part) => vec![part],
+            Home::Environment => Vec::new(),
+        };
+        for part in parts {
+            *uses.entry(real(&part.path)).or_default() += 1;
+            if let Some(content) = &part.content {
+                content.tree.count_files(&mut uses);
+            }
+        }
+        uses
     }
 
     fn change_part(
@@ -283,6 +312,16 @@ impl Changes {
         if before != after {
             self.0.insert(real(path), FileChange { before, after });
         }
+    }
+}
+
+/// A text that would be an include when it is read again. None comes out of a file: there it has become the content.
+fn include_in(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) => include_of(text).map(|_| text.as_str()),
+        Value::Array(items) => items.iter().find_map(include_in),
+        Value::Object(fields) => fields.values().find_map(include_in),
+        _ => None,
     }
 }
 

@@ -7,9 +7,9 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -62,8 +62,14 @@ pub(super) fn commit(changes: &BTreeMap<PathBuf, FileChange>) -> Result<(), Comm
     }
     // Deeper files are the included ones.
     prepared.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
-    for (path, temporary) in prepared {
-        fs::rename(&temporary, path).map_err(|error| CommitError::Io(path.clone(), error))?;
+    for (done, (path, temporary)) in prepared.iter().enumerate() {
+        if let Err(error) = fs::rename(temporary, path) {
+            take_back(&prepared[..done], changes);
+            for (_, temporary) in &prepared[done..] {
+                let _ = fs::remove_file(temporary);
+            }
+            return Err(CommitError::Io((*path).clone(), error));
+        }
         sync_folder(path);
     }
     for (path, _) in changes.iter().filter(|(_, change)| change.after.is_none()) {
@@ -72,6 +78,18 @@ pub(super) fn commit(changes: &BTreeMap<PathBuf, FileChange>) -> Result<(), Comm
         sync_folder(path);
     }
     Ok(())
+}
+
+/// Puts back what was there, as well as can be: a file that is mounted by itself, for one, cannot be exchanged.
+fn take_back(exchanged: &[(&PathBuf, PathBuf)], changes: &BTreeMap<PathBuf, FileChange>) {
+    for (path, temporary) in exchanged {
+        let before = changes.get(*path).and_then(|change| change.before.as_deref());
+        let _ = match before {
+            Some(text) => prepare(path, temporary, text).and_then(|()| fs::rename(temporary, path)),
+            None => fs::remove_file(path),
+        };
+        sync_folder(path);
+    }
 }
 
 fn current(path: &Path) -> Result<Option<String>, CommitError> {
@@ -88,14 +106,28 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.weir-{}", std::process::id()))
 }
 
+/// A new file beside the old one, with its owner and its rights; readable by nobody else until it has them.
 fn prepare(path: &Path, temporary: &Path, content: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mode = fs::metadata(path).map_or(MODE, |metadata| metadata.permissions().mode());
-    let mut file = File::create(temporary)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    let old = fs::metadata(path).ok();
+    // Left behind by a process that died, or put there by somebody: neither is written through.
+    let _ = fs::remove_file(temporary);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
     file.write_all(content.as_bytes())?;
+    if let Some(old) = &old {
+        let new = file.metadata()?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+    }
+    let mode = old.map_or(MODE, |old| old.permissions().mode());
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.sync_all()
 }
 

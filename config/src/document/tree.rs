@@ -1,6 +1,9 @@
 //! YAML with its includes: what a file says, and which part of it stands in which other file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Number, Value, json};
 
@@ -44,6 +47,23 @@ impl Tree {
             Tree::List(items) => items.iter().map(Tree::json).collect(),
             Tree::Map(entries) => Value::Object(entries.iter().map(|(key, tree)| (key.clone(), tree.json())).collect()),
             Tree::Include(include) => include.json(),
+        }
+    }
+
+    /// Counts each included file once for each place that includes it.
+    pub(super) fn count_files(&self, uses: &mut BTreeMap<PathBuf, u32>) {
+        match self {
+            Tree::Scalar(_) => {}
+            Tree::List(items) => items.iter().for_each(|item| item.count_files(uses)),
+            Tree::Map(entries) => entries.iter().for_each(|(_, tree)| tree.count_files(uses)),
+            Tree::Include(include) => {
+                if let Some(file) = &include.file {
+                    *uses.entry(real(file)).or_default() += 1;
+                }
+                if let Some((_, _, tree)) = &include.content {
+                    tree.count_files(uses);
+                }
+            }
         }
     }
 }

@@ -239,9 +239,61 @@ fn a_text_that_would_be_an_include_is_refused() {
     let folder = directory();
     let document = read(folder.path());
     let mut metadata = document.metadata().clone();
-    metadata["sources"][1]["customization"] = json!("!include /etc/passwd");
-    let refused = document.changes(&metadata);
-    assert!(refused.is_err() || !refused.unwrap().is_empty());
+    for text in [
+        "!include /etc/passwd",
+        " !include\t../gateway.yaml",
+        "!include \"tables/tables.yaml\"",
+    ] {
+        metadata["sources"][1]["customization"] = json!({ "deep": [text] });
+        let refused = document.changes(&metadata).map(|_| ()).unwrap_err();
+        assert!(refused.0.contains("would be read as the content"), "{refused:?}");
+    }
+    metadata["sources"][1]["customization"] = json!("!included, not included");
+    assert!(document.changes(&metadata).is_ok());
+}
+
+#[test]
+fn a_file_that_two_sources_share_is_neither_changed_for_one_nor_removed_with_it() {
+    let shared = "max_connections: 5\n";
+    let sources = "- name: a\n  configuration:\n    pool_settings: !include pool.yaml\n- name: b\n  configuration:\n    pool_settings: !include pool.yaml\n";
+    let folder = folder(&[
+        ("version.yaml", "version: 3\n"),
+        ("databases/databases.yaml", sources),
+        ("databases/pool.yaml", shared),
+    ]);
+    let document = read(folder.path());
+    let mut metadata = document.metadata().clone();
+    metadata["sources"][0]["configuration"]["pool_settings"]["max_connections"] = json!(9);
+    let refused = document.changes(&metadata).map(|_| ()).unwrap_err();
+    assert!(refused.0.contains("more than one place"), "{refused:?}");
+    let mut metadata = document.metadata().clone();
+    metadata["sources"].as_array_mut().unwrap().remove(0);
+    document.changes(&metadata).unwrap().commit().unwrap();
+    assert_eq!(text(&folder, "databases/pool.yaml"), shared);
+    assert_eq!(read(folder.path()).metadata(), &metadata);
+    // The last one takes it along.
+    metadata["sources"] = json!([]);
+    read(folder.path()).changes(&metadata).unwrap().commit().unwrap();
+    assert!(!folder.path().join("databases/pool.yaml").exists());
+}
+
+#[test]
+fn what_is_exchanged_keeps_its_rights_and_a_planted_link_is_not_followed() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let folder = directory();
+    let databases = folder.path().join("databases/databases.yaml");
+    fs::set_permissions(&databases, fs::Permissions::from_mode(0o604)).unwrap();
+    let planted = databases.with_file_name(format!(".databases.yaml.weir-{}", std::process::id()));
+    let elsewhere = folder.path().join("elsewhere");
+    fs::write(&elsewhere, "mine").unwrap();
+    symlink(&elsewhere, &planted).unwrap();
+    let document = read(folder.path());
+    let mut metadata = document.metadata().clone();
+    add("new").apply(&mut metadata).unwrap();
+    document.changes(&metadata).unwrap().commit().unwrap();
+    assert_eq!(fs::metadata(&databases).unwrap().permissions().mode() & 0o777, 0o604);
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "mine");
+    assert!(!planted.exists());
 }
 
 #[test]

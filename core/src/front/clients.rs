@@ -19,8 +19,9 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 
-use super::{Card, ClientView, Identity, places::Places};
+use super::{Card, ClientView, Identity, handover::Successor, places::Places};
 use crate::{
+    limits,
     observe::{Logins, LoginsView},
     secret::Secret,
 };
@@ -74,6 +75,8 @@ pub enum Event {
     Drain(Farewell),
     /// What is declared of its source has changed.
     Renew,
+    /// Another process takes clients: go there once at rest.
+    Move(Arc<dyn Successor>),
     /// End now.
     Terminate,
 }
@@ -128,6 +131,7 @@ struct Inbox {
     cancels: Vec<CancelTicket>,
     drain: Option<Farewell>,
     renew: bool,
+    successor: Option<Arc<dyn Successor>>,
     terminate: bool,
     rung: Rung,
     waker: Option<Waker>,
@@ -157,34 +161,39 @@ impl Clients {
     pub fn register(self: &Arc<Self>, secret_len: usize) -> Result<Registration, ClientsFull> {
         let mut secret = vec![0; secret_len];
         getrandom::fill(&mut secret).map_err(|_| ClientsFull)?;
-        let secret = Secret::new(secret);
         let mut directory = self.directory.lock();
-        let drain = (directory.admission == Admission::Draining).then_some(Farewell::Stopping);
-        let inbox = Mutex::new(Inbox {
-            drain,
-            ..Inbox::default()
-        });
-        let slot = Arc::new(Slot {
-            secret,
-            inbox,
-            card: Arc::default(),
-        });
+        let slot = directory.slot(Secret::new(secret));
         // Random ids: half of the 64 bits of a PostgreSQL 3.0 cancel key. A collision is rare below a million clients.
         for _ in 0..64 {
             let id = getrandom::u32().map_err(|_| ClientsFull)?;
-            if id != 0
-                && let std::collections::hash_map::Entry::Vacant(entry) = directory.slots.entry(id)
-            {
-                entry.insert(slot.clone());
-                self.count.fetch_add(1, Ordering::Relaxed);
-                return Ok(Registration {
-                    clients: self.clone(),
-                    slot,
-                    id,
-                });
+            if id != 0 && !directory.slots.contains_key(&id) {
+                return Ok(self.enter(&mut directory, id, slot));
             }
         }
         Err(ClientsFull)
+    }
+
+    /// The place of a client that another process has handed over: its cancel key stays valid.
+    ///
+    /// # Errors
+    /// [`ClientsFull`] when somebody here has its id already.
+    pub fn register_as(self: &Arc<Self>, id: u32, secret: Secret<Vec<u8>>) -> Result<Registration, ClientsFull> {
+        let mut directory = self.directory.lock();
+        if id == 0 || directory.slots.contains_key(&id) {
+            return Err(ClientsFull);
+        }
+        let slot = directory.slot(secret);
+        Ok(self.enter(&mut directory, id, slot))
+    }
+
+    fn enter(self: &Arc<Self>, directory: &mut Directory, id: u32, slot: Arc<Slot>) -> Registration {
+        directory.slots.insert(id, slot.clone());
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Registration {
+            clients: self.clone(),
+            slot,
+            id,
+        }
     }
 
     /// The logins of the listener of this name.
@@ -258,6 +267,20 @@ impl Clients {
         self.for_each_of(source, |inbox| inbox.renew = true);
     }
 
+    /// Tells the present clients that another process takes them once they are at rest; a few at a time, so that none waits
+    /// long for its turn there.
+    pub async fn hand_over(&self, successor: &Arc<dyn Successor>) {
+        let slots: Vec<_> = self.directory.lock().slots.values().cloned().collect();
+        for some in slots.chunks(limits::HANDED_OVER_AT_ONCE) {
+            for slot in some {
+                let mut inbox = slot.inbox.lock();
+                inbox.successor = Some(successor.clone());
+                inbox.wake();
+            }
+            tokio::time::sleep(limits::HAND_OVER_PAUSE).await;
+        }
+    }
+
     /// Tells every client to end now.
     pub fn terminate(&self) {
         self.for_each(|inbox| inbox.terminate = true);
@@ -316,6 +339,22 @@ impl Clients {
     }
 }
 
+impl Directory {
+    /// A place for one more.
+    fn slot(&self, secret: Secret<Vec<u8>>) -> Arc<Slot> {
+        let drain = (self.admission == Admission::Draining).then_some(Farewell::Stopping);
+        let inbox = Mutex::new(Inbox {
+            drain,
+            ..Inbox::default()
+        });
+        Arc::new(Slot {
+            secret,
+            inbox,
+            card: Arc::default(),
+        })
+    }
+}
+
 impl Registration {
     /// The id, for a cancel key.
     pub fn id(&self) -> u32 {
@@ -360,6 +399,9 @@ impl Registration {
         }
         if std::mem::take(&mut inbox.renew) {
             return Poll::Ready(Event::Renew);
+        }
+        if let Some(successor) = inbox.successor.take() {
+            return Poll::Ready(Event::Move(successor));
         }
         match &mut inbox.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}

@@ -25,13 +25,14 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    BindError, Bound, Clients, Endpoint, Greeting, HandedDoor, Inheritance, LoginGate,
+    Annex, BindError, Bound, Client, Clients, Endpoint, Greeting, HandedClient, HandedDoor, Inheritance, Life,
+    LoginGate,
     doors::{self, Door},
     places::{Places, Taken},
     proxy_protocol,
 };
 use crate::{
-    backend::Frontend,
+    backend::{Backend, Frontend},
     clock::{self, Instant},
     limits,
     net::{Socket, options::SocketOptions},
@@ -174,6 +175,11 @@ impl<F: Frontend> Listener<F> {
         }
     }
 
+    /// The listener as the place to which clients of a predecessor come.
+    pub fn annex(&self) -> Arc<dyn Annex> {
+        self.hall.clone()
+    }
+
     /// Its limits, to be replaced while it runs; who is connected stays.
     pub fn limits(&self) -> Arc<ArcSwap<ListenerLimits>> {
         self.hall.limits.clone()
@@ -283,17 +289,7 @@ impl<F: Frontend> Hall<F> {
             }
             Ok(Greeting::Client(client)) => {
                 drop(half_open);
-                let identity = client.identity.clone();
-                if let Err(panic) = catch(Box::pin(relay::serve(*client))).await {
-                    error!(
-                        listener = &*identity.listener,
-                        user = &*identity.user,
-                        source = &*identity.source,
-                        peer = %identity.peer,
-                        panic = reason(&*panic),
-                        "bug in Weir: a client's task panicked; its connection is closed, others are not affected"
-                    );
-                }
+                serve_client(client).await;
             }
             Ok(Greeting::Aside(life)) => {
                 drop(half_open);
@@ -391,6 +387,38 @@ impl<F: Frontend> Hall<F> {
             _own: own,
             _of_all: of_all,
         })
+    }
+}
+
+impl<F: Frontend> Annex for Hall<F> {
+    fn take_in(self: Arc<Self>, client: HandedClient) -> Pin<Box<dyn Future<Output = Result<Life, String>> + Send>> {
+        Box::pin(async move {
+            let place = self.take_place().map_err(|why| why.to_string())?;
+            let registration = self.clients.register_as(client.id, client.secret.clone());
+            let registration = registration.map_err(|_| "its id is somebody else's here".to_owned())?;
+            let adopted = catch(Box::pin(self.frontend.adopt(client, registration))).await;
+            let client = Box::new(adopted.map_err(|panic| format!("bug in Weir: {}", reason(&*panic)))??);
+            let life: Life = Box::pin(async move {
+                let _place = place;
+                serve_client(client).await;
+            });
+            Ok(life)
+        })
+    }
+}
+
+/// The life of a client; a panic ends it and nobody else's.
+async fn serve_client<B: Backend>(client: Box<Client<B>>) {
+    let identity = client.identity.clone();
+    if let Err(panic) = catch(Box::pin(relay::serve(*client))).await {
+        error!(
+            listener = &*identity.listener,
+            user = &*identity.user,
+            source = &*identity.source,
+            peer = %identity.peer,
+            panic = reason(&*panic),
+            "bug in Weir: a client's task panicked; its connection is closed, others are not affected"
+        );
     }
 }
 

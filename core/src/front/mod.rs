@@ -9,6 +9,7 @@ mod credentials;
 mod doors;
 mod drain;
 mod gate;
+mod handover;
 mod inheritance;
 mod listener;
 mod places;
@@ -26,6 +27,7 @@ pub use credentials::{Account, Chain, Credentials, Grant, Lookup, Trust, UserCou
 pub use doors::{BindError, Bound, Endpoint};
 pub use drain::{Drained, drain};
 pub use gate::{GateClosed, LoginGate};
+pub use handover::{Annex, HandedClient, Life, Offer, Successor};
 pub use inheritance::{HandedDoor, Inheritance, PrivateDoor};
 pub use listener::{Doors, Listener, ListenerLimits, ListenerSettings};
 

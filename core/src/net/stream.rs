@@ -4,6 +4,7 @@
 use std::{
     fmt, io,
     net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -86,6 +87,44 @@ impl Socket {
     /// The same socket, from a proxy that speaks for `client`.
     pub fn on_behalf_of(self, client: Option<SocketAddr>) -> Self {
         Socket::Proxied(Box::new(Proxied { socket: self, client }))
+    }
+
+    /// The same socket for another process.
+    ///
+    /// # Errors
+    /// The system has no more file descriptors.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.descriptor().try_clone_to_owned()
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(tcp) => tcp.as_fd(),
+            Socket::Unix(unix) => unix.as_fd(),
+            Socket::Proxied(proxied) => proxied.socket.descriptor(),
+        }
+    }
+
+    /// A connected socket that another process had, and who is at its other end.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn inherit(socket: OwnedFd, peer: Peer) -> io::Result<Self> {
+        let tcp = std::net::TcpStream::from(socket);
+        // Of another family there is no address of this kind.
+        let socket = if tcp.local_addr().is_ok() {
+            tcp.set_nonblocking(true)?;
+            Socket::Tcp(TcpStream::from_std(tcp)?)
+        } else {
+            let unix = std::os::unix::net::UnixStream::from(OwnedFd::from(tcp));
+            unix.local_addr()?;
+            unix.set_nonblocking(true)?;
+            Socket::Unix(UnixStream::from_std(unix)?)
+        };
+        Ok(match peer {
+            Peer::Proxied(client) => socket.on_behalf_of(client),
+            Peer::Tcp(_) | Peer::Unix => socket,
+        })
     }
 
     /// The TCP connection, if it is one.

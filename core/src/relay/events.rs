@@ -45,6 +45,10 @@ impl<B: Backend> Life<B> {
                 }
                 None
             }
+            front::Event::Move(successor) => {
+                self.may_move_to(successor);
+                None
+            }
             front::Event::Terminate => {
                 if self.attached.is_none() {
                     self.refuse(&Refusal::Terminated);

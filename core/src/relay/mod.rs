@@ -12,6 +12,7 @@ mod cancel;
 mod course;
 mod events;
 mod lane;
+mod moving;
 mod parting;
 mod pump;
 mod recovery;
@@ -19,7 +20,7 @@ mod scratch;
 mod timers;
 mod waiting;
 
-use std::future::poll_fn;
+use std::{future::poll_fn, sync::Arc};
 
 use self::{
     cancel::Cancel,
@@ -29,7 +30,7 @@ use self::{
 };
 use crate::{
     backend::{Access, Backend, PinNews, PinReason},
-    front::{self, Client, Identity, Registration, Rung, Share, Terms},
+    front::{self, Client, Identity, Registration, Rung, Share, Successor, Terms},
     pool::{Lease, engine::Mark},
     refusal::Refusal,
     registry::Route,
@@ -57,6 +58,8 @@ enum Ending {
     Vanished,
     /// It has been told why.
     Told(&'static str),
+    /// Another process goes on with it.
+    HandedOver,
 }
 
 /// What needs more than moving bytes.
@@ -72,6 +75,8 @@ enum Event {
     Drained,
     /// The client has been told why it cannot stay.
     Told(&'static str),
+    /// Another process takes clients, and this one is at rest.
+    MayMove,
 }
 
 /// Whether bytes of the client wait unjudged.
@@ -135,6 +140,8 @@ struct Life<B: Backend> {
     prospect: Prospect,
     /// Until the dialogue has said what it has to say.
     rung: Rung,
+    /// Another process that takes the client, once it is at rest.
+    successor: Option<Arc<dyn Successor>>,
 }
 
 impl<B: Backend> Life<B> {
@@ -173,6 +180,7 @@ impl<B: Backend> Life<B> {
             cancel: Cancel::default(),
             prospect: Prospect::Open,
             rung: Rung::No,
+            successor: None,
         }
     }
 
@@ -189,6 +197,7 @@ impl<B: Backend> Life<B> {
                     .or(Some(Ending::Told(what))),
                 Event::Drained => self.on_drain(),
                 Event::Told(why) => Some(Ending::Told(why)),
+                Event::MayMove => Box::pin(self.hand_over()).await,
                 Event::Finish => Some(Ending::Goodbye),
                 Event::ClientGone => Some(Ending::Vanished),
             };
@@ -205,6 +214,7 @@ impl Ending {
             Ending::Goodbye => "said good-bye",
             Ending::Vanished => "connection closed by the client",
             Ending::Told(why) => why,
+            Ending::HandedOver => "handed over to another process",
         }
     }
 }

@@ -26,7 +26,8 @@ impl<B: Backend> Life<B> {
         let farewell = async {
             match ending {
                 Ending::Told(_) => farewell(io, owed).await,
-                Ending::Goodbye | Ending::Vanished => drop(io),
+                // Another process may have the socket as well: it is closed here, and not shut down.
+                Ending::Goodbye | Ending::Vanished | Ending::HandedOver => drop(io),
             }
         };
         let recovery = async {

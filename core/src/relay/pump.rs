@@ -59,6 +59,9 @@ impl<B: Backend> Life<B> {
             }
             if !(from_server || from_client || told || released) {
                 self.note_reading(scratch.turn.now);
+                if self.successor.is_some() && self.is_at_rest() {
+                    return Err(Event::MayMove);
+                }
                 return Ok(());
             }
         }

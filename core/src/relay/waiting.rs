@@ -37,9 +37,11 @@ impl<B: Backend> Life<B> {
                         return Poll::Ready(Waited::Answer(answer));
                     }
                     while let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
-                        // Applies with the next transaction; this one goes on waiting in its place.
-                        if !matches!(event, front::Event::Renew) {
-                            return Poll::Ready(Waited::Inbox(event));
+                        match event {
+                            // Applies with the next transaction; this one goes on waiting in its place.
+                            front::Event::Renew => {}
+                            front::Event::Move(successor) => self.may_move_to(successor),
+                            event => return Poll::Ready(Waited::Inbox(event)),
                         }
                     }
                     with_scratch(|scratch| self.listen_while_waiting(cx, scratch))
@@ -84,7 +86,7 @@ impl<B: Backend> Life<B> {
                     self.prospect = Prospect::Draining(farewell);
                     self.refuse(&self.farewell()).or(Some(Ending::Told("shutting down")))
                 }
-                Waited::Inbox(front::Event::Renew) => None,
+                Waited::Inbox(front::Event::Renew | front::Event::Move(_)) => None,
                 Waited::Inbox(front::Event::Terminate) => {
                     self.refuse(&Refusal::Terminated).or(Some(Ending::Told("terminated")))
                 }

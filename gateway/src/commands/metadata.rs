@@ -2,7 +2,7 @@
 //!
 //! Messages are those of Hasura's command line, because scripts read them. Writes nothing but the directory of `export`.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode};
 
 use serde_json::{Value, json};
 use weir_config::{ProcessEnvironment, document::Document};
@@ -166,7 +166,11 @@ fn prepare(directory: &Path, metadata: &Value) -> Result<(), String> {
     fs::create_dir_all(&folder).map_err(failed(&folder))?;
     fs::write(&version, "version: 3\n").map_err(failed(&version))?;
     let sources = metadata.get("sources").map_or(Yaml::List(Vec::new()), Yaml::from);
-    fs::write(&databases, sources.document()).map_err(failed(&databases))?;
+    // Addresses may hold passwords: as the gateway itself writes such a file.
+    let mut file = fs::OpenOptions::new();
+    let file = file.write(true).create_new(true).mode(0o640).open(&databases);
+    file.and_then(|mut file| file.write_all(sources.document().as_bytes()))
+        .map_err(failed(&databases))?;
     println!("wrote {}", databases.display());
     Ok(())
 }

@@ -25,6 +25,7 @@ use weir_postgres::{PostgresFrontend, login::credentials::Verifiers};
 use super::{
     listener_tls::{self, Renewal, Tls},
     sources::Sources,
+    takeover::Annexes,
 };
 
 /// Permission bits of a Unix socket's file: whoever may enter its folder may connect, as with PostgreSQL's own.
@@ -39,6 +40,8 @@ pub(super) struct Listeners {
     clients: Arc<Clients>,
     /// Told when certificates may have changed.
     looks: watch::Sender<()>,
+    /// Where clients of a predecessor may come to.
+    annexes: Arc<Annexes>,
 }
 
 /// A listener that is bound.
@@ -91,6 +94,7 @@ impl Listeners {
             reception,
             clients,
             looks: watch::channel(()).0,
+            annexes: Arc::default(),
         };
         log_inconsistent(metadata);
         for declared in &metadata.listeners {
@@ -150,6 +154,11 @@ impl Listeners {
         }
     }
 
+    /// Where clients of a predecessor may come to.
+    pub(super) fn annexes(&self) -> Arc<Annexes> {
+        self.annexes.clone()
+    }
+
     /// The directory of all clients.
     pub(super) fn clients(&self) -> &Arc<Clients> {
         &self.clients
@@ -191,7 +200,10 @@ impl Listeners {
                     let open = self.renew(open, declared, tls, metadata, sources);
                     self.open.push(open);
                 }
-                None => open.stop().await,
+                None => {
+                    self.annexes.close(&open.declared.name);
+                    open.stop().await;
+                }
             }
         }
         self.bind_missing(metadata, sources).await;
@@ -237,6 +249,7 @@ impl Listeners {
                 let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
                 let (limits, doors) = (bound.limits(), bound.doors());
+                self.annexes.open(&declared.name, bound.annex());
                 (Front::Postgres(frontend, tls), Bound::Postgres(bound), limits, doors)
             }
             ListenerKind::Mssql => {

@@ -113,6 +113,7 @@ impl Running {
         let http = Http::open(control, &inherited).await;
         sources.warm();
         listeners.serve();
+        kin.welcome(listeners.annexes());
         if let Some(predecessor) = predecessor {
             predecessor.serving(&kin).await;
         }

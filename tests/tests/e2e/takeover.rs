@@ -615,3 +615,151 @@ async fn systemd_is_told_who_serves() {
     assert!(hear().starts_with("STOPPING=1"));
     assert!(new.wait(LIMIT).expect("it stops").success());
 }
+
+/// A client with settings and a statement of its own.
+async fn particular(site: &Site, number: usize) -> RawClient {
+    let mut client = site.raw().await;
+    let settings = format!(
+        "SET application_name = 'particular {number}'; SET TimeZone = 'Asia/Tokyo'; SET my.number = '{number}'"
+    );
+    expect(&mut client, &wire::query(&settings)).await;
+    let text = "SELECT $1::text || current_setting('my.number')";
+    expect(&mut client, &[wire::parse("mine", text, &[]), wire::sync()].concat()).await;
+    is_particular(&mut client, number).await;
+    client
+}
+
+async fn is_particular(client: &mut RawClient, number: usize) {
+    let ask = [
+        wire::bind("", "mine", &[Some(b"number ")]),
+        wire::execute("", 0),
+        wire::sync(),
+    ];
+    let answer = tokio::time::timeout(LIMIT, client.ask(&ask.concat())).await;
+    let answer = answer.expect("no hang").expect("the connection stays");
+    assert!(first_error(&answer).is_none(), "{}", wire::describe(&answer));
+    assert_eq!(wire::first_columns(&answer), [format!("number {number}")]);
+    let shown = client
+        .rows("SELECT current_setting('application_name') || ' ' || current_setting('TimeZone')")
+        .await;
+    assert_eq!(shown, [format!("particular {number} Asia/Tokyo")]);
+}
+
+#[tokio::test]
+async fn clients_at_rest_go_on_in_the_new_process_and_the_old_one_ends() {
+    if is_direct() {
+        return;
+    }
+    // Half of them are the old process's for as long as the transaction runs.
+    let plan = Plan {
+        connections: 6,
+        ..Plan::default()
+    };
+    let mut site = Site::start(plan).await;
+    let address = site.address();
+    let mut clients = Vec::new();
+    for number in 0..50 {
+        clients.push(particular(&site, number).await);
+    }
+    let driver = site.connect().await;
+    let statement = driver.prepare("SELECT $1::int + 1").await.unwrap();
+    let mut in_transaction = particular(&site, 50).await;
+    expect(&mut in_transaction, &wire::query("BEGIN; CREATE TABLE border (x int)")).await;
+
+    let mut old = site.gateway.take().unwrap();
+    let new = old.succeed();
+    for (number, client) in clients.iter_mut().enumerate() {
+        is_particular(client, number).await;
+    }
+    assert!(old.is_running(), "a transaction runs in it");
+    expect(&mut in_transaction, &wire::query("INSERT INTO border VALUES (1)")).await;
+    expect(&mut in_transaction, &wire::query("COMMIT")).await;
+    let status = old
+        .wait(LIMIT)
+        .expect("nobody is left to wait for, although all are connected");
+    assert!(status.success(), "{}", old.log());
+
+    is_particular(&mut in_transaction, 50).await;
+    assert_eq!(in_transaction.rows("SELECT x FROM border").await, ["1"]);
+    let row = driver.query_one(&statement, &[&41_i32]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 42);
+    for (number, client) in clients.iter_mut().enumerate() {
+        is_particular(client, number).await;
+    }
+    // RESET goes back to what the client brought along, and the name of a statement that it closes is free again.
+    let client = &mut clients[7];
+    expect(client, &wire::query("RESET TimeZone")).await;
+    expect(client, &[wire::close(b'S', "mine"), wire::sync()].concat()).await;
+    expect(client, &[wire::parse("mine", "SELECT 8", &[]), wire::sync()].concat()).await;
+    // The cancel key that it got from the old process.
+    client.send(&wire::query("SELECT pg_sleep(60)")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.cancel(address, &Security::Clear).await.unwrap();
+    let answer = tokio::time::timeout(LIMIT, client.until(b'Z')).await.unwrap().unwrap();
+    let code = first_error(&answer).and_then(wire::Message::sqlstate);
+    assert_eq!(code, Some("57014"), "{}", wire::describe(&answer));
+    is_particular(&mut clients[8], 8).await;
+    drop(new);
+}
+
+#[tokio::test]
+async fn who_cannot_be_handed_over_stays_and_is_served() {
+    if is_direct() {
+        return;
+    }
+    let plan = Plan {
+        tls: Some("prefer"),
+        ..Plan::default()
+    };
+    let mut site = Site::start(plan).await;
+    let mut listening = particular(&site, 1).await;
+    expect(&mut listening, &wire::query("LISTEN news")).await;
+    let mut large = particular(&site, 2).await;
+    let text = format!("SELECT 7 /* {} */", "x".repeat(300 * 1024));
+    expect(&mut large, &[wire::parse("large", &text, &[]), wire::sync()].concat()).await;
+    let parameters = [("user", ROLE), ("database", &*site.database)];
+    let tls = RawClient::log_in_with(site.address(), &site.tls(), ROLE_PASSWORD, 0, &parameters).await;
+    let mut tls = tls.unwrap();
+    let mut old = site.gateway.take().unwrap();
+    let _new = old.succeed();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for (number, client) in [(1, &mut listening), (2, &mut large)] {
+        is_particular(client, number).await;
+    }
+    let use_it = [wire::bind("", "large", &[]), wire::execute("", 0), wire::sync()];
+    expect(&mut large, &use_it.concat()).await;
+    assert_eq!(tls.rows("SELECT 3").await, ["3"]);
+    assert!(old.is_running());
+    for client in [listening, large, tls] {
+        client.leave().await;
+    }
+    assert!(old.wait(LIMIT).expect("its last client has gone").success());
+}
+
+#[tokio::test]
+async fn the_new_process_takes_nobody_whom_it_would_not_let_in() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let plan = Plan::default();
+    let base = |user: &str| {
+        let url = database_url(site.cluster, plan.role, &site.database, plan.url_options);
+        Metadata::new()
+            .postgres(&site.database, url.into(), json!({}))
+            .user(json!({ "name": user, "password": ROLE_PASSWORD, "sources": "*" }))
+            .listener(listener("pg", 0, None))
+    };
+    let mut old = Gateway::start(&base(ROLE));
+    let mut client = RawClient::log_in(old.address("pg"), ROLE, ROLE_PASSWORD, &site.database)
+        .await
+        .unwrap();
+    assert_eq!(client.rows("SELECT 1").await, ["1"]);
+    base("somebody").write(old.folder());
+    let _new = old.succeed();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(client.rows("SELECT 1").await, ["1"]);
+    assert!(old.is_running(), "its client is not the new one's");
+    client.leave().await;
+    assert!(old.wait(LIMIT).expect("its last client has gone").success());
+}

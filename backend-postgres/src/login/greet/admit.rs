@@ -129,7 +129,7 @@ pub(super) fn application_name(settings: &[(String, String)]) -> Arc<str> {
 }
 
 /// What is known of the user, at the endpoint that it was routed to.
-fn asker(route: &Route<Postgres>, user: &str) -> Asker {
+pub(super) fn asker(route: &Route<Postgres>, user: &str) -> Asker {
     let pool = pool_of(route);
     let backend = pool.backend();
     backend.shared().asker(user, backend.sequence_functions())
@@ -213,6 +213,6 @@ async fn fresh_session(
     Ok(parameters)
 }
 
-fn pool_of(route: &Route<Postgres>) -> Arc<weir_core::pool::Pool<Postgres>> {
+pub(super) fn pool_of(route: &Route<Postgres>) -> Arc<weir_core::pool::Pool<Postgres>> {
     route.pool(Access::ReadWrite)
 }

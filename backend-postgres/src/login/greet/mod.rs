@@ -5,6 +5,7 @@
 //! who it is; everything after authentication needs an `Authenticated`, which only a proof makes.
 
 mod admit;
+mod adopt;
 mod authenticate;
 mod console;
 mod reception;
@@ -18,7 +19,7 @@ pub use weir_core::front::Trust;
 use weir_core::{
     admin::Console,
     backend::Frontend,
-    front::{Clients, GateClosed, Greeting, LoginGate},
+    front::{Client, Clients, GateClosed, Greeting, HandedClient, LoginGate, Registration},
     net::{
         Peer, Socket,
         tls::{Reloadable, ServerTls},
@@ -126,6 +127,10 @@ impl Frontend for PostgresFrontend {
                 ended.into()
             }
         }
+    }
+
+    async fn adopt(&self, client: HandedClient, registration: Registration) -> Result<Client<Postgres>, String> {
+        adopt::adopt(&self.settings.load_full(), client, registration).await
     }
 }
 

@@ -153,10 +153,7 @@ fn check(settings: &FrontendSettings, line: &Line) -> Result<(), Ended> {
     if let Some(why) = line.gate.refusal() {
         return Err(why.clone().into());
     }
-    let insists = settings
-        .tls
-        .as_ref()
-        .is_some_and(|tls| tls.mode != ListenerTlsMode::Optional);
+    let insists = insists_on_tls(settings);
     let local_socket = matches!(line.stream.socket().peer(), Ok(Peer::Unix));
     if insists && !local_socket && !line.stream.is_encrypted() {
         let detail = format!(
@@ -170,6 +167,12 @@ fn check(settings: &FrontendSettings, line: &Line) -> Result<(), Ended> {
         ));
     }
     Ok(())
+}
+
+/// Whether the listener lets nobody in in clear, but over a Unix socket.
+pub(super) fn insists_on_tls(settings: &FrontendSettings) -> bool {
+    let mode = settings.tls.as_ref().map(|tls| tls.mode);
+    mode.is_some_and(|mode| mode != ListenerTlsMode::Optional)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

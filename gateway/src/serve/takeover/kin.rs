@@ -11,7 +11,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -24,6 +24,7 @@ use weir_core::front::{Clients, Elsewhere};
 use super::{
     budget::Budget,
     channel::{Reader, Writer},
+    clients::{Annexes, Arriving, Leaving},
     limits::{CANCEL_WAIT, MAX_CANCELS, MAX_UNSENT},
     message::{Blob, Message},
 };
@@ -33,6 +34,7 @@ use super::{
 pub(in crate::serve) struct Kin {
     clients: Arc<Clients>,
     budget: Arc<Budget>,
+    annexes: OnceLock<Arc<Annexes>>,
     predecessor: Mutex<Option<Link>>,
     successor: Mutex<Option<Link>>,
 }
@@ -45,14 +47,15 @@ pub(super) enum Side {
 }
 
 /// The way to one of them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Link(Arc<Way>);
 
-#[derive(Debug)]
 struct Way {
     outgoing: mpsc::Sender<(Message, Vec<OwnedFd>)>,
     numbers: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+    arriving: Arriving,
+    leaving: Leaving,
 }
 
 impl Kin {
@@ -61,6 +64,7 @@ impl Kin {
         let kin = Arc::new(Kin {
             clients: clients.clone(),
             budget,
+            annexes: OnceLock::new(),
             predecessor: Mutex::default(),
             successor: Mutex::default(),
         });
@@ -71,6 +75,20 @@ impl Kin {
     /// What the processes share.
     pub(super) fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// Where clients of a predecessor may come to, from now on.
+    pub(in crate::serve) fn welcome(&self, annexes: Arc<Annexes>) {
+        let _ = self.annexes.set(annexes);
+    }
+
+    pub(super) fn annexes(&self) -> Option<&Arc<Annexes>> {
+        self.annexes.get()
+    }
+
+    /// The clients of this process.
+    pub(super) fn clients(&self) -> &Arc<Clients> {
+        &self.clients
     }
 
     /// Whether there is a predecessor that has not ended yet.
@@ -90,6 +108,8 @@ impl Kin {
             outgoing,
             numbers: AtomicU64::new(1),
             waiting: Mutex::default(),
+            arriving: Arriving::default(),
+            leaving: Leaving::default(),
         }));
         *self.slot(side).lock() = Some(link.clone());
         tokio::spawn(write(writer, unsent));
@@ -107,7 +127,7 @@ impl Kin {
     async fn listen(self: Arc<Self>, side: Side, mut reader: Reader, link: Link) {
         let broken = loop {
             match reader.next().await {
-                Ok(Some((message, _))) => self.hear(side, message, &link),
+                Ok(Some((message, descriptors))) => self.hear(side, message, descriptors, &link),
                 Ok(None) => break None,
                 Err(error) => break Some(error),
             }
@@ -118,12 +138,14 @@ impl Kin {
         *self.slot(side).lock() = None;
         // Whoever waits for an answer is let go.
         link.0.waiting.lock().clear();
+        link.0.leaving.clear();
+        link.0.arriving.clear();
         if side == Side::Predecessor {
             self.budget.predecessor_is_gone();
         }
     }
 
-    fn hear(self: &Arc<Self>, side: Side, message: Message, link: &Link) {
+    fn hear(self: &Arc<Self>, side: Side, message: Message, descriptors: Vec<OwnedFd>, link: &Link) {
         match message {
             Message::Cancel { number, id, secret } => {
                 let (kin, link) = (self.clone(), link.clone());
@@ -140,7 +162,8 @@ impl Kin {
                 }
             }
             Message::Held { pools } if side == Side::Predecessor => self.budget.predecessor_holds(pools),
-            other => debug!(?side, ?other, "passed over"),
+            message if side == Side::Predecessor => self.hear_of_client(message, descriptors, link),
+            message => self.hear_of_offer(message, link),
         }
     }
 
@@ -175,7 +198,26 @@ impl Elsewhere for Kin {
     }
 }
 
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
 impl Link {
+    pub(super) fn arriving(&self) -> &Arriving {
+        &self.0.arriving
+    }
+
+    pub(super) fn leaving(&self) -> &Leaving {
+        &self.0.leaving
+    }
+
+    /// For one more question.
+    pub(super) fn next_number(&self) -> u64 {
+        self.0.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Says something.
     ///
     /// # Errors
@@ -193,9 +235,14 @@ impl Link {
         sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 
+    /// The same if there is room at once; nothing depends on it.
+    pub(super) fn try_send(&self, message: Message) {
+        let _ = self.0.outgoing.try_send((message, Vec::new()));
+    }
+
     /// Passes a cancel request on and waits until it is dealt with there.
     async fn cancel(&self, id: u32, secret: &[u8]) {
-        let number = self.0.numbers.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         let (done, answer) = oneshot::channel();
         {
             let mut waiting = self.0.waiting.lock();

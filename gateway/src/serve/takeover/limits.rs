@@ -29,3 +29,13 @@ pub(super) const CANCEL_WAIT: Duration = Duration::from_secs(15);
 
 /// Messages that wait to be written to a peer; whoever writes more waits.
 pub(super) const MAX_UNSENT: usize = 256;
+
+/// How long a client waits, unread, for a successor to say whether it takes it. Making it ready takes a look at metadata,
+/// or at most one query for its user's password; a process that hangs must not hang its clients as well.
+pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Clients that are being taken in at a time. The predecessor offers some 30 at once.
+pub(super) const MAX_ARRIVING: usize = 1024;
+
+/// Between two rounds of offers. Those that could not move in one may have become able to.
+pub(super) const OFFER_AGAIN: Duration = Duration::from_secs(10);

@@ -21,6 +21,9 @@ pub(super) enum Message {
         /// As `weir --version` says.
         build: String,
         pid: u32,
+        /// Whether it takes clients that are at rest.
+        #[serde(default)]
+        takes_clients: bool,
     },
     /// The answer, with the listening sockets as descriptors, in the order of `doors`.
     Welcome {
@@ -48,6 +51,18 @@ pub(super) enum Message {
     Cancel { number: u64, id: u32, secret: Blob },
     /// It has been dealt with, whether or not it was for anybody.
     Cancelled { number: u64 },
+    /// A client at rest, with its socket as the descriptor. Nobody reads it until there is an answer.
+    Client { number: u64, client: Box<Traveller> },
+    /// It can be served: it is the successor's as soon as [`Message::Yours`] comes.
+    Accepted { number: u64 },
+    /// It stays where it is, for this reason.
+    Declined { number: u64, reason: String },
+    /// The predecessor reads it no more.
+    Yours { number: u64 },
+    /// The answer came too late: the predecessor reads it again.
+    Kept { number: u64 },
+    /// The successor serves it.
+    Running { number: u64 },
     /// From `weir restart`: start a successor.
     Restart,
     /// The successor serves.
@@ -55,6 +70,32 @@ pub(super) enum Message {
     /// Something that a later version says.
     #[serde(other)]
     Unknown,
+}
+
+/// What goes with a client's socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Traveller {
+    /// The listener at which it arrived.
+    pub(super) listener: String,
+    pub(super) user: String,
+    pub(super) source: String,
+    /// Which part of the source, as behind the `@` of a database name.
+    pub(super) target: Option<String>,
+    pub(super) application_name: String,
+    pub(super) origin: Origin,
+    pub(super) id: u32,
+    pub(super) secret: Blob,
+    /// What its dialogue remembers, in a form of its protocol's.
+    pub(super) dialogue: Blob,
+}
+
+/// Where a client comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Origin {
+    Tcp(std::net::SocketAddr),
+    Unix,
+    Proxied(Option<std::net::SocketAddr>),
 }
 
 /// A listening socket.

@@ -3,7 +3,7 @@
 //! The process that serves keeps a control socket (`place`, `seat`). A successor gets ready, asks there for the listening
 //! sockets, which both have open for a moment (`predecessor`), and accepts before the old process stops to: no connection
 //! attempt is refused. The old process then finishes with its clients. As long as both live they stay in touch (`kin`):
-//! cancel requests find their client in whichever it is, and the limits on server connections hold for both together
+//! cancel requests find their client in whichever it is, clients at rest go on in the new one (`clients`), and the limits on server connections hold for both together
 //! (`budget`).
 //!
 //! What goes over the socket is `message` inside of `frame`, both pure; `channel` moves it with its descriptors. Whatever
@@ -11,6 +11,7 @@
 
 mod budget;
 mod channel;
+mod clients;
 mod frame;
 mod kin;
 mod limits;
@@ -21,6 +22,7 @@ pub(crate) mod restart;
 mod seat;
 
 pub(super) use budget::Budget;
+pub(super) use clients::Annexes;
 pub(super) use kin::Kin;
 pub(super) use predecessor::Predecessor;
 pub(super) use seat::{Seat, Wish};

@@ -102,6 +102,7 @@ async fn introduce(mut reader: Reader, mut writer: Writer) -> Result<(Predecesso
         version: VERSION,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
+        takes_clients: true,
     };
     writer.send(&hello, &[]).await.map_err(broken)?;
     match reader.next().await.map_err(broken)? {

@@ -19,12 +19,12 @@ use tokio::{
     time::timeout,
 };
 use tracing::{debug, error, info, warn};
-use weir_core::front::{Bound, HandedDoor, Inheritance, PrivateDoor};
+use weir_core::front::{Bound, HandedDoor, Inheritance, PrivateDoor, Successor};
 
 use super::{
     channel::{self, Reader, Writer},
     kin::{Kin, Link, Side},
-    limits::{MAX_DESCRIPTORS, MAX_PEERS, PATIENCE},
+    limits::{MAX_DESCRIPTORS, MAX_PEERS, OFFER_AGAIN, PATIENCE},
     message::{Door, Message, Place, VERSION},
     place, restart,
 };
@@ -184,7 +184,15 @@ async fn converse(shared: Arc<Shared>, stream: UnixStream) -> io::Result<()> {
         return Ok(());
     };
     match first? {
-        Some((Message::Hello { version, build, pid }, _)) => {
+        Some((
+            Message::Hello {
+                version,
+                build,
+                pid,
+                takes_clients,
+            },
+            _,
+        )) => {
             let Ok(_turn) = shared.handshake.try_acquire() else {
                 return refuse(&mut writer, "another successor is just taking over".to_owned()).await;
             };
@@ -193,9 +201,14 @@ async fn converse(shared: Arc<Shared>, stream: UnixStream) -> io::Result<()> {
                 return refuse(&mut writer, reason).await;
             }
             info!(successor = pid, build, "a successor introduces itself");
-            hand_over(&shared, pid, reader, writer)
+            let link = hand_over(&shared, pid, reader, writer)
                 .await
-                .inspect_err(|error| error!(successor = pid, %error, "not taken over; this process goes on"))
+                .inspect_err(|error| error!(successor = pid, %error, "not taken over; this process goes on"))?;
+            tokio::spawn(give_up_connections(shared.kin.clone(), link.clone()));
+            if takes_clients {
+                tokio::spawn(offer_clients(shared.kin.clone(), link));
+            }
+            Ok(())
         }
         Some((Message::Restart, _)) => {
             info!(by = peer.pid(), "asked to start a successor");
@@ -217,7 +230,7 @@ async fn refuse(writer: &mut Writer, reason: String) -> io::Result<()> {
     writer.send(&Message::Refused { reason }, &[]).await
 }
 
-async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut writer: Writer) -> io::Result<()> {
+async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut writer: Writer) -> io::Result<Link> {
     let ready = async {
         let doors = ask(shared, Wish::Doors).await??;
         if doors.len() > MAX_DESCRIPTORS {
@@ -252,9 +265,7 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
     }
     ask(shared, |done| Wish::Yield { successor, done }).await?;
     writer.send(&Message::Released, &[]).await?;
-    let link = shared.kin.meet(Side::Successor, reader, writer);
-    tokio::spawn(give_up_connections(shared.kin.clone(), link));
-    Ok(())
+    Ok(shared.kin.meet(Side::Successor, reader, writer))
 }
 
 /// Asks the one that owns what runs.
@@ -288,5 +299,14 @@ async fn give_up_connections(kin: Arc<Kin>, link: Link) {
             told = Some(held);
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Tells the clients, again and again, that the successor takes them once they are at rest.
+async fn offer_clients(kin: Arc<Kin>, link: Link) {
+    let successor: Arc<dyn Successor> = Arc::new(link);
+    while kin.successor().is_some() {
+        kin.clients().hand_over(&successor).await;
+        tokio::time::sleep(OFFER_AGAIN).await;
     }
 }
