@@ -91,11 +91,13 @@ impl Conversation {
 
     /// Whether it is worth to look at the texts of calls. Cheap, and right whenever it says no.
     fn may_ask(&self, front: &Front, body: &[u8]) -> bool {
-        let executes = front.executed().iter().any(|handle| {
-            matches!(self.handles.find(*handle), Some(Prepared::Anywhere(statement))
-                if !statement.findings.names.asks.is_none())
+        let executes = front.executed().iter().any(|handle| match self.handles.find(*handle) {
+            Some(Prepared::Anywhere(statement)) => !statement.findings.names.asks.is_none(),
+            Some(Prepared::Here(_)) => true,
+            None => false,
         });
         executes
+            || front.is_not_all_seen()
             || body
                 .windows(4)
                 .any(|window| matches!(window, [b'@', 0, b'@', 0] | [b'_', 0, b'I' | b'i' | b'B' | b'b', 0]))
@@ -104,23 +106,24 @@ impl Conversation {
     /// What calls ask for; `None` if the first text is not all there.
     fn names_of_calls(&self, body: &[u8]) -> Option<Names> {
         let mut reader = RpcReader::new(self.version, Enclave::No, crate::limits::MAX_TEXT);
-        let (mut names, mut calls, mut called) = (None, 0, None);
+        let (mut names, mut calls, mut runs) = (None, 0, Runs::Nothing);
         let mut input = body;
         // What is wrong with it is found out when it is sent.
         while let Ok(Some(piece)) = reader.next(&mut input) {
             match piece {
                 RpcPiece::Call(call) => {
-                    called = match call.procedure {
-                        Procedure::WellKnown(known) => Some(known),
-                        _ => None,
-                    };
+                    runs = Runs::of(call.procedure);
                     calls += 1;
-                    if !has_text(called) {
-                        names.get_or_insert_with(Names::default);
+                    match runs {
+                        Runs::Text(_) | Runs::Handle => {}
+                        Runs::Nothing => {
+                            names.get_or_insert_with(Names::default);
+                        }
+                        Runs::Anything => names.get_or_insert_with(Names::default).join(Names::UNKNOWN),
                     }
                 }
                 RpcPiece::Parameter(parameter) => {
-                    if let Some(mut found) = self.names_of_parameter(called, &parameter) {
+                    if let Some(mut found) = self.names_of_parameter(runs, &parameter) {
                         if calls > 1 {
                             found.asks_alone = Values::NONE;
                         }
@@ -133,16 +136,17 @@ impl Conversation {
         names
     }
 
-    fn names_of_parameter(&self, called: Option<WellKnown>, parameter: &Parameter<'_>) -> Option<Names> {
-        match (called?, parameter.ordinal) {
-            (WellKnown::ExecuteSql, 0) | (WellKnown::PrepExec, 2) => Some(match parameter.value {
+    fn names_of_parameter(&self, runs: Runs, parameter: &Parameter<'_>) -> Option<Names> {
+        match runs {
+            Runs::Text(ordinal) if ordinal == parameter.ordinal => Some(match parameter.value {
                 ParameterValue::Text(text) => classify(text.0).names,
                 ParameterValue::Null => Names::default(),
                 _ => Names::UNKNOWN,
             }),
-            (WellKnown::Execute, 0) => match self.handles.find(handle_of(parameter)?) {
+            Runs::Handle if parameter.ordinal == 0 => match self.handles.find(handle_of(parameter)?) {
                 Some(Prepared::Anywhere(statement)) => Some(statement.findings.names),
-                _ => Some(Names::default()),
+                Some(Prepared::Here(_)) => Some(Names::UNKNOWN),
+                None => Some(Names::default()),
             },
             _ => None,
         }
@@ -220,10 +224,40 @@ impl Conversation {
     }
 }
 
-/// Whether one of the first parameters tells what is carried out.
-fn has_text(called: Option<WellKnown>) -> bool {
-    matches!(
-        called,
-        Some(WellKnown::ExecuteSql | WellKnown::PrepExec | WellKnown::Execute)
-    )
+/// Where a call tells which statement it carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    /// None that could ask: it goes on with, or gives back, what another call began.
+    Nothing,
+    /// The text of this parameter, counted from 0.
+    Text(u32),
+    /// What the handle in the first parameter stands for.
+    Handle,
+    /// It is not told, or only the server knows what it stands for.
+    Anything,
+}
+
+impl Runs {
+    fn of(procedure: Procedure<'_>) -> Runs {
+        match procedure {
+            Procedure::WellKnown(known) => match known {
+                WellKnown::ExecuteSql => Runs::Text(0),
+                WellKnown::CursorOpen => Runs::Text(1),
+                WellKnown::PrepExec | WellKnown::CursorPrepare => Runs::Text(2),
+                WellKnown::CursorPrepExec => Runs::Text(3),
+                WellKnown::Execute => Runs::Handle,
+                WellKnown::CursorExecute | WellKnown::PrepExecRpc => Runs::Anything,
+                WellKnown::Cursor
+                | WellKnown::CursorUnprepare
+                | WellKnown::CursorFetch
+                | WellKnown::CursorOption
+                | WellKnown::CursorClose
+                | WellKnown::Prepare
+                | WellKnown::Unprepare
+                | WellKnown::ResetConnection => Runs::Nothing,
+            },
+            Procedure::Named(_) => Runs::Nothing,
+            Procedure::Unknown(_) => Runs::Anything,
+        }
+    }
 }

@@ -4,6 +4,7 @@ use weir_core::{
     backend::{PinReason, SessionState, TransactionDetection},
     settings::{PoolMode, SessionFunctions},
 };
+use weir_mssql::wire::rpc::WellKnown;
 
 use crate::{
     gateway::Gateway,
@@ -165,6 +166,93 @@ fn calls_ask_as_well() {
         gateway.ask(two, &Calls::new().sql("PRINT x").done());
         let log = &gateway.connections[0].server.log;
         assert!(!log[0].starts_with("reset"), "{log:?}");
+    }
+}
+
+/// What a cursor is opened on runs as well, and so may what a call does not tell.
+#[test]
+fn cursors_ask_as_well() {
+    let question = "SELECT @@IDENTITY";
+    for kind in BOTH {
+        for (request, resets) in [
+            (Calls::new().cursor(WellKnown::CursorOpen, 1, &[question]), true),
+            (Calls::new().cursor(WellKnown::CursorPrepare, 1, &["", question]), true),
+            (Calls::new().cursor(WellKnown::CursorPrepExec, 2, &["", question]), true),
+            (Calls::new().cursor(WellKnown::CursorExecute, 2, &[]), true),
+            (Calls::new().cursor(WellKnown::PrepExecRpc, 1, &["p"]), true),
+            (Calls::new().numbered(200), true),
+            (Calls::new().named("sp_cursoropen", &["", question]), true),
+            (
+                Calls::new()
+                    .sql("PRINT x")
+                    .then()
+                    .cursor(WellKnown::CursorOpen, 1, &[question]),
+                true,
+            ),
+            (Calls::new().cursor(WellKnown::CursorOpen, 1, &["SELECT show"]), false),
+            (
+                Calls::new().cursor(WellKnown::CursorPrepare, 1, &["", "SELECT show"]),
+                false,
+            ),
+            (
+                Calls::new().cursor(WellKnown::CursorPrepExec, 2, &["", "SELECT show"]),
+                false,
+            ),
+            (Calls::new().cursor(WellKnown::CursorFetch, 1, &[]), false),
+        ] {
+            let mut gateway = Gateway::to(kind, 1);
+            let (one, two) = (gateway.client(), gateway.client());
+            gateway.ask(one, &batch("INSERT mine"));
+            gateway.connections[0].server.log.clear();
+            let request = request.done();
+            gateway.ask(two, &request);
+            let log = &gateway.connections[0].server.log;
+            assert_eq!(log[0].starts_with("reset"), resets, "{log:?} {request:?}");
+        }
+    }
+}
+
+/// Only so many handles of a packet are looked at one by one.
+#[test]
+fn the_last_of_many_handles_asks_as_well() {
+    for kind in BOTH {
+        let mut gateway = Gateway::to(kind, 1);
+        let (one, two) = (gateway.client(), gateway.client());
+        let handles: Vec<i32> = (0..17)
+            .map(|index| {
+                let text = if index == 16 { "SELECT @@IDENTITY" } else { "PRINT x" };
+                gateway.send(two, &Calls::new().prepare(text).done());
+                handle(&gateway.receive(two))
+            })
+            .collect();
+        gateway.ask(one, &batch("INSERT mine"));
+        let mut calls = Calls::new().execute(handles[0], 1);
+        for handle in &handles[1..] {
+            calls = calls.then().execute(*handle, 1);
+        }
+        let answer = gateway.ask(two, &calls.done());
+        assert!(answer.contains("[null]") && !answer.contains("[mine]"), "{answer}");
+    }
+}
+
+/// An INSERT that fails does not end its batch, and leaves the identity of the one before.
+#[test]
+fn an_insert_that_fails_does_not_tell_anothers() {
+    for kind in BOTH {
+        let mut gateway = Gateway::to(kind, 1);
+        let (one, two) = (gateway.client(), gateway.client());
+        let insert = batch("INSERT duplicate VALUES (1) ; SELECT @@IDENTITY");
+        gateway.ask(one, &batch("INSERT mine"));
+        let answer = gateway.ask(two, &insert);
+        assert!(
+            answer.contains("Error(2627") && answer.ends_with("[null] Done()"),
+            "{answer}"
+        );
+        // What stands there is its own from now on.
+        gateway.connections[0].server.log.clear();
+        gateway.ask(two, &batch("INSERT its ; SELECT @@IDENTITY"));
+        let log = &gateway.connections[0].server.log;
+        assert!(!log.iter().any(|request| request.starts_with("reset")), "{log:?}");
     }
 }
 

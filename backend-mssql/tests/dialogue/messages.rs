@@ -131,6 +131,26 @@ impl Calls {
         self
     }
 
+    /// One of the procedures for cursors: so many numbers come first, then these texts.
+    pub fn cursor(mut self, procedure: WellKnown, numbers: u32, texts: &[&str]) -> Self {
+        write::call(procedure, &mut self.0);
+        for _ in 0..numbers {
+            self.integer(status::OUTPUT, None);
+        }
+        for text in texts {
+            self.text(text);
+        }
+        self
+    }
+
+    /// A procedure by a number that stands for none.
+    pub fn numbered(mut self, number: u16) -> Self {
+        self.0.put_u16_le(0xffff);
+        self.0.put_u16_le(number);
+        self.0.put_u16_le(0);
+        self
+    }
+
     pub fn execute(mut self, handle: i32, value: i32) -> Self {
         write::call(WellKnown::Execute, &mut self.0);
         self.integer(0, Some(handle));

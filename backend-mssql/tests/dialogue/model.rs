@@ -328,6 +328,8 @@ impl Model {
         match words[..] {
             ["SELECT", "@@IDENTITY"] => row(self.identity.as_deref().unwrap_or("null"), out),
             ["SELECT", "@@ROWCOUNT"] => row(before.as_deref().unwrap_or("zero"), out),
+            // A key that is there already: the batch goes on.
+            ["INSERT", "duplicate", ..] => error(2627, "Violation of PRIMARY KEY constraint.", out),
             ["INSERT", "INTO", "@weir", ..] => self.identity = None,
             ["BEGIN", "TRAN"] => self.begin(tells, out),
             ["COMMIT", ..] => return Outcome::of(self.end(TransactionChange::Commit, tells, out)),

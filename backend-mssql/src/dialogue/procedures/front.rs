@@ -21,6 +21,8 @@ pub(in crate::dialogue) struct Front {
     /// Handles that are executed, if there may be several calls.
     pub(super) executed: Vec<i32>,
     pub(super) calls: usize,
+    /// How many of them carry out what neither they nor the gateway's handles tell.
+    unseen: usize,
 }
 
 impl Front {
@@ -31,6 +33,11 @@ impl Front {
 
     pub(in crate::dialogue) fn is_many(&self) -> bool {
         self.calls > 1
+    }
+
+    /// Whether a call may carry out a statement that neither its text nor [`Front::executed`] shows.
+    pub(in crate::dialogue) fn is_not_all_seen(&self) -> bool {
+        self.unseen > 0 || self.executed.len() >= limits::MAX_PREPARED_AHEAD
     }
 
     /// Reads as far as the packet goes.
@@ -50,6 +57,12 @@ impl Front {
                         front.first = called;
                     }
                     front.calls += 1;
+                    if matches!(
+                        call.procedure,
+                        Procedure::Unknown(_) | Procedure::WellKnown(WellKnown::CursorExecute | WellKnown::PrepExecRpc)
+                    ) {
+                        front.unseen += 1;
+                    }
                 }
                 RpcPiece::Parameter(parameter) if parameter.ordinal == 0 => {
                     let handle = handle_of(&parameter);

@@ -54,9 +54,9 @@ enum Statement {
     None,
     /// INSERT, before its rows.
     Insert,
-    /// INSERT ... VALUES: at least one row.
+    /// INSERT ... VALUES: a SELECT behind it is a statement of its own.
     InsertValues,
-    /// INSERT ... SELECT, INSERT ... EXEC: perhaps no row.
+    /// INSERT ... SELECT, INSERT ... EXEC.
     InsertFrom,
     /// UPDATE, before its SET.
     Update,
@@ -177,10 +177,12 @@ impl Asked {
         let (surely, perhaps) = match statement {
             Statement::None | Statement::Declare | Statement::Cursor => (Values::NONE, Values::NONE),
             Statement::Other => (Values::NONE, Values::OUTCOME),
-            Statement::InsertValues => (Values::ALL, Values::ALL),
-            Statement::Insert | Statement::InsertFrom | Statement::Merge | Statement::SelectInto => {
-                (Values::OUTCOME, Values::ALL)
-            }
+            // Where one fails and the text goes on, the identity of an earlier one stands.
+            Statement::Insert
+            | Statement::InsertValues
+            | Statement::InsertFrom
+            | Statement::Merge
+            | Statement::SelectInto => (Values::OUTCOME, Values::ALL),
             Statement::Execute => (Values::OUTCOME, Values::ALL),
             Statement::Select | Statement::Condition | Statement::Plain | Statement::Update => {
                 (Values::OUTCOME, Values::OUTCOME)
@@ -279,10 +281,9 @@ mod tests {
     #[test]
     fn what_has_been_set_by_the_text_itself_is_not() {
         for text in [
-            "INSERT INTO t (a) VALUES (1); SELECT SCOPE_IDENTITY(), @@ROWCOUNT",
-            "INSERT INTO t (a) VALUES (1) SELECT SCOPE_IDENTITY()",
-            "SET NOCOUNT ON; INSERT t DEFAULT VALUES; SELECT id FROM t WHERE @@ROWCOUNT = 1 AND id = scope_identity()",
-            "BEGIN TRAN INSERT INTO t VALUES ((SELECT 1)) SET @i = @@IDENTITY COMMIT",
+            "INSERT INTO t (a) VALUES (1); SELECT @@ROWCOUNT",
+            "INSERT INTO t (a) VALUES (1) SELECT @@ERROR",
+            "BEGIN TRAN INSERT INTO t VALUES ((SELECT 1)) SET @i = @@ROWCOUNT COMMIT",
             "UPDATE t SET a = 1 IF @@ERROR <> 0 ROLLBACK",
             "DELETE FROM t WHERE a = 1; PRINT @@ROWCOUNT",
             "EXEC p; SELECT @@ERROR",
@@ -299,6 +300,11 @@ mod tests {
     #[test]
     fn what_may_not_have_been_set_is_asked_for_but_teaches_nothing() {
         for text in [
+            // The INSERT may fail, and the text goes on.
+            "INSERT INTO t (a) VALUES (1); SELECT SCOPE_IDENTITY(), @@ROWCOUNT",
+            "INSERT INTO t (a) VALUES (1) SELECT SCOPE_IDENTITY()",
+            "SET NOCOUNT ON; INSERT t DEFAULT VALUES; SELECT id FROM t WHERE @@ROWCOUNT = 1 AND id = scope_identity()",
+            "BEGIN TRAN INSERT INTO t VALUES ((SELECT 1)) SET @i = @@IDENTITY COMMIT",
             "IF @a = 1 INSERT INTO t VALUES (1); SELECT SCOPE_IDENTITY()",
             "INSERT INTO t SELECT 1 WHERE 1 = 0; SELECT SCOPE_IDENTITY()",
             "EXEC p; SELECT @@IDENTITY",
