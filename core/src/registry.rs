@@ -4,6 +4,8 @@
 //! it never affects another source. What is declared of a source is exchanged as a whole while its clients stay (I9):
 //! each takes what applies now with its next transaction.
 
+mod control;
+
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -16,10 +18,13 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
+pub use control::Claim;
+use control::Claims;
+
 use crate::{
     backend::{Access, Backend},
     observe::RefusalCounts,
-    pool::{Pool, Rest},
+    pool::Pool,
     refusal::{Limit, Refusal},
     settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
 };
@@ -42,6 +47,7 @@ pub struct Source<B: Backend> {
 /// What an administrator has made of a source, and what exchanges of its parts have left behind.
 struct Course<B: Backend> {
     flow: Flow,
+    claims: Claims,
     admission: Admission,
     /// Pools that nothing declares any more and in which transactions may still run.
     retired: Vec<Weak<Pool<B>>>,
@@ -149,6 +155,7 @@ impl<B: Backend> Source<B> {
             turn: AtomicUsize::new(0),
             course: Mutex::new(Course {
                 flow: Flow::Running,
+                claims: Claims::default(),
                 admission: Admission::Enabled,
                 retired: Vec::new(),
             }),
@@ -237,84 +244,6 @@ impl<B: Backend> Source<B> {
     /// Clients at the moment.
     pub fn client_count(&self) -> u32 {
         self.clients.load(Ordering::Relaxed)
-    }
-}
-
-/// What an administrator does to it. Every change applies to all its pools, those that are retired included.
-impl<B: Backend> Source<B> {
-    /// No transaction begins until [`Source::resume`]: clients wait. What came of it before: who pauses what is paused
-    /// already need not resume it.
-    pub fn pause(&self) -> Flow {
-        self.flow(Flow::Paused, |pool| pool.pause())
-    }
-
-    /// The same; whoever calls this ends the clients too. What they leave behind is given up rather than brought to rest.
-    pub fn kill(&self) -> Flow {
-        self.flow(Flow::Paused, |pool| pool.kill())
-    }
-
-    /// Serves again.
-    pub fn resume(&self) -> Flow {
-        self.flow(Flow::Running, |pool| pool.resume())
-    }
-
-    fn flow(&self, flow: Flow, change: impl Fn(&Pool<B>)) -> Flow {
-        let mut course = self.course.lock();
-        self.all_pools(&course).iter().for_each(|pool| change(pool));
-        std::mem::replace(&mut course.flow, flow)
-    }
-
-    /// Whether its clients get server connections.
-    pub fn is_paused(&self) -> bool {
-        self.course.lock().flow == Flow::Paused
-    }
-
-    /// Closes every server connection when it comes to rest; new ones are opened as they are needed.
-    pub fn reconnect(&self) {
-        let course = self.course.lock();
-        self.all_pools(&course).iter().for_each(|pool| pool.reconnect());
-    }
-
-    /// Resolves when the source, which is paused, has no server connection left, or is resumed before.
-    pub async fn at_rest(&self) -> Rest {
-        let pools = self.all_pools(&self.course.lock());
-        for pool in pools {
-            if pool.at_rest().await == Rest::Resumed {
-                return Rest::Resumed;
-            }
-        }
-        Rest::Reached
-    }
-
-    /// Resolves when no server connection is left from before the last [`Source::reconnect`] or from before what is
-    /// declared of it was exchanged.
-    pub async fn renewed(&self) {
-        let pools = self.all_pools(&self.course.lock());
-        for pool in pools {
-            pool.renewed().await;
-        }
-    }
-
-    /// Pools that nothing declares any more and that still have server connections.
-    pub fn retired(&self) -> Vec<Arc<Pool<B>>> {
-        let retired: Vec<_> = self.course.lock().retired.iter().filter_map(Weak::upgrade).collect();
-        let has_any = |pool: &Arc<Pool<B>>| pool.stats().total() > 0;
-        retired.into_iter().filter(has_any).collect()
-    }
-
-    /// Whether it takes new clients from now on; those that are there stay.
-    pub fn set_admission(&self, admission: Admission) {
-        self.course.lock().admission = admission;
-    }
-
-    /// Whether it takes new clients.
-    pub fn admission(&self) -> Admission {
-        self.course.lock().admission
-    }
-
-    fn all_pools(&self, course: &Course<B>) -> Vec<Arc<Pool<B>>> {
-        let retired = course.retired.iter().filter_map(Weak::upgrade);
-        self.parts().pools().cloned().chain(retired).collect()
     }
 }
 

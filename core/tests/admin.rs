@@ -96,6 +96,69 @@ async fn a_pause_that_is_dropped_is_taken_back_and_one_that_has_come_to_its_end_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_that_is_taken_back_leaves_alone_what_others_have_done_since() {
+    let (first, second) = (gateway(1), gateway(1));
+    let registry = Registry::new();
+    let entries = [("first", &first), ("second", &second)];
+    let entries = entries.map(|(name, gateway)| (name.to_owned(), Entry::Ready(gateway.source.clone())));
+    registry.replace(entries.into());
+    let all = Console::new(vec![registry], first.clients.clone(), "1.2.3");
+    let others = console(&second);
+    let mut client = first.connect();
+    assert_eq!(client.ask("begin").await, "begun");
+    let said = |commands: &[Command]| {
+        let (others, commands) = (others.clone(), commands.to_vec());
+        async move {
+            for command in &commands {
+                assert!(others.answer(command, Role::Admin).await.is_ok(), "{command}");
+            }
+        }
+    };
+    let (pause, resume) = (Command::Pause(one("toys")), Command::Resume(one("toys")));
+    let meanwhile = [
+        (vec![], false),
+        (vec![pause.clone()], true),
+        (vec![Command::Kill(one("toys"))], true),
+        (vec![resume.clone(), pause], true),
+        (vec![resume.clone()], false),
+    ];
+    for (commands, stays) in meanwhile {
+        let waiting = tokio::spawn({
+            let all = all.clone();
+            async move { all.answer(&Command::Pause(Scope::All), Role::Admin).await }
+        });
+        pass(10).await;
+        assert!(second.source.is_paused());
+        said(&commands).await;
+        assert!(!waiting.is_finished(), "a transaction runs");
+        waiting.abort();
+        assert!(waiting.await.expect_err("aborted").is_cancelled());
+        assert!(!first.source.is_paused());
+        assert_eq!(second.source.is_paused(), stays, "{commands:?}");
+        second.source.resume();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_who_wait_for_a_pause_the_last_to_leave_takes_it_back() {
+    let gateway = gateway(1);
+    let console = console(&gateway);
+    let mut client = gateway.connect();
+    assert_eq!(client.ask("begin").await, "begun");
+    let wait = || {
+        let console = console.clone();
+        tokio::spawn(async move { console.answer(&Command::Pause(Scope::All), Role::Admin).await })
+    };
+    let (first, second) = (wait(), wait());
+    for (waiting, is_paused) in [(first, true), (second, false)] {
+        pass(10).await;
+        waiting.abort();
+        assert!(waiting.await.expect_err("aborted").is_cancelled());
+        assert_eq!(gateway.source.is_paused(), is_paused);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_is_found_by_its_name_and_by_its_databases() {
     let gateway = gateway(1);
     let console = console(&gateway);

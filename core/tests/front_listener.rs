@@ -515,6 +515,25 @@ async fn beyond_the_half_open_limit_the_next_waits_its_turn() {
 }
 
 #[tokio::test]
+async fn a_socket_where_nobody_comes_takes_no_half_open_place() {
+    let (_directory, path) = in_directory();
+    let mut settings = settings();
+    settings.max_half_open = 2;
+    settings.limits.login_timeout = Duration::from_secs(3_600);
+    settings.endpoints.push(unix(&path));
+    let running = run(settings).await;
+    let _silent = running.connect().await;
+    tokio::time::sleep(MOMENT).await;
+    let second = tokio::time::timeout(HANG, running.client()).await;
+    let _second = second.expect("there is a place");
+    let _silent_too = running.connect().await;
+    tokio::time::sleep(MOMENT).await;
+    let mut beyond = running.connect().await;
+    beyond.send(b"H").await;
+    assert!(beyond.is_quiet().await, "two are at the gate");
+}
+
+#[tokio::test]
 async fn after_shutdown_nobody_comes_in_and_everybody_goes() {
     let (_directory, path) = in_directory();
     let mut settings = settings();

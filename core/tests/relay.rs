@@ -658,6 +658,60 @@ async fn a_paused_source_takes_nothing_from_its_users_clients_of_other_sources()
     }
 }
 
+#[test]
+fn who_waits_for_a_share_in_a_pause_moves_on_when_the_pool_is_replaced() {
+    // On a thread of its own: what this looks for is a task that never yields, which no clock of its runtime would end.
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build();
+        runtime.expect("a runtime").block_on(replace_a_paused_pool());
+        let _ = done.send(());
+    });
+    let ended = is_done.recv_timeout(Duration::from_secs(60));
+    ended.expect("neither a panic nor a task that spins");
+}
+
+async fn replace_a_paused_pool() {
+    let (paused, other) = (gateway(2), gateway(2));
+    let allowance = Arc::new(Allowance::new(1, "test".to_owned()));
+    let mut holder = other.connect_with(Some(allowance.clone()));
+    assert_eq!(holder.ask("begin").await, "begun");
+    let mut busy = paused.connect();
+    assert_eq!(busy.ask("begin").await, "begun");
+    let mut waits = paused.connect_with(Some(allowance));
+    waits.send("echo 1").await;
+    pass(Duration::from_secs(1)).await;
+    paused.source.pause();
+    pass(Duration::from_secs(1)).await;
+    let before = paused.source.exchange(other_parts(&paused, Timeouts::default()));
+    let closing = tokio::spawn(async move { before.primary.close().await });
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(busy.ask("commit").await, "ended");
+    closing.await.expect("no panic");
+    pass(Duration::from_secs(3_600)).await;
+    paused.source.resume();
+    assert_eq!(holder.ask("commit").await, "ended");
+    let answer = tokio::time::timeout(Duration::from_secs(60), waits.answer()).await;
+    let (_, text) = answer.expect("served").expect("an hour of pause is nobody's wait");
+    assert_eq!(text, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_a_pause_for_a_pool_that_ends_is_told_so() {
+    let gateway = gateway(1);
+    gateway.source.pause();
+    let mut client = gateway.connect_with(Some(Arc::new(Allowance::new(1, "test".to_owned()))));
+    client.send("echo 1").await;
+    pass(Duration::from_secs(1)).await;
+    gateway.source.parts().primary.close().await;
+    let answer = tokio::time::timeout(Duration::from_secs(60), client.answer()).await;
+    let (_, text) = answer.expect("woken").expect("a refusal");
+    assert_ne!(text, "1");
+}
+
 #[tokio::test(start_paused = true)]
 async fn kill_ends_clients_and_what_they_left_at_once() {
     let gateway = gateway(2);

@@ -1,7 +1,8 @@
 //! Commands that change something, and that may take their time.
 //!
 //! Invariant: dropping the future of a command ends its waiting. A PAUSE that is dropped before everything is at rest is
-//! taken back: what nobody waits for any more must not keep clients waiting. Everything else stays done.
+//! taken back: what nobody waits for any more must not keep clients waiting; but not where somebody else was told that
+//! the source is paused, or waits for it. Everything else stays done.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tracing::info;
 use super::{Answer, Command, Console, Problem, Scope, SourceControl};
 use crate::{
     pool::Rest,
-    registry::{Admission, Flow},
+    registry::{Admission, Claim, Flow},
 };
 
 type Sources = Vec<Arc<dyn SourceControl>>;
@@ -111,13 +112,16 @@ fn log(source: &dyn SourceControl, action: &'static str) {
 async fn pause(sources: Sources) -> Result<(), Problem> {
     let mut pausing = Pausing(Vec::new());
     for source in &sources {
-        if source.pause() == Flow::Running {
-            pausing.0.push(source.clone());
+        let (before, claim) = source.pause_revocably();
+        pausing.0.push((source.clone(), claim));
+        if before == Flow::Running {
             log(&**source, "paused");
         }
     }
     at_rest(&sources).await?;
-    pausing.0.clear();
+    for (source, claim) in pausing.0.drain(..) {
+        source.settle(claim);
+    }
     Ok(())
 }
 
@@ -130,17 +134,15 @@ async fn at_rest(sources: &Sources) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What a PAUSE has paused itself and is not at rest yet.
-struct Pausing(Sources);
+/// What a PAUSE has paused and has not told its user yet.
+struct Pausing(Vec<(Arc<dyn SourceControl>, Claim)>);
 
 impl Drop for Pausing {
     fn drop(&mut self) {
-        for source in &self.0 {
-            source.resume();
-            log(
-                &**source,
-                "resumed: whoever paused it did not wait until it was at rest",
-            );
+        for (source, claim) in self.0.drain(..) {
+            if source.take_back(claim) {
+                log(&*source, "resumed: whoever paused it did not wait until it was at rest");
+            }
         }
     }
 }

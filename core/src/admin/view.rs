@@ -8,7 +8,7 @@ use crate::{
     backend::{Backend, PinReason},
     observe::{LatencyView, RefusalKind},
     pool::{ConnectionView, Doings, PinCount, Pool, PoolStats, Rest},
-    registry::{Admission, Flow, Registry, Source},
+    registry::{Admission, Claim, Flow, Registry, Source},
     settings::{Origins, PoolSettings, Timeouts},
 };
 
@@ -29,6 +29,9 @@ pub trait SourceControl: Send + Sync {
     /// Whether clients reach it by this database name.
     fn is_reached_by(&self, database: &str) -> bool;
     fn pause(&self) -> Flow;
+    fn pause_revocably(&self) -> (Flow, Claim);
+    fn settle(&self, claim: Claim);
+    fn take_back(&self, claim: Claim) -> bool;
     fn kill(&self) -> Flow;
     fn resume(&self) -> Flow;
     fn reconnect(&self);
@@ -49,6 +52,18 @@ impl<B: Backend> SourceControl for Source<B> {
 
     fn pause(&self) -> Flow {
         Source::pause(self)
+    }
+
+    fn pause_revocably(&self) -> (Flow, Claim) {
+        Source::pause_revocably(self)
+    }
+
+    fn settle(&self, claim: Claim) {
+        Source::settle(self, claim);
+    }
+
+    fn take_back(&self, claim: Claim) -> bool {
+        Source::take_back(self, claim)
     }
 
     fn kill(&self) -> Flow {

@@ -138,8 +138,11 @@ impl<F: Frontend> Listener<F> {
             let doors = doors::open(endpoint, &settings.name, inherited).await?;
             all.extend(doors.into_iter().map(Arc::new));
         }
-        // Each socket waits for its next peer with a place in hand.
-        let half_open = settings.max_half_open.max(all.len()).clamp(1, Semaphore::MAX_PERMITS);
+        // Each socket waits for its next peer with a place in hand: those of the others are not to be missing where all
+        // peers come to one. Where they come to several, there may be one more for each of these others.
+        let others = all.len().saturating_sub(1);
+        let half_open = settings.max_half_open.max(1).saturating_add(others);
+        let half_open = half_open.min(Semaphore::MAX_PERMITS);
         let bound = all.iter().map(|door| door.bound()).collect::<io::Result<_>>();
         let bound = bound.map_err(|reason| BindError {
             place: settings.name.to_string(),

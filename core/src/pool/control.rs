@@ -79,9 +79,16 @@ impl<B: Backend> Pool<B> {
             .await;
     }
 
-    /// Resolves when the pool is paused.
+    /// Resolves when the pool is paused and may be resumed: never together with [`Pool::until_open`], so that whoever
+    /// goes from one to the other comes to wait.
     pub(crate) async fn until_paused(&self) {
-        self.until(|engine| engine.is_paused().then_some(())).await;
+        self.until(|engine| (engine.is_paused() && !engine.is_draining()).then_some(()))
+            .await;
+    }
+
+    /// Resolves when the pool takes nobody any more.
+    pub(crate) async fn until_closed(&self) {
+        self.until(|engine| engine.is_draining().then_some(())).await;
     }
 
     async fn until<T>(&self, outcome: impl Fn(&Engine) -> Option<T>) -> T {

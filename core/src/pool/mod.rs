@@ -71,7 +71,7 @@ pub struct Pool<B: Backend> {
     runtime: OnceLock<Handle>,
     connection_ids: AtomicU64,
     drained: Notify,
-    /// A connection is no more, or the pool has been paused or resumed.
+    /// A connection is no more, or the pool has been paused, resumed or told to end.
     changed: Notify,
     /// Whether clients that an administrator has ended may take their time.
     haste: AtomicBool,
@@ -270,6 +270,7 @@ impl<B: Backend> Pool<B> {
         self.remember_runtime();
         self.backend.retired();
         self.apply(|state, now, _| state.engine.drain(now));
+        self.changed.notify_waiters();
         loop {
             let drained = self.drained.notified();
             if self.state.lock().is_drained() {

@@ -138,7 +138,12 @@ async fn acquire<B: Backend>(
         let began = clock::now();
         let left = || patience.map(|patience| patience.saturating_sub(began.elapsed()));
         let attempt = async {
-            let share = allowance.take(pool.name(), patience).await?;
+            let share = tokio::select! {
+                biased;
+                share = allowance.take(pool.name(), patience) => share?,
+                // Its successor is to be asked, which may be paused: then this is nobody's wait either.
+                () = pool.until_closed() => return Err(Refusal::ShuttingDown),
+            };
             Ok((pool.acquire(profile.clone(), left()).await?, Some(share)))
         };
         tokio::select! {
