@@ -23,4 +23,4 @@ mod seat;
 pub(super) use budget::Budget;
 pub(super) use kin::Kin;
 pub(super) use predecessor::Predecessor;
-pub(super) use seat::{Seat, Wish};
+pub(super) use seat::{Offer, Seat, Wish};
