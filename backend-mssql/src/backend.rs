@@ -171,7 +171,12 @@ impl Backend for Mssql {
     type CancelKey = ();
 
     async fn open(&self, profile: &Profile) -> Result<Opened<Self>, OpenError> {
-        let result = self.log_in(profile).await;
+        let mut result = self.log_in(profile).await;
+        if let (Err(OpenError::Rejected(rejection)), LoginAs::Source) = (&mut result, &profile.login)
+            && rejection.code == crate::refusals::number::LOGIN_FAILED.to_string()
+        {
+            rejection.retry = Retry::WithNewPassword;
+        }
         if let (Err(OpenError::Rejected(rejection)), LoginAs::Client(login), Some(proven)) =
             (&result, &profile.login, &self.proven_logins)
             && rejection.retry == Retry::Useless

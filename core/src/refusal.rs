@@ -26,6 +26,8 @@ pub enum Retry {
     /// Nothing: a wrong password, a missing database.
     #[default]
     Useless,
+    /// Only if another password is found: the one that was shown is wrong, or not right any more.
+    WithNewPassword,
     /// Another attempt a moment later may well succeed: the database is starting or moving.
     Later,
     /// The database takes no more connections at the moment.
@@ -52,7 +54,7 @@ impl OpenError {
     /// A wrong password or a missing database will not get better by asking again.
     pub fn is_transient(&self) -> bool {
         match self {
-            OpenError::Rejected(rejection) => rejection.retry != Retry::Useless,
+            OpenError::Rejected(rejection) => matches!(rejection.retry, Retry::Later | Retry::WhenLessFull),
             OpenError::Unreachable(_) | OpenError::TimedOut(_) => true,
             OpenError::Untrusted(_) | OpenError::Misconfigured(_) => false,
         }

@@ -14,8 +14,8 @@ use crate::{
     cluster::{ROLE, ROLE_PASSWORD},
     random::Random,
     wire::{
-        self, Message, Patience, RawClient, bind, describe_message, execute, first_columns, first_error, parse, query,
-        sync,
+        self, Message, Patience, RawClient, Security, bind, describe_message, execute, first_columns, first_error,
+        parse, query, sync,
     },
 };
 
@@ -171,13 +171,22 @@ impl Oracle {
 
     /// Asks for as long as it was told.
     pub async fn run(&self) -> Verdict {
+        self.run_mixed(&Security::Clear).await
+    }
+
+    /// The same, every second client secured like this.
+    pub async fn run_mixed(&self, security: &Security) -> Verdict {
         // Tokens of several runs on one database must differ.
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let mut clients = JoinSet::new();
         for number in 0..self.clients {
             let oracle = self.clone();
-            clients.spawn(async move { Client::new(oracle, run, number).run().await });
+            let security = match number % 2 {
+                0 => Security::Clear,
+                _ => security.clone(),
+            };
+            clients.spawn(async move { Client::new(oracle, security, run, number).run().await });
         }
         let mut verdict = Verdict::default();
         while let Some(result) = clients.join_next().await {
@@ -189,6 +198,7 @@ impl Oracle {
 
 struct Client {
     oracle: Oracle,
+    security: Security,
     run: u32,
     number: u32,
     asked: u64,
@@ -197,9 +207,10 @@ struct Client {
 }
 
 impl Client {
-    fn new(oracle: Oracle, run: u32, number: u32) -> Client {
+    fn new(oracle: Oracle, security: Security, run: u32, number: u32) -> Client {
         Client {
             oracle,
+            security,
             run,
             number,
             asked: 0,
@@ -228,7 +239,8 @@ impl Client {
     }
 
     async fn log_in(&mut self) -> Result<Option<RawClient>, Wrong> {
-        let login = RawClient::log_in(self.oracle.address, ROLE, ROLE_PASSWORD, &self.oracle.database);
+        let parameters = [("user", ROLE), ("database", self.oracle.database.as_str())];
+        let login = RawClient::log_in_with(self.oracle.address, &self.security, ROLE_PASSWORD, 0, &parameters);
         let mut client = tokio::time::timeout(self.oracle.patience, login)
             .await
             .map_err(|_| Wrong::Hang)??;

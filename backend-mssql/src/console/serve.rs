@@ -10,7 +10,7 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir_core::{
-    admin::{Answer, Console, Problem, Role},
+    admin::{Answer, Console, Problem},
     front::{Event, Farewell, Registration, Rung},
     refusal::Refusal,
 };
@@ -26,7 +26,8 @@ pub(crate) struct ConsoleClient {
     pub(crate) conversation: ConsoleConversation,
     pub(crate) registration: Registration,
     pub(crate) console: Arc<Console>,
-    pub(crate) role: Role,
+    /// What it may do is looked up for each command.
+    pub(crate) user: Arc<str>,
     /// Among the clients of its user.
     pub(crate) place: Box<dyn Send>,
 }
@@ -42,7 +43,7 @@ pub(crate) async fn serve(client: ConsoleClient) {
         mut conversation,
         registration,
         console,
-        role,
+        user,
         place,
     } = client;
     let mut out = BytesMut::new();
@@ -56,7 +57,7 @@ pub(crate) async fn serve(client: ConsoleClient) {
         if let Verdict::Ask(commands, form) = verdict {
             let mut answers = Vec::new();
             for command in &commands {
-                let answer = console.answer(command, role);
+                let answer = console.answer_to(&user, command);
                 let answer = match wait(answer, &mut stream, &mut buffer, &registration).await {
                     Ok(answer) => answer,
                     Err(Heard::End(why)) => {

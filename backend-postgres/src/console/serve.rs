@@ -5,7 +5,7 @@ use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir_core::{
-    admin::{Answer, Console, Problem, Role},
+    admin::{Answer, Console, Problem},
     front::{CancelTicket, Event, Farewell, Registration, Rung},
     net::Stream,
     refusal::Refusal,
@@ -21,7 +21,8 @@ pub(crate) struct ConsoleClient {
     pub(crate) buffer: BytesMut,
     pub(crate) registration: Registration,
     pub(crate) console: Arc<Console>,
-    pub(crate) role: Role,
+    /// What it may do is looked up for each command.
+    pub(crate) user: Arc<str>,
     /// Among the clients of its user.
     pub(crate) place: Box<dyn Send>,
 }
@@ -36,7 +37,7 @@ pub(crate) async fn serve(client: ConsoleClient) {
         mut buffer,
         registration,
         console,
-        role,
+        user,
         place,
     } = client;
     let mut conversation = ConsoleConversation::default();
@@ -55,7 +56,7 @@ pub(crate) async fn serve(client: ConsoleClient) {
         let heard = match verdict {
             Verdict::Need => listen(&mut stream, &mut buffer, &registration).await,
             Verdict::Ask(command) => {
-                let answer = console.answer(&command, role);
+                let answer = console.answer_to(&user, &command);
                 match wait(answer, &mut stream, &mut buffer, &registration).await {
                     Ok(answer) => {
                         conversation.answered(answer, &mut out);

@@ -125,6 +125,8 @@ impl<'a> ErrorFields<'a> {
 /// What repeating a login would be good for that was refused with this SQLSTATE.
 pub fn retry(sqlstate: &str) -> Retry {
     match sqlstate {
+        // invalid_password, invalid_authorization_specification.
+        "28P01" | "28000" => Retry::WithNewPassword,
         // too_many_connections
         "53300" => Retry::WhenLessFull,
         // 57P03 cannot_connect_now, 08xxx connection exceptions.

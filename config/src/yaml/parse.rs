@@ -1,6 +1,9 @@
 //! From the parser's events to the tree, with an explicit stack: nesting costs heap, and not much of it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map},
+    sync::Arc,
+};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
@@ -52,6 +55,8 @@ enum Content {
     List(Vec<Node>),
     Map {
         entries: Vec<Entry>,
+        /// Where each key is among them: a hostile file has a million.
+        places: HashMap<String, usize>,
         key: Option<(String, Place)>,
         merges: Vec<Node>,
     },
@@ -97,6 +102,7 @@ impl Builder {
                 anchor,
                 Content::Map {
                     entries: Vec::new(),
+                    places: HashMap::new(),
                     key: None,
                     merges: Vec::new(),
                 },
@@ -113,6 +119,7 @@ impl Builder {
                 message: format!("lists and mappings are nested more than {} deep", limits::MAX_DEPTH),
             });
         }
+        self.count(1, &place)?;
         self.frames.push(Frame { place, anchor, content });
         Ok(())
     }
@@ -123,28 +130,42 @@ impl Builder {
         };
         let value = match content {
             Content::List(items) => Value::List(items),
-            Content::Map { entries, merges, .. } => Value::Map(merged(entries, merges)),
+            Content::Map {
+                entries,
+                places,
+                merges,
+                ..
+            } => Value::Map(merged(entries, places, merges)),
         };
         let node = Node { place, value };
-        let size = if anchor > 0 { size(&node) } else { 1 };
-        self.keep(anchor, &node, size);
+        if anchor > 0 {
+            // What is kept for aliases is a copy.
+            let size = size(&node);
+            self.count(size, &node.place)?;
+            self.keep(anchor, &node, size);
+        }
         self.attach(node)
     }
 
     /// Adds a finished value of `size` nodes.
     fn add(&mut self, node: Node, anchor: usize, size: usize) -> Result<(), SyntaxError> {
-        self.nodes += size;
-        if self.nodes > limits::MAX_NODES {
-            return Err(SyntaxError {
-                place: node.place,
-                message: format!(
-                    "the file holds more than {} values (aliases counted each time)",
-                    limits::MAX_NODES
-                ),
-            });
-        }
+        self.count(size, &node.place)?;
         self.keep(anchor, &node, size);
         self.attach(node)
+    }
+
+    fn count(&mut self, size: usize, place: &Place) -> Result<(), SyntaxError> {
+        self.nodes += size;
+        if self.nodes <= limits::MAX_NODES {
+            return Ok(());
+        }
+        Err(SyntaxError {
+            place: place.clone(),
+            message: format!(
+                "the file holds more than {} values (aliases counted each time)",
+                limits::MAX_NODES
+            ),
+        })
     }
 
     fn keep(&mut self, anchor: usize, node: &Node, size: usize) {
@@ -163,7 +184,12 @@ impl Builder {
                 items.push(node);
                 Ok(())
             }
-            Some(Content::Map { entries, key, merges }) => match key.take() {
+            Some(Content::Map {
+                entries,
+                places,
+                key,
+                merges,
+            }) => match key.take() {
                 None => {
                     *key = Some((key_text(&node)?, node.place));
                     Ok(())
@@ -172,19 +198,20 @@ impl Builder {
                     merges.push(node);
                     Ok(())
                 }
-                Some((name, place)) if entries.iter().any(|entry| entry.key == name) => {
-                    let first = entries.iter_mut().find(|entry| entry.key == name);
-                    first
-                        .into_iter()
-                        .for_each(|entry| entry.value = Node::new(&place, Value::Twice));
-                    Ok(())
-                }
                 Some((name, place)) => {
-                    entries.push(Entry {
-                        key: name,
-                        key_place: place,
-                        value: node,
-                    });
+                    match places.entry(name) {
+                        hash_map::Entry::Occupied(first) => {
+                            entries[*first.get()].value = Node::new(&place, Value::Twice);
+                        }
+                        hash_map::Entry::Vacant(free) => {
+                            entries.push(Entry {
+                                key: free.key().clone(),
+                                key_place: place,
+                                value: node,
+                            });
+                            free.insert(entries.len() - 1);
+                        }
+                    }
                     Ok(())
                 }
             },
@@ -209,7 +236,7 @@ impl Builder {
 }
 
 /// Keys of `<<` mappings that the mapping itself does not have; of several, the first wins.
-fn merged(mut entries: Vec<Entry>, merges: Vec<Node>) -> Vec<Entry> {
+fn merged(mut entries: Vec<Entry>, mut places: HashMap<String, usize>, merges: Vec<Node>) -> Vec<Entry> {
     let sources = merges.into_iter().flat_map(|merge| match merge.value {
         Value::List(items) => items,
         value => vec![Node {
@@ -220,7 +247,8 @@ fn merged(mut entries: Vec<Entry>, merges: Vec<Node>) -> Vec<Entry> {
     for source in sources {
         let Value::Map(further) = source.value else { continue };
         for entry in further {
-            if !entries.iter().any(|known| known.key == entry.key) {
+            if let hash_map::Entry::Vacant(free) = places.entry(entry.key.clone()) {
+                free.insert(entries.len());
                 entries.push(entry);
             }
         }
@@ -384,6 +412,21 @@ mod tests {
             laughs += &format!("a{level}: &a{level} [{}]\n", vec![previous; 10].join(","));
         }
         assert!(of(&laughs).unwrap_err().contains("more than 1000000 values"));
+    }
+
+    /// As many keys as fit, as deep copies as can be, as many empty lists: in time that grows with the file alone.
+    #[test]
+    fn enormous_files_take_no_more_than_their_length() {
+        let keys: String = (0..400_000).map(|number| format!("k{number}:\n")).collect();
+        assert_eq!(of(&keys).unwrap().entries().len(), 400_000);
+        let lists = format!("[{}]", "[],".repeat(1_100_000));
+        assert!(of(&lists).unwrap_err().contains("more than 1000000 values"));
+        let anchors: String = (0..60).map(|number| format!("&a{number} [")).collect();
+        let copies = format!("{anchors}{}{}", "x,".repeat(300_000), "]".repeat(60));
+        assert!(of(&copies).unwrap_err().contains("more than 1000000 values"));
+        let base: String = (0..150_000).map(|number| format!("  k{number}: 1\n")).collect();
+        let merged = format!("base: &b\n{base}own:\n  <<: *b\n{base}");
+        assert!(of(&merged).is_ok());
     }
 
     #[test]

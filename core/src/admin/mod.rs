@@ -195,6 +195,18 @@ impl Console {
         }
     }
 
+    /// The same for a user: what it may do is what is declared of it now, not when it logged in. A user that has gone, or
+    /// is no administrator any more, may do nothing.
+    ///
+    /// # Errors
+    /// As [`Console::answer`].
+    pub async fn answer_to(&self, user: &str, command: &Command) -> Result<Answer, Problem> {
+        match self.role_of(user) {
+            Some(role) => self.answer(command, role).await,
+            None => Err(Problem::Denied(command.to_string())),
+        }
+    }
+
     /// Pauses a source and does not wait: PAUSE, whose waiting is for whoever looks.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::{
-    Cell, Column, Console,
+    Cell, Column, Console, Role,
     tables::{Rows, STATS, count, mode, number, say, text},
 };
 use crate::{registry::Flow, settings::PoolMode};
@@ -69,6 +69,13 @@ impl Console {
     /// Names the users that are declared now.
     pub fn declare_users(&self, users: Vec<UserView>) {
         *self.users.lock() = users;
+    }
+
+    /// What is declared now.
+    pub(super) fn role_of(&self, user: &str) -> Option<Role> {
+        let users = self.users.lock();
+        let user = users.iter().find(|known| known.name == user)?;
+        Role::of(&user.role)
     }
 
     pub(super) fn lists(&self) -> Rows {

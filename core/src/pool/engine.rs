@@ -12,6 +12,8 @@
 //! * **Refused** (wrong password, no such database, untrusted): all waiters of that profile are told at once. Until the
 //!   pause (100 ms to 5 s) is over, newcomers of that profile are told the same at once, unless a connection of theirs
 //!   is alive that may serve them; then one of them triggers one attempt.
+//! * **WrongPassword**: as Refused, unless the profile has been let in before. Then a password is being changed, and its
+//!   waiters wait for the connections that are alive, or for [`ROTATION_PATIENCE`] if there are none.
 //! * **Transient** (nobody answers, the database starts up): tried again `retries` times with growing pauses (100 ms to
 //!   1 s); then every waiter is told whose profile has no connection alive, and the host counts as down. Newcomers wait
 //!   for the next attempt, at most a second away, and share its outcome: a short restart is not noticed by them. There
@@ -26,14 +28,17 @@ mod chain;
 mod control;
 mod opening;
 mod queue;
+mod refused;
 mod slots;
 mod trouble;
 
 use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
+pub use refused::ROTATION_PATIENCE;
 pub use slots::{Stage, Tally};
 
 use queue::Queue;
+use refused::Refused;
 use slots::Slots;
 use trouble::{Dice, Trouble};
 
@@ -122,6 +127,8 @@ pub struct Portion {
 pub enum Failure {
     /// Asking again will not help.
     Refused,
+    /// The same, because of the password (or whatever the login is proven by), which may be about to change.
+    WrongPassword,
     /// The database takes no more connections.
     Full,
     /// Asking again may help.
@@ -240,7 +247,7 @@ pub struct Engine {
     queue: Queue,
     down: Option<Down>,
     full: Option<Full>,
-    refused: Vec<Option<Trouble>>,
+    refused: Refused,
     last_refusal: Option<Moment>,
     /// Whose connections fill the pool up to `min_connections`.
     usual: Option<ProfileId>,
@@ -265,7 +272,7 @@ impl Engine {
             queue: Queue::default(),
             down: None,
             full: None,
-            refused: Vec::new(),
+            refused: Refused::default(),
             last_refusal: None,
             usual: None,
             earliest_expiry: None,
@@ -351,9 +358,7 @@ impl Engine {
         let profile = self.slots.profile(slot);
         self.down = None;
         self.last_refusal = None;
-        if let Some(refused) = self.refused.get_mut(profile.0 as usize) {
-            *refused = None;
-        }
+        self.refused.let_in(profile);
         if let Some(full) = &mut self.full {
             // The slot itself still counts as opening: one more than the live ones has found room.
             let accepted = self.slots.tally().live() + 1;
@@ -377,7 +382,7 @@ impl Engine {
         match failure {
             // What it says of the database is no news for those who wait: it was begun before they were told to.
             _ if is_of_no_interest => {}
-            Failure::Refused => self.note_refusal(profile, now),
+            Failure::Refused | Failure::WrongPassword => self.note_refusal(profile, failure, now),
             Failure::Full if tally.live() + tally.closing > 0 => self.note_full(now),
             Failure::Full | Failure::Transient => self.note_down(profile, now),
         }
@@ -540,9 +545,7 @@ impl Engine {
 
     /// The number, which is not in use, is about to get another meaning.
     pub fn forget(&mut self, profile: ProfileId) {
-        if let Some(refused) = self.refused.get_mut(profile.0 as usize) {
-            *refused = None;
-        }
+        self.refused.forget(profile);
     }
 
     /// Whose connections are opened to fill the pool up to `min_connections`. Without this call: the first client's.

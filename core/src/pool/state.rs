@@ -219,11 +219,14 @@ impl<B: Backend> State<B> {
         self.journal.open_failed(&error, now, &mut after.lines);
         let failure = match &error {
             OpenError::Rejected(rejection) if rejection.retry == Retry::WhenLessFull => Failure::Full,
+            OpenError::Rejected(rejection) if rejection.retry == Retry::WithNewPassword => Failure::WrongPassword,
+            // The file that holds it may be half written.
+            OpenError::Misconfigured(_) => Failure::WrongPassword,
             error if error.is_transient() => Failure::Transient,
             _ => Failure::Refused,
         };
         match failure {
-            Failure::Refused => {
+            Failure::Refused | Failure::WrongPassword => {
                 let profile = self.engine.profile_of(slot);
                 self.profiles.set_error(profile, Some(error));
                 // Somebody is at home.

@@ -140,7 +140,12 @@ fn random_op(random: &mut Random, world: &World, profiles: u64, failures: bool, 
             70..73 if !world.leased.is_empty() => return Op::Discard(random.among(world.leased.len())),
             73..83 if !world.opening.is_empty() => {
                 let place = random.among(world.opening.len());
-                let failure = [Failure::Refused, Failure::Full, Failure::Transient][random.among(3)];
+                let failure = [
+                    Failure::Refused,
+                    Failure::WrongPassword,
+                    Failure::Full,
+                    Failure::Transient,
+                ][random.among(4)];
                 return match failures && random.below(3) == 0 {
                     true => Op::OpenFailed(place, failure),
                     false => Op::Opened(place),
@@ -226,6 +231,7 @@ fn possible(world: &World) -> Vec<Op> {
         ops.extend([
             Op::Opened(place),
             Op::OpenFailed(place, Failure::Refused),
+            Op::OpenFailed(place, Failure::WrongPassword),
             Op::OpenFailed(place, Failure::Transient),
             Op::OpenFailed(place, Failure::Full),
         ]);

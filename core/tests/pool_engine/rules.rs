@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use weir_core::pool::engine::{
-    Effect, Engine, FailReason, Failure, KEPT_IN_MIND, ProfileId, SlotId, Tuning, WaiterId, Why, Wish,
+    Effect, Engine, FailReason, Failure, KEPT_IN_MIND, ProfileId, ROTATION_PATIENCE, SlotId, Tuning, WaiterId, Why,
+    Wish,
 };
 
 use crate::tuning;
@@ -407,6 +408,68 @@ fn a_hand_over_costs_the_same_with_ten_thousand_waiters() {
 }
 
 #[test]
+fn a_password_that_never_was_right_is_told_at_once() {
+    let mut engine = Engine::new(tuning(2), 7);
+    let waiter = engine.enqueue(A, at(0));
+    let slot = opens(&mut engine)[0];
+    engine.open_failed(slot, Failure::WrongPassword, at(1));
+    assert_eq!(effects(&mut engine), [Effect::Fail(waiter, FailReason::Refused)]);
+}
+
+#[test]
+fn who_waits_while_a_password_is_changed_waits_for_the_connections_that_are_alive() {
+    let (mut engine, held) = busy(tuning(2), 1);
+    let waiter = engine.enqueue(A, at(1));
+    // Longer than any patience: there is somebody to wait for.
+    let mut now = at(1);
+    let mut slot = opens(&mut engine)[0];
+    while now < 2 * ROTATION_PATIENCE {
+        engine.open_failed(slot, Failure::WrongPassword, now);
+        assert_eq!(effects(&mut engine), []);
+        now = engine.wake_at(now).expect("it is tried again");
+        engine.tick(now);
+        slot = opens(&mut engine)[0];
+    }
+    engine.put_back(held[0], now);
+    assert_eq!(effects(&mut engine), [Effect::Grant(waiter, held[0])]);
+}
+
+#[test]
+fn a_password_that_is_being_changed_is_waited_for_and_not_for_ever() {
+    for becomes_right in [true, false] {
+        let (mut engine, held) = busy(tuning(2), 1);
+        engine.discard(held[0]);
+        engine.closed(held[0], at(1));
+        let waiter = engine.enqueue(A, at(2));
+        let mut slot = opens(&mut engine)[0];
+        let mut now = at(2);
+        let told = loop {
+            engine.open_failed(slot, Failure::WrongPassword, now);
+            let told = effects(&mut engine);
+            if !told.is_empty() || (becomes_right && now > ROTATION_PATIENCE / 2) {
+                break told;
+            }
+            let newcomer = engine.enqueue(A, now);
+            assert_eq!(effects(&mut engine), [], "nor is a newcomer told");
+            engine.leave(newcomer, now);
+            now = engine.wake_at(now).expect("it is tried again");
+            engine.tick(now);
+            slot = opens(&mut engine)[0];
+        };
+        if becomes_right {
+            now = engine.wake_at(now).expect("it is tried again");
+            engine.tick(now);
+            slot = opens(&mut engine)[0];
+            engine.opened(slot, now);
+            assert_eq!(effects(&mut engine), [Effect::Grant(waiter, slot)]);
+        } else {
+            assert_eq!(told, [Effect::Fail(waiter, FailReason::Refused)]);
+            assert!(now >= ROTATION_PATIENCE && now < 2 * ROTATION_PATIENCE, "{now:?}");
+        }
+    }
+}
+
+#[test]
 fn a_profiles_number_used_again_has_no_past() {
     let mut engine = Engine::new(tuning(2), 7);
     engine.enqueue(A, at(0));
@@ -476,7 +539,12 @@ fn a_pause_is_nobodys_wait() {
 
 #[test]
 fn an_attempt_that_ends_in_a_pause_tells_nobody_anything() {
-    for failure in [Failure::Refused, Failure::Full, Failure::Transient] {
+    for failure in [
+        Failure::Refused,
+        Failure::WrongPassword,
+        Failure::Full,
+        Failure::Transient,
+    ] {
         let mut engine = Engine::new(
             Tuning {
                 retries: 0,

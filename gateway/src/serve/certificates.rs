@@ -1,10 +1,11 @@
-//! The certificate of a listener: read at the start, and again when its files have changed.
+//! The certificate of a listener: read at the start, again whenever the metadata are read again, and now and then.
 //!
 //! Invariant: only material that has been checked is ever presented. A renewed certificate that is wrong (its key
 //! missing, expired) is logged, and the old one stays.
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::watch;
 use tracing::{error, info};
 use weir_config::model::{ListenerTls, SecretSource};
 use weir_core::{
@@ -34,6 +35,7 @@ pub(super) async fn open<T: Send + Sync + 'static>(
     listener: &str,
     tls: &ListenerTls,
     make: Make<T>,
+    looks: watch::Receiver<()>,
 ) -> Result<Arc<Reloadable<T>>, String> {
     let Loaded { settings, tls: first } = load(listener.to_owned(), tls.clone(), make).await?;
     let material = Arc::new(Reloadable::new(first));
@@ -44,6 +46,7 @@ pub(super) async fn open<T: Send + Sync + 'static>(
             settings,
             Arc::downgrade(&material),
             make,
+            looks,
         ));
     }
     Ok(material)
@@ -86,10 +89,15 @@ async fn follow<T: Send + Sync + 'static>(
     mut settings: ServerTlsSettings,
     material: std::sync::Weak<Reloadable<T>>,
     make: Make<T>,
+    mut looks: watch::Receiver<()>,
 ) {
     let mut failed = None;
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            // Whoever could tell has gone, and the listener with it.
+            told = looks.changed() => if told.is_err() { return },
+        }
         let loaded = load(listener.clone(), tls.clone(), make).await;
         let Some(material) = material.upgrade() else { return };
         match loaded {
@@ -173,7 +181,8 @@ mod tests {
     async fn a_renewed_certificate_is_used_and_a_broken_one_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = issue(folder.path());
-        let tls = open("pg", &in_files(folder.path()), ServerTls::new)
+        let (looks, look) = watch::channel(());
+        let tls = open("pg", &in_files(folder.path()), ServerTls::new, look)
             .await
             .expect("it can be used");
         let presented = || tls.current().certificate().to_vec();
@@ -193,6 +202,13 @@ mod tests {
         fs::write(folder.path().join("key.pem"), third_key).expect("a file");
         tokio::time::sleep(2 * LOOK).await;
         assert_eq!(presented(), third);
+
+        // Whoever knows that something has changed need not wait.
+        let fourth = issue(folder.path());
+        looks.send(()).expect("somebody looks");
+        while presented() != fourth {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     #[tokio::test]
@@ -200,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         issue(folder.path());
         fs::write(folder.path().join("key.pem"), "canary-8Zt").expect("a file");
-        let opened = open("pg", &in_files(folder.path()), ServerTls::new).await;
+        let opened = open("pg", &in_files(folder.path()), ServerTls::new, watch::channel(()).1).await;
         let reason = opened.expect_err("not a key");
         assert!(reason.contains("listener pg") && reason.contains("sslkey"), "{reason}");
         assert!(!reason.contains("canary-8Zt"), "{reason}");

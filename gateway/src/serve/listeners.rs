@@ -6,8 +6,8 @@ use arc_swap::ArcSwap;
 use tokio::{sync::watch, task::JoinHandle};
 use tracing::{error, info};
 use weir_config::{
-    Place, Problem, Severity, Subject,
-    model::{self, ListenerKind, ListenerTlsMode, Metadata},
+    Problem,
+    model::{self, ListenerKind, Metadata},
 };
 use weir_core::{
     admin::{Console, UserView},
@@ -17,13 +17,15 @@ use weir_core::{
         Trust, UserCounts, UsersDeclared,
     },
     limits,
-    net::tls::ServerTls,
     settings::Origins,
 };
-use weir_mssql::{ListenerMaterial, MssqlFrontend, Passwords};
+use weir_mssql::{MssqlFrontend, Passwords};
 use weir_postgres::{PostgresFrontend, login::credentials::Verifiers};
 
-use super::{certificates, sources::Sources};
+use super::{
+    listener_tls::{self, Renewal, Tls},
+    sources::Sources,
+};
 
 /// Permission bits of a Unix socket's file: whoever may enter its folder may connect, as with PostgreSQL's own.
 const SOCKET_MODE: u32 = 0o777;
@@ -35,6 +37,8 @@ pub(super) struct Listeners {
     closed: Vec<Problem>,
     reception: Reception,
     clients: Arc<Clients>,
+    /// Told when certificates may have changed.
+    looks: watch::Sender<()>,
 }
 
 /// A listener that is bound.
@@ -86,6 +90,7 @@ impl Listeners {
             closed: Vec::new(),
             reception,
             clients,
+            looks: watch::channel(()).0,
         };
         log_inconsistent(metadata);
         for declared in &metadata.listeners {
@@ -156,19 +161,34 @@ impl Listeners {
         self.open = open.into_iter().map(Open::serve).collect();
     }
 
+    /// Certificates in files may have changed: they are read again.
+    pub(super) fn look_at_certificates(&self) {
+        // Nobody listens where no certificate is in a file.
+        let _ = self.looks.send(());
+    }
+
+    /// Makes what of new metadata may fail and must not: TLS of the listeners that are open.
+    ///
+    /// # Errors
+    /// What cannot be made, and why. Then the metadata must not be applied.
+    pub(super) async fn prepare(&self, metadata: &Metadata) -> Result<Renewal, Vec<Problem>> {
+        let changed = self.open.iter().filter_map(|open| {
+            let declared = still_declared(open, metadata)?;
+            listener_tls::is_changed(&open.declared, declared).then_some(declared)
+        });
+        Renewal::prepare(changed, &self.looks).await
+    }
+
     /// Makes what is declared now of what was declared before. A listener whose place has not changed goes on accepting:
     /// its users, limits and certificate are what is declared now.
-    pub(super) async fn reload(&mut self, metadata: &Metadata, sources: &Sources) {
+    pub(super) async fn reload(&mut self, metadata: &Metadata, mut renewal: Renewal, sources: &Sources) {
         self.reception.renew(metadata);
         log_inconsistent(metadata);
         for open in std::mem::take(&mut self.open) {
-            let declared = metadata
-                .listeners
-                .iter()
-                .find(|declared| is_same_place(declared, &open.declared));
-            match declared {
+            match still_declared(&open, metadata) {
                 Some(declared) => {
-                    let open = self.renew(open, declared, metadata, sources).await;
+                    let tls = renewal.take(&declared.name);
+                    let open = self.renew(open, declared, tls, metadata, sources);
                     self.open.push(open);
                 }
                 None => open.stop().await,
@@ -196,12 +216,7 @@ impl Listeners {
             Ok(open) => self.open.push(open),
             Err(reason) => {
                 error!(listener = declared.name, reason, "listener not opened");
-                self.closed.push(Problem {
-                    severity: Severity::Error,
-                    place: Place::whole("gateway.yaml"),
-                    message: reason,
-                    subject: Subject::Listener(declared.name.clone()),
-                });
+                self.closed.push(listener_tls::problem(declared, reason));
             }
         }
     }
@@ -217,7 +232,7 @@ impl Listeners {
         let clients = self.clients.clone();
         let (front, bound, limits, doors) = match declared.kind {
             ListenerKind::Postgres => {
-                let tls = postgres_tls(declared).await?;
+                let tls = listener_tls::postgres(declared, &self.looks).await?;
                 let frontend = PostgresFrontend::new(self.postgres(declared, tls.clone(), sources));
                 let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
@@ -225,7 +240,7 @@ impl Listeners {
                 (Front::Postgres(frontend, tls), Bound::Postgres(bound), limits, doors)
             }
             ListenerKind::Mssql => {
-                let tls = mssql_tls(declared).await?;
+                let tls = listener_tls::mssql(declared, &self.looks).await?;
                 let frontend = MssqlFrontend::new(self.mssql(declared, tls.clone(), sources));
                 let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
@@ -242,25 +257,25 @@ impl Listeners {
         })
     }
 
-    async fn renew(&self, mut open: Open, declared: &model::Listener, metadata: &Metadata, sources: &Sources) -> Open {
-        let tls_changed =
-            open.declared.tls != declared.tls || open.declared.clear_text_only != declared.clear_text_only;
-        let complain = |reason: String| {
-            error!(
-                listener = declared.name,
-                reason, "the certificate that is declared now cannot be used; the old one stays"
-            );
-        };
+    /// The same place, as it is declared now. `new` is its TLS, where that is declared anew.
+    fn renew(
+        &self,
+        mut open: Open,
+        declared: &model::Listener,
+        new: Option<Tls>,
+        metadata: &Metadata,
+        sources: &Sources,
+    ) -> Open {
         match &mut open.front {
             Front::Postgres(frontend, tls) => {
-                if tls_changed {
-                    postgres_tls(declared).await.map_or_else(complain, |new| *tls = new);
+                if let Some(Tls::Postgres(new)) = new {
+                    *tls = new;
                 }
                 frontend.replace(self.postgres(declared, tls.clone(), sources));
             }
             Front::Mssql(frontend, tls) => {
-                if tls_changed {
-                    mssql_tls(declared).await.map_or_else(complain, |new| *tls = new);
+                if let Some(Tls::Mssql(new)) = new {
+                    *tls = new;
                 }
                 frontend.replace(self.mssql(declared, tls.clone(), sources));
             }
@@ -348,6 +363,12 @@ fn accept<F: Frontend>(name: &str, listener: Listener<F>, mut stopping: watch::R
     }))
 }
 
+/// What is declared now of a listener that is open, if it stays where it is.
+fn still_declared<'a>(open: &Open, metadata: &'a Metadata) -> Option<&'a model::Listener> {
+    let mut listeners = metadata.listeners.iter();
+    listeners.find(|declared| is_same_place(declared, &open.declared))
+}
+
 /// Whether the sockets of the one serve the other.
 fn is_same_place(one: &model::Listener, other: &model::Listener) -> bool {
     one.name == other.name
@@ -419,34 +440,6 @@ fn users(metadata: &Metadata) -> Vec<UserView> {
             max_client_connections: user.max_client_connections,
         })
         .collect()
-}
-
-async fn postgres_tls(declared: &model::Listener) -> Result<Option<weir_postgres::FrontendTls>, String> {
-    Ok(match &declared.tls {
-        Some(tls) => Some(weir_postgres::FrontendTls {
-            material: certificates::open(&declared.name, tls, ServerTls::new).await?,
-            mode: tls.mode,
-        }),
-        None => None,
-    })
-}
-
-async fn mssql_tls(declared: &model::Listener) -> Result<Option<weir_mssql::FrontendTls>, String> {
-    Ok(match &declared.tls {
-        Some(tls) => Some(weir_mssql::FrontendTls {
-            material: certificates::open(&declared.name, tls, ListenerMaterial::new).await?,
-            mode: tls.mode,
-        }),
-        None if declared.clear_text_only => None,
-        None => Some(weir_mssql::FrontendTls {
-            material: certificates::own(&declared.name).await?,
-            // Passwords travel in clear inside of TLS.
-            mode: match declared.is_loopback() {
-                true => ListenerTlsMode::Optional,
-                false => ListenerTlsMode::Required,
-            },
-        }),
-    })
 }
 
 fn settings(listener: &model::Listener, metadata: &Metadata) -> ListenerSettings {

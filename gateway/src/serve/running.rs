@@ -19,10 +19,12 @@ use super::{
     change::{self, Change, ChangeError, Changed, Prepared},
     changes::Changes,
     control::{Applied, Control, Exported, Order, Orders, Refused, State, Views},
+    listener_tls::Renewal,
     listeners::Listeners,
     log_problem,
     operator::ByControl,
     reloads::Reloads,
+    settled::Settled,
     signals::{Signals, Wish},
     sources::Sources,
     systemd,
@@ -34,6 +36,9 @@ use crate::{cli::ServeArgs, http::Http, otlp::Otlp, usable};
 /// How often a process that has a successor looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Why metadata are refused whose listeners cannot be what they are declared to be.
+const UNUSABLE_TLS: &str = "a listener that is open could not use the TLS that is declared for it";
+
 /// Everything that serves.
 pub(super) struct Running {
     pub(super) sources: Sources,
@@ -41,6 +46,7 @@ pub(super) struct Running {
     http: Http,
     otlp: Otlp,
     changes: Changes,
+    settled: Settled,
     orders: Orders,
     reloads: Arc<Reloads>,
     seat: Seat,
@@ -99,6 +105,7 @@ impl Running {
         }
         let mut changes = Changes::new();
         changes.follow(&loaded.files);
+        let settled = Settled::new(loaded.files);
         if let Some(predecessor) = &mut predecessor {
             predecessor.ready(&kin).await.inspect_err(refused).ok()?;
         }
@@ -124,6 +131,7 @@ impl Running {
             http,
             otlp,
             changes,
+            settled,
             orders,
             reloads,
             seat,
@@ -243,7 +251,7 @@ impl Running {
 
     /// Reads the metadata again and applies it, or says why not.
     async fn reload(&mut self, cause: &'static str) -> Result<Applied, Refused> {
-        let Some(loaded) = load(&self.args).await else {
+        let Some(loaded) = self.settled.load(&self.args).await else {
             let reason = "reading the metadata broke off";
             self.reloads.refused();
             error!(cause, reason, "metadata refused; the present one stays");
@@ -253,6 +261,7 @@ impl Running {
             });
         };
         self.changes.follow(&loaded.files);
+        self.listeners.look_at_certificates();
         let present = self.orders.state();
         if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
             self.reloads.unchanged();
@@ -260,20 +269,27 @@ impl Running {
             return Ok(self.retry(present).await);
         }
         if let Some(reason) = self.objection(&present, &loaded) {
-            loaded.problems.iter().for_each(log_problem);
-            self.reloads.refused();
-            error!(
-                cause,
-                reason,
-                hint = "weir check shows all problems at once",
-                "metadata refused; the present one stays"
-            );
-            return Err(Refused {
-                reason: reason.to_owned(),
-                problems: loaded.problems,
-            });
+            return Err(self.refuse(cause, reason, loaded.problems));
         }
-        Ok(self.apply(cause, &present, loaded).await)
+        match self.listeners.prepare(&loaded.metadata).await {
+            Ok(renewal) => Ok(self.apply(cause, &present, loaded, renewal).await),
+            Err(problems) => Err(self.refuse(cause, UNUSABLE_TLS, problems)),
+        }
+    }
+
+    fn refuse(&self, cause: &'static str, reason: &'static str, problems: Vec<Problem>) -> Refused {
+        problems.iter().for_each(log_problem);
+        self.reloads.refused();
+        error!(
+            cause,
+            reason,
+            hint = "weir check shows all problems at once",
+            "metadata refused; the present one stays"
+        );
+        Refused {
+            reason: reason.to_owned(),
+            problems,
+        }
     }
 
     /// What could not be opened may be now.
@@ -316,6 +332,8 @@ impl Running {
                 homeless,
             });
         }
+        let renewal = self.listeners.prepare(&loaded.metadata).await;
+        let renewal = renewal.map_err(ChangeError::Inconsistent)?;
         let files = changes.files().count();
         let committing = tokio::task::spawn_blocking(move || changes.commit());
         let committed = committing.await.map_err(broke_off)?;
@@ -323,13 +341,14 @@ impl Running {
             error!(cause, %error, "metadata not written; the present one stays");
             ChangeError::Files(error.to_string(), Vec::new())
         })?;
+        self.settled.written();
         info!(cause, files, "metadata written");
         self.changes.follow(&loaded.files);
-        let Applied { state } = self.apply(cause, &present, loaded).await;
+        let Applied { state } = self.apply(cause, &present, loaded, renewal).await;
         Ok(Changed { state, homeless })
     }
 
-    async fn apply(&mut self, cause: &'static str, present: &State, loaded: Loaded) -> Applied {
+    async fn apply(&mut self, cause: &'static str, present: &State, loaded: Loaded, renewal: Renewal) -> Applied {
         let began = clock::now();
         let news = loaded
             .problems
@@ -339,7 +358,7 @@ impl Running {
         self.sources.reload(&loaded.metadata, self.listeners.clients());
         // The places are a successor's, once there is one.
         if !self.has_successor() {
-            self.listeners.reload(&loaded.metadata, &self.sources).await;
+            self.listeners.reload(&loaded.metadata, renewal, &self.sources).await;
         }
         self.orders.apply(loaded.metadata, loaded.problems);
         let state = self.orders.closed(self.listeners.closed());

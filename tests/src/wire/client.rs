@@ -95,7 +95,12 @@ impl RawClient {
 
     /// Starts TLS on this connection.
     pub async fn into_tls(self, config: Arc<ClientConfig>) -> Result<RawClient> {
-        let name = ServerName::try_from("localhost").expect("a valid name");
+        self.into_tls_as(config, "localhost").await
+    }
+
+    /// The same with a server whose certificate is for `name`.
+    pub async fn into_tls_as(self, config: Arc<ClientConfig>, name: &str) -> Result<RawClient> {
+        let name = ServerName::try_from(name.to_owned()).expect("a valid name");
         let connector = tokio_rustls::TlsConnector::from(config);
         let handshake = connector.connect(name, self.stream);
         let stream = tokio::time::timeout(self.patience.0, handshake)

@@ -45,6 +45,7 @@ mod pgbench;
 mod pins;
 mod pool;
 mod reload;
+mod reload_load;
 mod replicas;
 mod secrets;
 mod security;

@@ -11,11 +11,12 @@ use std::{
 
 use serde_json::{Value, json};
 use weir_tests::{
+    certificates::Identity,
     cluster::{self, Cluster, ROLE, ROLE_PASSWORD},
     gateway::Gateway,
     metadata::Metadata,
-    oracle::Oracle,
     site::{Plan, Site, database_url, is_direct, new_name},
+    wire::RawClient,
 };
 
 /// A change is seen by its file event, gathered for a moment, read and applied. Generous for a busy machine.
@@ -47,7 +48,11 @@ async fn write_and_wait(gateway: &Gateway, metadata: &Metadata, what: &str) {
 }
 
 async fn wait_for(gateway: &Gateway, what: &str, before: usize) {
-    let waited = tokio::time::timeout(SOON, async {
+    wait_long_for(gateway, what, before, SOON).await;
+}
+
+async fn wait_long_for(gateway: &Gateway, what: &str, before: usize, limit: Duration) {
+    let waited = tokio::time::timeout(limit, async {
         while said(gateway, what) == before {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -109,78 +114,20 @@ async fn limits_that_change_hold_without_anybody_noticing() {
     }
 }
 
-/// L1: a quarter of a minute here, five minutes in `make nightly`.
-async fn reload_under_load(seconds: u64) {
-    let site = Site::start(Plan {
-        connections: 10,
-        heavy: true,
-        ..Plan::default()
-    })
-    .await;
-    Oracle::prepare(&site.admin().await).await;
-    let another = new_name("db");
-    site.cluster.create_database(&another).await;
-    let oracle = Oracle {
-        address: site.address(),
-        database: site.database.clone(),
-        clients: 60,
-        duration: Duration::from_secs(seconds),
-        rude: 1,
-        leaving: 1,
-        patience: Duration::from_secs(20),
-        tolerated: &[],
-    };
-    let asking = tokio::spawn(async move { oracle.run().await });
-    let mut turn = 0_u32;
-    while !asking.is_finished() {
-        let of = |values: &[u32], turn: u32| values[turn as usize % values.len()];
-        let pool = json!({
-            "max_connections": of(&[10, 4, 20, 7], turn),
-            "idle_timeout": of(&[180, 1], turn),
-            "pool_timeout": of(&[15, 12], turn / 3),
-        });
-        let mut metadata = declared(&site, pool);
-        if turn % 3 == 1 {
-            let url = database_url(site.cluster, ROLE, &another, "sslmode=disable");
-            metadata = metadata.postgres(&another, url.into(), json!({ "max_connections": 2 }));
-        }
-        if turn % 5 > 2 {
-            metadata = metadata.defaults(json!({ "query_timeout": 60 + turn }));
-        }
-        if turn % 2 == 1 {
-            metadata = metadata.user(json!({ "name": format!("guest_{turn}"), "password": "guest", "sources": "*" }));
-        }
-        metadata.write(gateway(&site).folder());
-        turn += 1;
-        tokio::time::sleep(Duration::from_millis(333)).await;
-    }
-    let verdict = asking.await.expect("the oracle ends");
-    verdict.expect_clean();
-    verdict.expect_written(&site.admin().await).await;
-    let applied = said(gateway(&site), APPLIED);
-    eprintln!(
-        "reload: {turn} times written, {applied} times applied, {} right answers",
-        verdict.right
-    );
-    assert!(
-        applied as u32 > turn / 4,
-        "written {turn} times, applied {applied} times only"
-    );
-}
+/// A build without optimisation reads ten megabytes of YAML for seconds on a machine that has nothing else to do.
+const A_LONG_READ: Duration = Duration::from_secs(120);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reloads_under_load_disturb_nobody() {
-    if !is_direct() {
-        reload_under_load(15).await;
+/// Asks until the metadata are refused once more; how often it was answered.
+async fn ask_until(client: &tokio_postgres::Client, gateway: &Gateway, before: usize) -> u32 {
+    let mut asked = 0;
+    while said(gateway, REFUSED) == before || asked == 0 {
+        let answer = tokio::time::timeout(SOON, client.query_one("SELECT 1", &[]));
+        let row = answer.await.expect("reading blocks nobody").unwrap();
+        assert_eq!(row.get::<_, i32>(0), 1);
+        asked += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "five minutes: make nightly"]
-async fn reloads_under_load_disturb_nobody_for_long() {
-    if !is_direct() {
-        reload_under_load(300).await;
-    }
+    asked
 }
 
 /// L2.
@@ -210,7 +157,10 @@ async fn what_cannot_be_used_changes_nothing() {
     for (what, content) in broken {
         let before = said(gateway, REFUSED);
         std::fs::write(&file, content).unwrap();
-        wait_for(gateway, REFUSED, before).await;
+        // While ten megabytes are read, clients are served as ever.
+        let refused = wait_long_for(gateway, REFUSED, before, A_LONG_READ);
+        let (asked, ()) = tokio::join!(ask_until(&client, gateway, before), refused);
+        assert!(asked > 0, "{what}");
         let log = gateway.log();
         assert!(
             log.contains("databases/databases.yaml"),
@@ -386,4 +336,119 @@ async fn sighup_reads_everything_again() {
     gateway.signal("HUP");
     wait_for(gateway, "metadata unchanged", before).await;
     site.connect().await.batch_execute("SELECT 1").await.unwrap();
+}
+
+/// A stricter mode whose certificate cannot be used is not served by the old one, nor is the old mode: all of it is
+/// refused. With a certificate it applies, and clear text is over.
+#[tokio::test]
+async fn a_stricter_listener_without_a_certificate_is_refused_as_a_whole() {
+    if is_direct() {
+        return;
+    }
+    let plan = Plan {
+        tls: Some("prefer"),
+        ..Plan::default()
+    };
+    let site = Site::start(plan).await;
+    let gateway = gateway(&site);
+    let listener = |identity: &Identity| {
+        let ssl = json!({ "sslmode": "require", "sslcert": identity.certificate, "sslkey": identity.key });
+        let url = database_url(site.cluster, ROLE, &site.database, "sslmode=disable");
+        Metadata::new()
+            .postgres(&site.database, url.into(), json!({ "max_connections": 1 }))
+            .listener(
+                json!({ "name": "pg", "kind": "postgres", "host": "127.0.0.1", "port": 0, "ssl_configuration": ssl }),
+            )
+            .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
+    };
+    let good = site.authority.issue("localhost", &["localhost"]);
+    let another = site.authority.issue("localhost", &["localhost"]);
+    let unfit = Identity {
+        key: another.key,
+        ..good.clone()
+    };
+    write_and_wait(gateway, &listener(&unfit), REFUSED).await;
+    let log = gateway.log();
+    assert!(log.contains("listener pg") && log.contains("sslkey"), "{log}");
+    site.connect()
+        .await
+        .batch_execute("SELECT 1")
+        .await
+        .expect("what applied before still applies");
+
+    write_and_wait(gateway, &listener(&good), APPLIED).await;
+    let address = site.address();
+    let parameters = [("user", ROLE), ("database", site.database.as_str())];
+    let clear = RawClient::log_in(address, ROLE, ROLE_PASSWORD, &site.database).await;
+    let refused = clear.expect_err("TLS is required now").to_string();
+    assert!(refused.starts_with("28000"), "{refused}");
+    let tls = site.tls();
+    let secured = RawClient::log_in_with(address, &tls, ROLE_PASSWORD, 0, &parameters);
+    assert_eq!(secured.await.unwrap().rows("select 'secured'").await, ["secured"]);
+}
+
+/// What a session on the console may do is what its user may do now.
+#[tokio::test]
+async fn an_administrator_who_is_demoted_may_do_no_more_than_others() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let boss = |role: Option<&str>| {
+        let user = |role: &str| json!({ "name": "boss", "password": "boss", "sources": "*", "role": role });
+        let metadata = declared(&site, json!({}));
+        role.map_or(metadata.clone(), |role| metadata.user(user(role)))
+    };
+    let write = async |role| write_and_wait(gateway(&site), &boss(role), APPLIED).await;
+    write(Some("admin")).await;
+    let console = cluster::connect(site.address(), "boss", "boss", "weir").await.unwrap();
+    let denied = async |command: &str| match console.simple_query(command).await {
+        Ok(_) => false,
+        Err(error) => {
+            assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{error}");
+            true
+        }
+    };
+    assert!(!denied("RESUME").await && !denied("SHOW POOLS").await);
+    write(Some("stats")).await;
+    assert!(denied("RESUME").await && !denied("SHOW POOLS").await);
+    write(Some("support")).await;
+    assert!(denied("RESUME").await && denied("SHOW POOLS").await);
+    write(Some("admin")).await;
+    assert!(!denied("RESUME").await);
+    write(None).await;
+    assert!(denied("RESUME").await && denied("SHOW POOLS").await);
+}
+
+/// An editor empties a file before it fills it. No source is what nobody has declared.
+#[tokio::test]
+async fn a_file_that_is_being_written_is_read_when_it_is_written() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let gateway = gateway(&site);
+    let url = database_url(site.cluster, ROLE, &site.database, "sslmode=disable");
+    let sound = Metadata::new()
+        .postgres(&site.database, url.into(), json!({ "max_connections": 1 }))
+        .loopback()
+        .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
+        .top_level(
+            "admin",
+            json!({ "host": "127.0.0.1", "admin_secret": "canary-being-written" }),
+        );
+    write_and_wait(gateway, &sound, APPLIED).await;
+    let client = site.connect().await;
+    let file = gateway.folder().join("databases/databases.yaml");
+    let content = std::fs::read(&file).unwrap();
+    for _ in 0..5 {
+        let before = said(gateway, "metadata unchanged");
+        std::fs::write(&file, []).unwrap();
+        gateway.signal("HUP");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        std::fs::write(&file, &content).unwrap();
+        wait_for(gateway, "metadata unchanged", before).await;
+        client.batch_execute("SELECT 1").await.expect("it is declared");
+    }
+    assert!(!gateway.log().contains("source removed"), "{}", gateway.log());
 }

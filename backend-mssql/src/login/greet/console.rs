@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_core::{
-    admin::{Console, DATABASES, Role},
+    admin::{Console, DATABASES},
     front::{Identity, Registration, application_name},
     net::Peer,
     refusal::Refusal,
@@ -42,20 +42,20 @@ pub(super) async fn admit(
     console: Arc<Console>,
 ) -> Result<ConsoleClient, (Ended, Line)> {
     match let_in(settings, &mut line, login, peer).await {
-        Ok((role, registration, place)) => Ok(ConsoleClient {
+        Ok((user, registration, place)) => Ok(ConsoleClient {
             conversation: ConsoleConversation::new(login.tds_version, login.packet_size),
             stream: line.stream,
             buffer: line.buffer,
             registration,
             console,
-            role,
+            user,
             place,
         }),
         Err(ended) => Err((ended, line)),
     }
 }
 
-type LetIn = (Role, Registration, Box<dyn Send>);
+type LetIn = (Arc<str>, Registration, Box<dyn Send>);
 
 async fn let_in(
     settings: &FrontendSettings,
@@ -65,7 +65,7 @@ async fn let_in(
 ) -> Result<LetIn, Ended> {
     let who = authenticate(settings, line, login, &login.database, peer).await?;
     let user: Arc<str> = login.user.as_str().into();
-    let Some(role) = who.grant.console else {
+    if who.grant.console.is_none() {
         let text = format!(
             "The server principal \"{user}\" is not able to access the database \"{}\": it is the console, for users with \
              role: admin or role: stats in gateway.yaml.",
@@ -73,7 +73,7 @@ async fn let_in(
         );
         let words = Words::new(number::NO_ACCESS, 14, text);
         return Err(Ended::told(words, format!("user \"{user}\" may not use the console")));
-    };
+    }
     let place = settings.user_counts.admit(&user, &who.grant)?;
     let registration = settings
         .clients
@@ -81,7 +81,7 @@ async fn let_in(
         .map_err(|_| Ended::told(Words::new(number::TOO_BUSY, 20, "Too many clients."), "no id is free"))?;
     registration.introduce(Identity {
         listener: settings.listener.clone(),
-        user,
+        user: user.clone(),
         source: login.database.as_str().into(),
         peer,
         encrypted: line.stream.is_encrypted(),
@@ -89,7 +89,7 @@ async fn let_in(
     });
     let tokens = answer(login, &welcome(), spid(registration.id()));
     line.write(&tokens).await?;
-    Ok((role, registration, Box::new(place)))
+    Ok((user, registration, Box::new(place)))
 }
 
 /// What drivers want to know of a server before they believe in it.

@@ -38,25 +38,25 @@ pub(super) async fn admit(
     console: Arc<Console>,
 ) -> Result<ConsoleClient, (Ended, Line)> {
     match let_in(settings, &mut line, &login, peer).await {
-        Ok((role, registration, place)) => Ok(ConsoleClient {
+        Ok((user, registration, place)) => Ok(ConsoleClient {
             stream: line.stream,
             buffer: line.buffer,
             registration,
             console,
-            role,
+            user,
             place,
         }),
         Err(ended) => Err((ended, line)),
     }
 }
 
-type LetIn = (weir_core::admin::Role, weir_core::front::Registration, Box<dyn Send>);
+type LetIn = (Arc<str>, weir_core::front::Registration, Box<dyn Send>);
 
 async fn let_in(settings: &FrontendSettings, line: &mut Line, login: &Login, peer: Peer) -> Result<LetIn, Ended> {
     let mut out = BytesMut::new();
     let who = authenticate(settings, line, login, peer, &mut out).await?;
     let user: Arc<str> = login.user.as_str().into();
-    let Some(role) = who.grant.console else {
+    if who.grant.console.is_none() {
         let fatal = Fatal::new(
             "42501",
             format!("permission denied for database \"{}\"", login.database),
@@ -64,7 +64,7 @@ async fn let_in(settings: &FrontendSettings, line: &mut Line, login: &Login, pee
         .detail(format!("It is the console, and user \"{user}\" is no administrator."))
         .hint("Users with role: admin or role: stats in gateway.yaml may use it.");
         return Err(Ended::told(fatal, format!("user \"{user}\" may not use the console")));
-    };
+    }
     let place = settings.user_counts.admit(&user, &who.grant)?;
     let registration = settings
         .clients
@@ -85,7 +85,7 @@ async fn let_in(settings: &FrontendSettings, line: &mut Line, login: &Login, pee
     authentication::backend_key_data(registration.id(), registration.secret(), &mut out);
     write::ready_for_query(&mut out, TransactionStatus::Idle);
     line.write(&out).await?;
-    Ok((role, registration, Box::new(place)))
+    Ok((user, registration, Box::new(place)))
 }
 
 /// What drivers want to know of a server before they believe in it.

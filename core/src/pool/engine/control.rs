@@ -89,7 +89,7 @@ impl Engine {
     fn forget_troubles(&mut self) {
         self.down = None;
         self.full = None;
-        self.refused.clear();
+        self.refused.forgive();
         self.last_refusal = None;
     }
 }

@@ -5,8 +5,9 @@
 //! its pause is over. Failures that belong to one event count once.
 
 use super::{
-    Down, Effect, Engine, FailReason, Full, LIFETIME_JITTER, Mode, Moment, PROBE_INTERVAL, ProfileId, WaiterId, Why,
-    trouble::{LONGEST_PAUSE, LONGEST_PAUSE_REFUSED, Trouble},
+    Down, Effect, Engine, FailReason, Failure, Full, LIFETIME_JITTER, Mode, Moment, PROBE_INTERVAL, ProfileId,
+    WaiterId, Why,
+    trouble::{LONGEST_PAUSE, Trouble},
 };
 
 impl Engine {
@@ -166,18 +167,15 @@ impl Engine {
 // === failures ===
 
 impl Engine {
-    pub(super) fn note_refusal(&mut self, profile: ProfileId, now: Moment) {
+    pub(super) fn note_refusal(&mut self, profile: ProfileId, failure: Failure, now: Moment) {
         // Somebody is at home.
         self.down = None;
         self.last_refusal = Some(now);
-        let before = self.refusal_of(profile);
-        if before.is_none_or(|refused| now >= refused.next()) {
-            let trouble = Trouble::noted(before, now, LONGEST_PAUSE_REFUSED, self.dice.roll());
-            let index = profile.0 as usize;
-            if self.refused.len() <= index {
-                self.refused.resize(index + 1, None);
-            }
-            self.refused[index] = Some(trouble);
+        let jitter = self.dice.roll();
+        self.refused
+            .note(profile, failure == Failure::WrongPassword, now, jitter);
+        if self.is_worth_waiting(profile, now) {
+            return;
         }
         while let Some(waiter) = self.queue.first_of(profile) {
             self.fail(waiter, FailReason::Refused, now);
@@ -225,13 +223,21 @@ impl Engine {
             .is_some_and(|down| down.trouble.failures > self.tuning.retries)
     }
 
+    /// Whether waiters of a profile whose login was refused may still be served: its password is being changed, or was
+    /// changed while connections are alive that need none.
+    fn is_worth_waiting(&self, profile: ProfileId, now: Moment) -> bool {
+        let is_alive = || self.slots.tally_of(profile).live() > 0;
+        self.refused.may_be_rotated(profile, now) || (self.refused.is_password(profile) && is_alive())
+    }
+
     /// Whether a newcomer would only hear what was just said, and nothing alive may serve it.
     pub(super) fn is_refused_for_now(&self, profile: ProfileId, now: Moment) -> bool {
         let tally = self.slots.tally_of(profile);
-        self.refusal_of(profile).is_some_and(|refused| now < refused.next()) && tally.standing() == 0
+        let is_fresh = self.refusal_of(profile).is_some_and(|refused| now < refused.next());
+        is_fresh && tally.standing() == 0 && !self.is_worth_waiting(profile, now)
     }
 
     pub(super) fn refusal_of(&self, profile: ProfileId) -> Option<Trouble> {
-        self.refused.get(profile.0 as usize).copied().flatten()
+        self.refused.trouble(profile)
     }
 }

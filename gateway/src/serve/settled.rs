@@ -1,0 +1,89 @@
+//! Reads the metadata when nobody is writing it.
+//!
+//! Invariant: what is read is one state of the files. An editor that empties a file before it fills it, half of a list
+//! that is a list as well, files of two versions while a link is swapped: each may look sound, and would remove sources
+//! that serve. So files that changed while they were read, or a moment before, are read again.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use weir_config::{Loaded, ProcessEnvironment};
+use weir_core::clock;
+
+use crate::cli::ServeArgs;
+
+/// Since the last change of any file. A program writes all of a file in a fraction of it.
+const CALM: Duration = Duration::from_millis(100);
+
+/// Since a file was emptied. Whoever empties one is about to fill it; an empty list is written `[]`.
+const FILLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Files that never rest are read as they are after this time.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is known of the files.
+#[derive(Debug)]
+pub(super) struct Settled {
+    files: Vec<PathBuf>,
+    /// When this process itself has written them, whole.
+    written: SystemTime,
+}
+
+impl Settled {
+    pub(super) fn new(files: Vec<PathBuf>) -> Self {
+        let written = SystemTime::UNIX_EPOCH;
+        Settled { files, written }
+    }
+
+    /// They are this process's own work.
+    pub(super) fn written(&mut self) {
+        self.written = SystemTime::now();
+    }
+
+    /// `None` when the reading panicked.
+    pub(super) async fn load(&mut self, args: &ServeArgs) -> Option<Loaded> {
+        let until = clock::now() + PATIENCE;
+        loop {
+            let (known, written) = (self.files.clone(), self.written);
+            let (path, strict) = (args.metadata.clone(), args.strict);
+            // Off the threads that serve: a disk may hang, and a signal must be obeyed even then.
+            let loading = tokio::task::spawn_blocking(move || {
+                let before = stamps(&known);
+                let loaded = weir_config::load(&path, &ProcessEnvironment, strict);
+                let is_torn = stamps(&known) != before;
+                (is_torn || is_fresh(&loaded.files, written), loaded)
+            });
+            let (is_unsettled, loaded) = loading.await.ok()?;
+            self.files.clone_from(&loaded.files);
+            if !is_unsettled || clock::now() >= until {
+                return Some(loaded);
+            }
+            tokio::time::sleep(CALM / 2).await;
+        }
+    }
+}
+
+/// Which file stands at each path, and since when it is as it is.
+fn stamps(files: &[PathBuf]) -> Vec<Option<(u64, u64, SystemTime)>> {
+    let stamp = |file| {
+        let seen = fs::metadata(file).ok()?;
+        Some((seen.dev(), seen.ino(), seen.modified().ok()?))
+    };
+    files.iter().map(stamp).collect()
+}
+
+/// Whether somebody else has written one of them a moment ago. A time in the future is a clock that is wrong.
+fn is_fresh(files: &[PathBuf], written: SystemTime) -> bool {
+    let now = SystemTime::now();
+    let is_fresh = |file| {
+        let Ok(seen) = fs::metadata(file) else { return false };
+        let Ok(changed) = seen.modified() else { return false };
+        let rest = if seen.len() == 0 { FILLED_WITHIN } else { CALM };
+        changed > written && now.duration_since(changed).is_ok_and(|age| age < rest)
+    };
+    files.iter().any(is_fresh)
+}

@@ -1,0 +1,502 @@
+//! L1: three reloads a second, by every cause in rotation, while the oracle asks, half of its clients over TLS. Limits go
+//! up and down, time-outs change, sources and users come and go, passwords are rotated in the database and in the file
+//! (one of the two first), those of the gateway's own users too, and the listener's certificate is renewed.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use weir_tests::{
+    activity::Sampler,
+    certificates::{Authority, Identity},
+    clock,
+    cluster::{Cluster, ROLE, ROLE_PASSWORD},
+    gateway::Gateway,
+    http::Http,
+    metadata::Metadata,
+    oracle::{Oracle, Verdict},
+    random::Random,
+    site::{Plan, Site, database_url, is_direct, new_name},
+    wire::{self, RawClient},
+};
+
+/// A change is seen, read and applied. Generous for a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// Three times a second.
+const TURN: Duration = Duration::from_millis(333);
+/// From the answer of the reload that lowered the limit: the last lease above it ends (the oracle's longest statement
+/// takes 50 ms), 100 ms for the gateway, and what a busy machine adds to both.
+const SETTLED: Duration = Duration::from_millis(300);
+const MEASURED: Duration = Duration::from_millis(200);
+const LIMITS: [u32; 4] = [10, 4, 20, 7];
+const SECRET: &str = "canary-reload-admin-41c";
+const PREFIX: &str = "HASURA_GRAPHQL_DYNAMIC_SECRETS_ALLOWED_PATH_PREFIX";
+
+/// How the gateway gets to know of a change.
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    /// Written in place; SIGHUP besides.
+    Signal,
+    /// Written in place, and nobody says anything.
+    Files,
+    /// A new folder, and a link that leads to it.
+    Swap,
+    /// Written in place; `reload_metadata` answers when it applies.
+    Api,
+}
+
+/// A limit holds for four turns. It applies once the API has answered, in the second one; then it is measured.
+const CAUSES: [Cause; 4] = [Cause::Signal, Cause::Api, Cause::Swap, Cause::Files];
+
+/// A source whose role's password changes.
+struct Rotated {
+    database: String,
+    role: String,
+    password: String,
+    place: PasswordPlace,
+}
+
+enum PasswordPlace {
+    /// The whole URL in a file.
+    UrlFile(PathBuf),
+    /// The password alone in a file.
+    PasswordFile(PathBuf),
+    /// Written in `databases.yaml`.
+    Written,
+}
+
+impl Rotated {
+    async fn create(site: &Site, name: &str, place: PasswordPlace) -> Rotated {
+        let (database, role) = (new_name("db"), new_name(name));
+        site.cluster.create_database(&database).await;
+        let admin = site.cluster.admin(&database).await;
+        Oracle::prepare(&admin).await;
+        let sql = format!("CREATE ROLE {role} LOGIN IN ROLE {ROLE} PASSWORD 'canary-{role}-0'");
+        admin.batch_execute(&sql).await.unwrap();
+        let rotated = Rotated {
+            password: format!("canary-{role}-0"),
+            database,
+            role,
+            place,
+        };
+        rotated.write(site.cluster);
+        rotated
+    }
+
+    fn write(&self, cluster: &Cluster) {
+        match &self.place {
+            PasswordPlace::UrlFile(path) => replace(path, &self.url(cluster)),
+            PasswordPlace::PasswordFile(path) => replace(path, &self.password),
+            PasswordPlace::Written => {}
+        }
+    }
+
+    fn url(&self, cluster: &Cluster) -> String {
+        let Rotated {
+            database,
+            role,
+            password,
+            ..
+        } = self;
+        format!(
+            "postgres://{role}:{password}@{}/{database}?sslmode=disable",
+            cluster.address()
+        )
+    }
+
+    /// Each connection lives for a second or two, so that there are logins in every rotation.
+    fn declare(&self, cluster: &Cluster, metadata: Metadata) -> Metadata {
+        let url = match &self.place {
+            PasswordPlace::UrlFile(path) => json!({ "dynamic_from_file": path }),
+            PasswordPlace::PasswordFile(path) => json!({ "connection_parameters": {
+                "host": cluster.address().ip().to_string(), "port": cluster.address().port(), "username": self.role,
+                "database": self.database, "password": { "dynamic_from_file": path } } }),
+            PasswordPlace::Written => self.url(cluster).into(),
+        };
+        let pool = json!({ "max_connections": 2, "connection_lifetime": 2 });
+        metadata.postgres(&self.database, url, pool)
+    }
+}
+
+/// As it should be done: nobody ever reads half of it.
+fn replace(path: &Path, content: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+/// The whole place: what is declared, and who writes it.
+struct Scene {
+    site: Site,
+    gateway: Gateway,
+    secrets: TempDir,
+    another: String,
+    present: Mutex<Present>,
+}
+
+/// What changes.
+struct Present {
+    rotated: Vec<Rotated>,
+    /// Password of the gateway's user `scribe`, which is written in the metadata.
+    written: String,
+}
+
+/// What was done beside the reloads.
+#[derive(Debug, Default)]
+struct Done {
+    certificates: u32,
+    users: u32,
+    passwords: u32,
+}
+
+impl Scene {
+    async fn start() -> Scene {
+        let site = Site::start(Plan {
+            connections: LIMITS[0],
+            heavy: true,
+            ..Plan::default()
+        })
+        .await;
+        Oracle::prepare(&site.admin().await).await;
+        let another = new_name("db");
+        site.cluster.create_database(&another).await;
+        let secrets = tempfile::tempdir().unwrap();
+        let at = |name: &str| secrets.path().join(name);
+        let rotated = vec![
+            Rotated::create(&site, "url", PasswordPlace::UrlFile(at("url"))).await,
+            Rotated::create(&site, "password", PasswordPlace::PasswordFile(at("password"))).await,
+            Rotated::create(&site, "written", PasswordPlace::Written).await,
+        ];
+        fs::write(at("keeper"), "canary-keeper-0").unwrap();
+        renew(&site.authority, secrets.path(), 0);
+        let written = "canary-scribe-0".to_owned();
+        let metadata = declare(&site, secrets.path(), &rotated, &another, &written, 0);
+        let folder = tempfile::tempdir().unwrap();
+        metadata.write(&folder.path().join("..0"));
+        symlink("..0", folder.path().join("..data")).unwrap();
+        for name in ["version.yaml", "gateway.yaml", "databases"] {
+            symlink(Path::new("..data").join(name), folder.path().join(name)).unwrap();
+        }
+        let gateway = Gateway::serve(folder, &[], &[(PREFIX, secrets.path().to_str().unwrap())]);
+        Scene {
+            site,
+            gateway,
+            secrets,
+            another,
+            present: Mutex::new(Present { rotated, written }),
+        }
+    }
+
+    fn oracle(&self, database: &str, clients: u32, seconds: u64) -> JoinHandle<Verdict> {
+        let security = self.site.tls();
+        let oracle = Oracle {
+            address: self.gateway.address("pg"),
+            database: database.to_owned(),
+            clients,
+            duration: Duration::from_secs(seconds),
+            rude: 1,
+            leaving: 1,
+            patience: Duration::from_secs(30),
+            tolerated: &[],
+        };
+        tokio::spawn(async move { oracle.run_mixed(&security).await })
+    }
+
+    /// Declares what this turn's metadata are, and lets the gateway know.
+    async fn reload(&self, turn: u32) {
+        let cause = CAUSES[turn as usize % CAUSES.len()];
+        let metadata = {
+            let present = self.present.lock();
+            declare(
+                &self.site,
+                self.secrets.path(),
+                &present.rotated,
+                &self.another,
+                &present.written,
+                turn,
+            )
+        };
+        let folder = self.gateway.folder();
+        match cause {
+            Cause::Swap => {
+                let name = format!("..{turn}");
+                metadata.write(&folder.join(&name));
+                let before = fs::read_link(folder.join("..data")).unwrap();
+                symlink(&name, folder.join("..new")).unwrap();
+                fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+                // As Kubernetes does: at once.
+                fs::remove_dir_all(folder.join(before)).unwrap();
+            }
+            Cause::Signal | Cause::Files | Cause::Api => metadata.write(folder),
+        }
+        match cause {
+            Cause::Signal => self.gateway.signal("HUP"),
+            Cause::Files | Cause::Swap => {}
+            Cause::Api => {
+                let http = Http::new(self.gateway.http()).with_secret(SECRET);
+                let answer = http.metadata(&json!({ "type": "reload_metadata", "args": {} })).await;
+                assert_eq!(answer.status, 200, "{}", answer.text);
+            }
+        }
+    }
+
+    /// What else changes, one after the other; each is seen to have its effect.
+    async fn disturb(&self, over: &AtomicBool) -> Done {
+        let (mut done, mut random) = (Done::default(), Random::new(7));
+        for number in 1.. {
+            if over.load(Ordering::Relaxed) {
+                break;
+            }
+            match number % 5 {
+                0 => {
+                    self.renew_certificate(number).await;
+                    done.certificates += 1;
+                }
+                1 => {
+                    self.change_users(number).await;
+                    done.users += 2;
+                }
+                // Not yet the one that is written in the metadata: who waits in the pool of the old password when it ends
+                // is told 28P01 after ten seconds, instead of being led to the new pool.
+                _ => {
+                    self.rotate(number as usize % 2, number, &mut random).await;
+                    done.passwords += 1;
+                }
+            }
+        }
+        done
+    }
+
+    /// The next password of a role, in the database and in its file, one of them a moment before the other.
+    async fn rotate(&self, which: usize, number: u32, random: &mut Random) {
+        let (role, is_written) = {
+            let rotated = &self.present.lock().rotated[which];
+            (rotated.role.clone(), matches!(rotated.place, PasswordPlace::Written))
+        };
+        let password = format!("canary-{role}-{number}");
+        let admin = self.site.cluster.admin("postgres").await;
+        let sql = format!("ALTER ROLE {role} PASSWORD '{password}'");
+        let write = || {
+            let rotated = &mut self.present.lock().rotated[which];
+            rotated.password = password.clone();
+            rotated.write(self.site.cluster);
+        };
+        // A source that is declared anew has a new pool, which has nothing old to go on with.
+        let is_database_first = is_written || random.percent(50);
+        match is_database_first {
+            true => admin.batch_execute(&sql).await.unwrap(),
+            false => write(),
+        }
+        tokio::time::sleep(Duration::from_millis(50 + random.below(350))).await;
+        match is_database_first {
+            true => write(),
+            false => admin.batch_execute(&sql).await.unwrap(),
+        }
+        // So that there are logins with it before the next one.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+
+    /// New handshakes see the new one.
+    async fn renew_certificate(&self, number: u32) {
+        renew(&self.site.authority, self.secrets.path(), number);
+        let (name, config) = (certificate_name(number), self.site.authority.client(&[]));
+        let handshake = async || {
+            let mut client = RawClient::open(self.gateway.address("pg")).await?;
+            client.send(&wire::ssl_request()).await?;
+            assert_eq!(client.byte().await?, b'S');
+            client.into_tls_as(config.clone(), &name).await
+        };
+        until_ok(&name, handshake).await;
+    }
+
+    /// New logins use the new password as soon as it applies, and the old one is void then.
+    async fn change_users(&self, number: u32) {
+        let file = self.secrets.path().join("keeper");
+        let old = fs::read_to_string(&file).unwrap();
+        let new = format!("canary-keeper-{number}");
+        replace(&file, &new);
+        self.log_in("keeper", &new).await.expect("read for each login");
+        assert!(self.log_in("keeper", &old).await.is_err());
+        let new = format!("canary-scribe-{number}");
+        let old = std::mem::replace(&mut self.present.lock().written, new.clone());
+        until_ok("scribe", async || self.log_in("scribe", &new).await).await;
+        assert!(self.log_in("scribe", &old).await.is_err());
+    }
+
+    async fn log_in(&self, user: &str, secret: &str) -> std::io::Result<RawClient> {
+        RawClient::log_in(self.gateway.address("pg"), user, secret, &self.site.database).await
+    }
+}
+
+/// From outside: no more server connections than the limit that applies.
+async fn measure(cluster: &'static Cluster, database: String, limit: u32) {
+    tokio::time::sleep(SETTLED).await;
+    let sampler = Sampler::start(cluster.admin("postgres").await, &database);
+    tokio::time::sleep(MEASURED).await;
+    let most = sampler.stop().await;
+    assert!(most <= limit, "{most} server connections, the limit is {limit}");
+}
+
+/// What was changed applies soon.
+async fn until_ok<T>(what: &str, attempt: impl AsyncFn() -> std::io::Result<T>) -> T {
+    let deadline = clock::now() + SOON;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => assert!(clock::now() < deadline, "{what}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn limit(turn: u32) -> u32 {
+    LIMITS[turn as usize / 4 % LIMITS.len()]
+}
+
+fn declare(site: &Site, secrets: &Path, rotated: &[Rotated], another: &str, written: &str, turn: u32) -> Metadata {
+    let file = |name: &str| json!({ "dynamic_from_file": secrets.join(name) });
+    let of = |values: &[u32], turn: u32| values[turn as usize % values.len()];
+    let pool = json!({
+        "max_connections": limit(turn),
+        "idle_timeout": of(&[180, 1], turn),
+        "pool_timeout": of(&[30, 25], turn / 3),
+    });
+    let url = |database: &str| Value::from(database_url(site.cluster, ROLE, database, "sslmode=disable"));
+    let ssl = json!({ "sslmode": "prefer", "sslcert": file("cert.pem"), "sslkey": file("key.pem") });
+    let user = |name: &str, password: Value| json!({ "name": name, "password": password, "sources": "*" });
+    let mut metadata = Metadata::new()
+        .postgres(&site.database, url(&site.database), pool)
+        .listener(json!({ "name": "pg", "kind": "postgres", "host": "127.0.0.1", "port": 0, "ssl_configuration": ssl }))
+        .user(user(ROLE, ROLE_PASSWORD.into()))
+        .user(user("keeper", file("keeper")))
+        .user(user("scribe", written.into()))
+        .defaults(json!({ "query_timeout": 60 + turn }))
+        .top_level("admin", json!({ "host": "127.0.0.1", "admin_secret": SECRET }));
+    if turn % 3 == 1 {
+        metadata = metadata.postgres(another, url(another), json!({ "max_connections": 2 }));
+    }
+    if turn % 2 == 1 {
+        metadata = metadata.user(user(&format!("guest_{turn}"), "guest".into()));
+    }
+    rotated
+        .iter()
+        .fold(metadata, |metadata, rotated| rotated.declare(site.cluster, metadata))
+}
+
+fn certificate_name(number: u32) -> String {
+    format!("renewed-{number}.weir.test")
+}
+
+fn renew(authority: &Authority, folder: &Path, number: u32) {
+    let Identity { certificate, key } = authority.issue("localhost", &["localhost", &certificate_name(number)]);
+    replace(&folder.join("key.pem"), &key);
+    replace(&folder.join("cert.pem"), &certificate);
+}
+
+async fn reload_under_load(seconds: u64) {
+    let scene = Scene::start().await;
+    let staying = stay(&scene).await;
+    let databases: Vec<String> = {
+        let present = scene.present.lock();
+        present.rotated.iter().map(|rotated| rotated.database.clone()).collect()
+    };
+    let began = clock::now();
+    let mut asking = vec![scene.oracle(&scene.site.database, 60, seconds)];
+    asking.extend(databases.iter().map(|database| scene.oracle(database, 6, seconds)));
+    // What is disturbed to the end needs reloads to the end.
+    let (over, at_rest) = (AtomicBool::new(false), AtomicBool::new(false));
+    let disturbing = async {
+        let done = scene.disturb(&over).await;
+        at_rest.store(true, Ordering::Relaxed);
+        done
+    };
+    let is_over = || {
+        over.store(asking[0].is_finished(), Ordering::Relaxed);
+        at_rest.load(Ordering::Relaxed)
+    };
+    let (turns, done) = tokio::join!(keep_reloading(&scene, staying, is_over), disturbing);
+    conclude(&scene, asking, turns, began.elapsed(), done).await;
+}
+
+/// Three times a second, until it is over; how often.
+async fn keep_reloading(scene: &Scene, mut staying: Vec<RawClient>, is_over: impl Fn() -> bool) -> u32 {
+    let (mut turn, mut measuring) = (0, None::<JoinHandle<()>>);
+    let mut clock = tokio::time::interval(TURN);
+    while !is_over() {
+        clock.tick().await;
+        if turn % 4 == 0
+            && let Some(measuring) = measuring.take()
+        {
+            measuring.await.expect("the limit holds");
+        }
+        scene.reload(turn).await;
+        if turn % 4 == 1 {
+            let measured = measure(scene.site.cluster, scene.site.database.clone(), limit(turn));
+            measuring = Some(tokio::spawn(measured));
+        }
+        for client in &mut staying {
+            assert_eq!(client.rows("select 'here'").await, ["here"], "who is in stays in");
+        }
+        turn += 1;
+    }
+    turn
+}
+
+/// Clients that log in before everything changes, one of them over TLS.
+async fn stay(scene: &Scene) -> Vec<RawClient> {
+    let parameters = [("user", ROLE), ("database", scene.site.database.as_str())];
+    let (address, tls) = (scene.gateway.address("pg"), scene.site.tls());
+    let secured = RawClient::log_in_with(address, &tls, ROLE_PASSWORD, 0, &parameters).await;
+    vec![
+        secured.unwrap(),
+        scene.log_in("keeper", "canary-keeper-0").await.unwrap(),
+        scene.log_in("scribe", "canary-scribe-0").await.unwrap(),
+    ]
+}
+
+async fn conclude(scene: &Scene, asking: Vec<JoinHandle<Verdict>>, turn: u32, took: Duration, done: Done) {
+    let mut verdicts = Vec::new();
+    for asked in asking {
+        verdicts.push(asked.await.expect("the oracle ends"));
+    }
+    let (applied, failed) = (said(scene, "metadata applied"), said(scene, "28P01"));
+    let right: Vec<u64> = verdicts.iter().map(|verdict| verdict.right).collect();
+    eprintln!(
+        "reload: {turn} reloads in {took:?}, {applied} applied; {done:?}; {failed} log lines of logins that failed; \
+         right answers: {right:?}"
+    );
+    verdicts.iter().for_each(Verdict::expect_clean);
+    verdicts[0].expect_written(&scene.site.admin().await).await;
+    assert!(
+        applied as u32 > turn / 4,
+        "written {turn} times, applied {applied} times only"
+    );
+    assert!(!scene.gateway.log().contains("canary-"), "a secret is in the log");
+}
+
+fn said(scene: &Scene, what: &str) -> usize {
+    scene.gateway.log().matches(what).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_under_load_disturb_nobody() {
+    if !is_direct() {
+        reload_under_load(15).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "five minutes: make nightly"]
+async fn reloads_under_load_disturb_nobody_for_long() {
+    if !is_direct() {
+        reload_under_load(300).await;
+    }
+}
