@@ -25,7 +25,7 @@ use weir_core::front::{HandedDoor, Inheritance};
 use crate::serve::control::Control;
 
 use authorize::Reach;
-use server::Server;
+use server::{Bound, Failure, Server};
 
 /// What every handler is given.
 pub(crate) type Shared = Arc<Interface>;
@@ -62,7 +62,8 @@ impl Http {
         http
     }
 
-    /// Moves to where it is declared now. The old address is given up only when the new one is open.
+    /// Moves to where it is declared now. The old address is given up only when the new one is open, except where it is the
+    /// old one that is in the way; then it is taken back when the new one cannot be opened.
     pub(crate) async fn reload(&mut self) {
         self.move_to_place(&Inheritance::default()).await;
     }
@@ -83,23 +84,14 @@ impl Http {
         if self.open.as_ref().is_some_and(is_there) {
             return;
         }
-        match server::bind(&admin.host, admin.port, inherited).await {
-            Ok(bound) => {
-                info!(address = %bound.address, reach = ?Reach::of(bound.address), "HTTP interface listens");
-                let interface = Arc::new(Interface {
-                    control: self.control.clone(),
-                    reach: Reach::of(bound.address),
-                    recent: metadata::Looks::default(),
-                    bodies: tokio::sync::Semaphore::new(limits::MAX_BODIES),
-                });
-                let open = Open {
-                    host: admin.host.clone(),
-                    port: admin.port,
-                    server: bound.serve(router(interface)),
-                };
-                self.stop().await;
-                self.open = Some(open);
-            }
+        let mut bound = server::bind(&admin.host, admin.port, inherited).await;
+        let taken = matches!(&bound, Err(failure) if failure.kind == io::ErrorKind::AddrInUse);
+        let old = self.open.as_ref().filter(|open| taken && open.port == admin.port);
+        if let Some(old) = old.map(|open| open.host.clone()) {
+            bound = self.make_way(&old, &admin.host, admin.port).await;
+        }
+        match bound.map_err(|failure| failure.reason) {
+            Ok(bound) => self.serve(bound, &admin.host, admin.port).await,
             Err(reason) if admin.address_is_asked_for => {
                 let present = self.open.as_ref().map(|open| format!("{}:{}", open.host, open.port));
                 error!(
@@ -113,6 +105,41 @@ impl Http {
                 "HTTP interface not opened at its default address"
             ),
         }
+    }
+
+    /// Binds where this process itself may be in the way: one of the two is all addresses of the machine, and the port is the
+    /// same. Whoever comes in between is refused.
+    async fn make_way(&mut self, old: &str, host: &str, port: u16) -> Result<Bound, Failure> {
+        self.stop().await;
+        let bound = server::bind(host, port, &Inheritance::default()).await;
+        if bound.is_err() {
+            match server::bind(old, port, &Inheritance::default()).await {
+                Ok(bound) => self.serve(bound, old, port).await,
+                Err(failure) => error!(
+                    reason = failure.reason,
+                    "HTTP interface not opened again at its old address"
+                ),
+            }
+        }
+        bound
+    }
+
+    /// Answers there, and no more where it was before.
+    async fn serve(&mut self, bound: Bound, host: &str, port: u16) {
+        info!(address = %bound.address, reach = ?Reach::of(bound.address), "HTTP interface listens");
+        let interface = Arc::new(Interface {
+            control: self.control.clone(),
+            reach: Reach::of(bound.address),
+            recent: metadata::Looks::default(),
+            bodies: tokio::sync::Semaphore::new(limits::MAX_BODIES),
+        });
+        let open = Open {
+            host: host.to_owned(),
+            port,
+            server: bound.serve(router(interface)),
+        };
+        self.stop().await;
+        self.open = Some(open);
     }
 
     /// Closes it; answers under way are finished, within their limit.

@@ -41,11 +41,18 @@ pub(super) struct Server {
     listener: Weak<TcpListener>,
 }
 
+/// Why nothing listens.
+pub(super) struct Failure {
+    pub(super) kind: io::ErrorKind,
+    /// Also what to do.
+    pub(super) reason: String,
+}
+
 /// Binds, or takes a predecessor's socket; a name is looked up, its first address that can be bound counts.
 ///
 /// # Errors
 /// Why not, and what to do.
-pub(super) async fn bind(host: &str, port: u16, inherited: &Inheritance) -> Result<Bound, String> {
+pub(super) async fn bind(host: &str, port: u16, inherited: &Inheritance) -> Result<Bound, Failure> {
     let failed = |error: io::Error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => "; is another process listening there? See \"ss -ltnp\"",
@@ -53,7 +60,10 @@ pub(super) async fn bind(host: &str, port: u16, inherited: &Inheritance) -> Resu
             io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
             _ => "",
         };
-        format!("cannot listen on {host}:{port}: {error}{advice}")
+        Failure {
+            kind: error.kind(),
+            reason: format!("cannot listen on {host}:{port}: {error}{advice}"),
+        }
     };
     let wanted: Vec<_> = lookup_host((host, port)).await.map_err(failed)?.collect();
     let listener = match inherited.take_listener(NAME, &wanted).map_err(failed)? {

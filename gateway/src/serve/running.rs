@@ -91,7 +91,12 @@ impl Running {
         let reloads = views.reloads.clone();
         let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
         let kin = Kin::new(clients.clone(), budget);
-        let served = inherited.listeners();
+        let served = Served {
+            listeners: inherited.listeners(),
+            sources: predecessor
+                .as_ref()
+                .map_or_else(Vec::new, |predecessor| predecessor.sources().to_vec()),
+        };
         let bound = Listeners::bind(&loaded.metadata, &sources, clients, console, &inherited).await;
         let mut listeners = bound.inspect_err(refused).ok()?;
         if let Some(reason) = unfit(&loaded.metadata, &listeners, &served) {
@@ -206,15 +211,20 @@ impl Running {
     /// What a successor needs.
     async fn oblige(&mut self, wish: takeover::Wish) {
         match wish {
-            takeover::Wish::Doors(reply) => {
+            takeover::Wish::Offer(reply) => {
                 let doors = self.listeners.hand_over().and_then(|mut doors| {
                     doors.extend(self.seat.door().transpose()?);
                     doors.extend(self.http.door().transpose()?);
                     Ok(doors)
                 });
+                let state = self.orders.state();
+                let sources = state.metadata.sources.iter();
+                let sources = sources.map(|source| source.name.clone()).collect();
                 // The one who asked may have gone.
-                let _ = reply.send(doors);
+                let _ = reply.send(doors.map(|doors| takeover::Offer { doors, sources }));
             }
+            // It has died while something else was done here: this process is the one that serves.
+            takeover::Wish::Yield { done, .. } if done.is_closed() => {}
             takeover::Wish::Yield { successor, done } => {
                 self.listeners.give_up().await;
                 self.seat.give_up(successor).await;
@@ -453,19 +463,38 @@ async fn meet(
     }
 }
 
-/// Why these listeners cannot serve: there are none, or one is missing that a predecessor has.
-fn unfit(metadata: &Metadata, listeners: &Listeners, served: &[Arc<str>]) -> Option<String> {
+/// What a predecessor serves; nothing without one.
+struct Served {
+    listeners: Vec<Arc<str>>,
+    sources: Vec<String>,
+}
+
+/// Why this process cannot serve: there are no listeners, or something is declared wrongly or cannot be opened that a
+/// predecessor serves (it may have refused the same edit). What is not declared any more is meant to go.
+fn unfit(metadata: &Metadata, listeners: &Listeners, served: &Served) -> Option<String> {
     if listeners.is_empty() {
         return Some("no listener could be opened".to_owned());
     }
-    let is_missing = |listener: &&model::Listener| {
-        let is_served = served.iter().any(|name| **name == *listener.name);
-        is_served && !listeners.is_open(&listener.name)
-    };
-    let missing = metadata.listeners.iter().find(is_missing)?;
+    let is_served = |name: &str| served.listeners.iter().any(|served| **served == *name);
+    let is_missing = |listener: &&model::Listener| is_served(&listener.name) && !listeners.is_open(&listener.name);
+    if let Some(missing) = metadata.listeners.iter().find(is_missing) {
+        return Some(format!(
+            "the running process serves listener {}, which could not be opened here; it goes on",
+            missing.name
+        ));
+    }
+    let mut wrong = metadata.inconsistent_listeners.iter();
+    if let Some(wrong) = wrong.find(|listener| is_served(&listener.name)) {
+        return Some(format!(
+            "the running process serves listener {}, which is declared wrongly now ({}); it goes on",
+            wrong.name, wrong.reason
+        ));
+    }
+    let mut wrong = metadata.inconsistent.iter();
+    let wrong = wrong.find(|source| served.sources.contains(&source.name))?;
     Some(format!(
-        "the running process serves listener {}, which could not be opened here; it goes on",
-        missing.name
+        "the running process serves source {}, which is declared wrongly now ({}); it goes on",
+        wrong.name, wrong.reason
     ))
 }
 

@@ -142,6 +142,31 @@ async fn a_port_that_is_taken_costs_the_interface_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn another_host_with_the_same_port_applies_without_a_restart() {
+    let port = free_port().await;
+    let at = |host: &str| declared().top_level("admin", json!({ "host": host, "port": port }));
+    let gateway = Gateway::start_with(&at("127.0.0.1"), &[], &[("HASURA_GRAPHQL_SERVER_PORT", "")]);
+    let elsewhere = || TcpStream::connect(("127.0.0.2", port));
+    wait_until_open(port).await;
+    assert!(elsewhere().await.is_err());
+    // Its own socket is in the way.
+    at("0.0.0.0").write(gateway.folder());
+    wait(async || elsewhere().await.is_ok()).await;
+    at("127.0.0.1").write(gateway.folder());
+    wait(async || elsewhere().await.is_err()).await;
+    wait_until_open(port).await;
+    let http = Http::new(SocketAddr::from(([127, 0, 0, 1], port)));
+    assert_eq!(http.get("/healthz").await.text, "OK");
+    // Somebody else's is in the way: back to the old address.
+    let other = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    at("0.0.0.0").write(gateway.folder());
+    wait(async || gateway.log().contains("HTTP interface not opened")).await;
+    wait_until_open(port).await;
+    assert_eq!(http.get("/healthz").await.text, "OK");
+    drop(other);
+}
+
+#[tokio::test]
 async fn hostile_peers_are_bounded() {
     let gateway = Gateway::start(&declared());
     let http = Http::new(gateway.http());

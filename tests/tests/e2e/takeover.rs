@@ -476,6 +476,45 @@ async fn a_cancel_request_finds_its_client_in_the_old_process_and_hits_nobody_el
     serves(address, &site).await;
 }
 
+#[tokio::test]
+async fn an_edit_that_the_running_process_refuses_is_refused_to_its_successor_as_well() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let plan = Plan::default();
+    let url = || database_url(site.cluster, plan.role, &site.database, plan.url_options).into();
+    let source = |second: serde_json::Value| {
+        Metadata::new()
+            .postgres(&site.database, url(), json!({}))
+            .postgres("spoilt", second, json!({}))
+            .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
+            .listener(listener("kept", 0, None))
+    };
+    let sound = || source(url()).listener(listener("spoilt", 0, None));
+    let mut gateway = Gateway::start(&sound());
+    let mut spoilt = listener("spoilt", 0, None);
+    spoilt["ssl_configuration"] = json!({ "sslmode": "require" });
+    let missing = json!({ "from_env": "WEIR_TEST_NOBODY_SETS_IT" });
+    let edits = [
+        (source(url()).listener(spoilt), "serves listener spoilt"),
+        (
+            source(missing).listener(listener("spoilt", 0, None)),
+            "serves source spoilt",
+        ),
+    ];
+    for (edit, reason) in edits {
+        edit.write(gateway.folder());
+        let mut successor = gateway.second(&["--takeover"], &[]);
+        let status = successor.wait(LIMIT).expect("it ends by itself");
+        assert_eq!(status.code(), Some(1), "{}", successor.log());
+        assert!(successor.log().contains(reason), "{}", successor.log());
+        assert!(gateway.is_running());
+        serves(gateway.address("spoilt"), &site).await;
+        sound().write(gateway.folder());
+    }
+}
+
 fn listener(name: &str, port: u16, folder: Option<&Path>) -> serde_json::Value {
     json!({ "name": name, "kind": "postgres", "host": "127.0.0.1", "port": port, "unix_socket_dir": folder })
 }

@@ -50,7 +50,7 @@ pub(super) fn open(stream: UnixStream) -> (Reader, Writer) {
 }
 
 impl Reader {
-    /// The next message and its descriptors; `None` at the end. Not to be dropped half-way, other than for good.
+    /// The next message and its descriptors; `None` at the end. May be dropped and called again: nothing is lost.
     ///
     /// # Errors
     /// The connection broke, or does not speak this protocol.

@@ -34,6 +34,10 @@ pub(super) enum Message {
         /// What every pool of the predecessor may have: nothing is open to the successor before the first
         /// [`Message::Held`].
         held: Vec<Held>,
+        /// The sources that the predecessor serves, so that they are not lost to an edit that it has refused. Nothing
+        /// where its version does not say.
+        #[serde(default)]
+        sources: Vec<String>,
     },
     /// No, and why. Also to somebody who is no successor.
     Refused { reason: String },
@@ -171,6 +175,13 @@ mod tests {
         assert_eq!(read(r#"{"type":"go","with":"speed"}"#), Message::Go);
         assert_eq!(read(r#"{"type":"sing","song":[1,2]}"#), Message::Unknown);
         assert!(serde_json::from_str::<Message>(r#"{"song":1}"#).is_err());
+    }
+
+    #[test]
+    fn an_earlier_version_does_not_say_which_sources_it_serves() {
+        let text = r#"{"type":"welcome","version":1,"build":"0","pid":7,"doors":[],"held":[]}"#;
+        let message = serde_json::from_str::<Message>(text).expect("it is a message");
+        assert!(matches!(message, Message::Welcome { sources, .. } if sources.is_empty()));
     }
 
     #[test]

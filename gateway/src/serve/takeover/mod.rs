@@ -25,4 +25,4 @@ pub(super) use budget::Budget;
 pub(super) use clients::Annexes;
 pub(super) use kin::Kin;
 pub(super) use predecessor::Predecessor;
-pub(super) use seat::{Seat, Wish};
+pub(super) use seat::{Offer, Seat, Wish};

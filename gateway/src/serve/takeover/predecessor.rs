@@ -23,6 +23,7 @@ pub(in crate::serve) struct Predecessor {
     writer: Writer,
     pid: u32,
     held: Vec<Held>,
+    sources: Vec<String>,
 }
 
 impl Predecessor {
@@ -48,6 +49,11 @@ impl Predecessor {
     /// Its process number.
     pub(in crate::serve) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The sources that it serves, as far as its version says.
+    pub(in crate::serve) fn sources(&self) -> &[String] {
+        &self.sources
     }
 
     /// Everything is there that is needed to serve: waits for the word to begin. Nothing is opened to any database yet.
@@ -106,13 +112,23 @@ async fn introduce(mut reader: Reader, mut writer: Writer) -> Result<(Predecesso
     };
     writer.send(&hello, &[]).await.map_err(broken)?;
     match reader.next().await.map_err(broken)? {
-        Some((Message::Welcome { doors, pid, held, .. }, sockets)) => {
+        Some((
+            Message::Welcome {
+                doors,
+                pid,
+                held,
+                sources,
+                ..
+            },
+            sockets,
+        )) => {
             let inherited = inherit(doors, sockets)?;
             let predecessor = Predecessor {
                 reader,
                 writer,
                 pid,
                 held,
+                sources,
             };
             Ok((predecessor, inherited))
         }

@@ -18,6 +18,7 @@ use super::{
     limits::{PATIENCE, RELEASE},
     message::Message,
     place,
+    seat::Succession,
 };
 use crate::cli::RestartArgs;
 
@@ -35,7 +36,7 @@ pub(in crate::serve) fn remember_program() {
 ///
 /// # Errors
 /// Why there is none, and that is all that has happened.
-pub(super) async fn start_successor(mut succeeded: watch::Receiver<Option<u32>>) -> Result<u32, String> {
+pub(super) async fn start_successor(mut succession: watch::Receiver<Succession>) -> Result<u32, String> {
     if std::process::id() == 1 {
         return Err(
             "it is the first process of its container, which ends with it; replace the container instead: docs/restart.md"
@@ -54,12 +55,18 @@ pub(super) async fn start_successor(mut succeeded: watch::Receiver<Option<u32>>)
         .map_err(|error| format!("{}: {error}", program.display()))?;
     let pid = child.id();
     let taken_over = async {
-        let found = succeeded.wait_for(|by| by.is_some() && *by == pid).await;
-        found.map(|by| by.unwrap_or(0)).map_err(|_| "it is stopping".to_owned())
+        let stopping = |_| "it is stopping".to_owned();
+        let has_come = |now: &Succession| pid.is_some_and(|pid| now.is_served_by(pid));
+        let ready = async { succession.wait_for(has_come).await.map(drop).map_err(stopping) };
+        let late = |_| Err("the successor does not get ready; its log may say why".to_owned());
+        timeout(PATIENCE + RELEASE, ready).await.unwrap_or_else(late)?;
+        // Without a limit: it has clients now, and what is missing is up to this process.
+        let is_alone = |now: &Succession| pid.is_some_and(|pid| *now == Succession::TakenOver(pid));
+        let alone = succession.wait_for(is_alone).await.map(drop);
+        alone.map_err(stopping).map(|()| pid.unwrap_or(0))
     };
     let outcome = tokio::select! {
-        found = timeout(PATIENCE + RELEASE, taken_over) => found
-            .unwrap_or_else(|_| Err("the successor does not get ready; its log may say why".to_owned())),
+        outcome = taken_over => outcome,
         ended = child.wait() => Err(match ended {
             Ok(status) => format!("the successor ended with {status}; its log says why"),
             Err(error) => format!("the successor: {error}"),

@@ -49,7 +49,7 @@ struct Shared {
     wishes: mpsc::Sender<Wish>,
     /// One successor at a time.
     handshake: Semaphore,
-    succeeded: watch::Sender<Option<u32>>,
+    succession: watch::Sender<Succession>,
     /// Kept by everybody who has to be answered before the process ends.
     conversations: Arc<()>,
 }
@@ -57,10 +57,37 @@ struct Shared {
 /// What is asked of the one that owns what runs.
 #[derive(Debug)]
 pub(in crate::serve) enum Wish {
-    /// All listening sockets, for a successor.
-    Doors(oneshot::Sender<io::Result<Vec<HandedDoor>>>),
-    /// A successor accepts on them: stop accepting, then say so.
+    /// All listening sockets, for a successor, and what is served.
+    Offer(oneshot::Sender<io::Result<Offer>>),
+    /// A successor accepts on them: stop accepting, then say so. Nothing is to be done once nobody waits for that any
+    /// more: the successor has died meanwhile.
     Yield { successor: u32, done: oneshot::Sender<()> },
+}
+
+/// What a successor is given.
+#[derive(Debug)]
+pub(in crate::serve) struct Offer {
+    /// All listening sockets.
+    pub(in crate::serve) doors: Vec<HandedDoor>,
+    /// The names of the sources that are served.
+    pub(in crate::serve) sources: Vec<String>,
+}
+
+/// How far a successor has come, by its process number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Succession {
+    Nobody,
+    /// It accepts, and this process still does as well.
+    Accepts(u32),
+    /// This process accepts no more.
+    TakenOver(u32),
+}
+
+impl Succession {
+    /// Whether this process accepts.
+    pub(super) fn is_served_by(self, pid: u32) -> bool {
+        matches!(self, Succession::Accepts(by) | Succession::TakenOver(by) if by == pid)
+    }
 }
 
 impl Seat {
@@ -73,7 +100,7 @@ impl Seat {
             door: Mutex::default(),
             wishes,
             handshake: Semaphore::new(1),
-            succeeded: watch::Sender::new(None),
+            succession: watch::Sender::new(Succession::Nobody),
             conversations: Arc::default(),
         });
         let door = match path {
@@ -129,7 +156,7 @@ impl Seat {
             accepting.abort();
             let _ = accepting.await;
         }
-        self.shared.succeeded.send_replace(Some(successor));
+        self.shared.succession.send_replace(Succession::TakenOver(successor));
     }
 
     /// Whether somebody still waits for an answer here, or a predecessor of this process for its clients.
@@ -212,7 +239,7 @@ async fn converse(shared: Arc<Shared>, stream: UnixStream) -> io::Result<()> {
         }
         Some((Message::Restart, _)) => {
             info!(by = peer.pid(), "asked to start a successor");
-            let answer = match restart::start_successor(shared.succeeded.subscribe()).await {
+            let answer = match restart::start_successor(shared.succession.subscribe()).await {
                 Ok(pid) => Message::Restarted { pid },
                 Err(reason) => {
                     error!(reason, "not restarted; this process goes on");
@@ -232,7 +259,7 @@ async fn refuse(writer: &mut Writer, reason: String) -> io::Result<()> {
 
 async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut writer: Writer) -> io::Result<Link> {
     let ready = async {
-        let doors = ask(shared, Wish::Doors).await??;
+        let Offer { doors, sources } = ask(shared, Wish::Offer).await??;
         if doors.len() > MAX_DESCRIPTORS {
             refuse(&mut writer, format!("it has {} listening sockets", doors.len())).await?;
             return Err(io::Error::other("too many listening sockets to hand over"));
@@ -243,6 +270,7 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
             pid: std::process::id(),
             doors: doors.iter().map(describe).collect(),
             held: shared.kin.budget().limits(),
+            sources,
         };
         let sockets: Vec<_> = doors.iter().map(|door| door.socket.as_fd()).collect();
         writer.send(&welcome, &sockets).await?;
@@ -263,9 +291,31 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
         Some((Message::Serving, _)) => {}
         _ => return Err(io::Error::other("the successor ended before it served")),
     }
-    ask(shared, |done| Wish::Yield { successor, done }).await?;
+    shared.succession.send_replace(Succession::Accepts(successor));
+    tokio::select! {
+        // What has been done cannot be taken back.
+        biased;
+        yielded = ask(shared, |done| Wish::Yield { successor, done }) => yielded?,
+        error = until_gone(&mut reader) => {
+            shared.succession.send_replace(Succession::Nobody);
+            return Err(error);
+        }
+    }
     writer.send(&Message::Released, &[]).await?;
     Ok(shared.kin.meet(Side::Successor, reader, writer))
+}
+
+/// Resolves when the successor has died: the one that owns what runs may be busy for long (a reload from a slow disk), and
+/// nobody would serve if this process stopped accepting then. A successor that has lost patience may say something before it
+/// hears that it is alone; that is passed over, as it is for a peer that is not there.
+async fn until_gone(reader: &mut Reader) -> io::Error {
+    loop {
+        match reader.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return io::Error::other("the successor ended before this process had stopped accepting"),
+            Err(error) => return error,
+        }
+    }
 }
 
 /// Asks the one that owns what runs.
@@ -308,5 +358,61 @@ async fn offer_clients(kin: Arc<Kin>, link: Link) {
     while kin.successor().is_some() {
         kin.clients().hand_over(&successor).await;
         tokio::time::sleep(OFFER_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_core::{front::Clients, registry::Registry};
+
+    use super::{super::Budget, *};
+
+    async fn hear(reader: &mut Reader) -> Message {
+        let heard = timeout(PATIENCE, reader.next()).await.expect("no hang");
+        heard.expect("the connection stays").expect("something is said").0
+    }
+
+    #[tokio::test]
+    async fn who_dies_before_this_process_gets_round_to_it_has_not_taken_over() {
+        let folder = tempfile::tempdir().expect("there is a place for files");
+        let path = folder.path().join("socket");
+        let clients = Clients::new();
+        let budget = Budget::new(Registry::new(), Registry::new(), clients.clone());
+        let kin = Kin::new(clients, budget);
+        let mut seat = Seat::take(Ok(path.clone()), &Inheritance::default(), kin).await;
+        let mut succession = seat.shared.succession.subscribe();
+        let stream = UnixStream::connect(&path).await.expect("it listens");
+        let (mut reader, mut writer) = channel::open(stream);
+        let hello = Message::Hello {
+            version: VERSION,
+            build: "0".to_owned(),
+            pid: 7,
+            takes_clients: false,
+        };
+        writer.send(&hello, &[]).await.expect("it is sent");
+        let Wish::Offer(reply) = seat.next().await else {
+            panic!("the offer comes first")
+        };
+        let offer = Offer {
+            doors: Vec::new(),
+            sources: vec!["one".to_owned()],
+        };
+        reply.send(Ok(offer)).expect("somebody waits for it");
+        assert!(matches!(hear(&mut reader).await, Message::Welcome { sources, .. } if sources == ["one"]));
+        writer.send(&Message::Ready, &[]).await.expect("it is sent");
+        assert_eq!(hear(&mut reader).await, Message::Go);
+        writer.send(&Message::Serving, &[]).await.expect("it is sent");
+        let served = succession.wait_for(|now| now.is_served_by(7)).await.map(|now| *now);
+        assert_eq!(served.ok(), Some(Succession::Accepts(7)));
+        // This process is busy; meanwhile the successor dies.
+        drop((reader, writer));
+        let Wish::Yield { mut done, .. } = seat.next().await else {
+            panic!("then it is asked to yield")
+        };
+        timeout(PATIENCE, done.closed())
+            .await
+            .expect("nobody waits for it any more");
+        let alone = succession.wait_for(|now| *now == Succession::Nobody);
+        assert!(timeout(PATIENCE, alone).await.is_ok());
     }
 }
