@@ -140,7 +140,7 @@ impl Seat {
         }
     }
 
-    /// The control socket's own part of [`Wish::Doors`].
+    /// The control socket's own part of [`Wish::Offer`].
     pub(in crate::serve) fn door(&self) -> Option<io::Result<HandedDoor>> {
         let door = self.shared.door.lock().upgrade();
         door.map(|door| door.hand_over())
