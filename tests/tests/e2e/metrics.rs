@@ -155,7 +155,11 @@ async fn numbers_are_what_happened() {
     }
     let pinned = with("reason", "temporary table");
     let scrape = place
-        .scrape_until(|scrape| scrape.values("weir_pinned_clients", &pinned) == [1.0])
+        .scrape_until(|scrape| {
+            // A transaction's time is recorded after it has been counted, and both after its client has the answer.
+            scrape.values("weir_pinned_clients", &pinned) == [1.0]
+                && scrape.value("weir_transaction_seconds_count", &source) >= 24.0
+        })
         .await;
     assert_eq!(states(&scrape, "weir_pool_connections")[3], 1.0);
     assert_eq!(scrape.value("weir_pins_total", &pinned), 1.0);
