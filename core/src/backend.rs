@@ -54,6 +54,14 @@ pub trait Backend: Sized + Send + Sync + 'static {
         None
     }
 
+    /// Whether a server counts the connections of both together, as far as can be told: one pool follows another, and what is
+    /// left of the old one counts against the limit of the new one. When in doubt, no: a server that is left behind because
+    /// it hangs must not keep its successor waiting.
+    fn is_at_same_server(&self, other: &Self) -> bool {
+        let _ = other;
+        false
+    }
+
     /// Its pool is being closed: nothing begins here any more. What it does outside of the pool ends now, and clients that
     /// rely on it are told.
     fn retired(&self) {}
@@ -105,6 +113,13 @@ pub trait Frontend: Send + Sync + 'static {
 pub trait TransactionDetection {
     /// The state, from what the server answered; never from what was sent.
     fn state(&self) -> SessionState;
+
+    /// Whether a transaction may be open although [`TransactionDetection::state`] is `Pinned`: the server has to be asked,
+    /// and its client comes first with a question that this would spoil. Time limits of transactions count until somebody
+    /// does ([`Dialogue::ask_for_transaction`]).
+    fn may_be_in_transaction(&self) -> bool {
+        false
+    }
 
     /// Requests answered completely so far on this connection, the gateway's own included. Only its change matters: a
     /// query time-out starts anew when it moves.
@@ -381,6 +396,12 @@ pub trait Dialogue: Send + 'static {
     /// The client took too long inside a transaction (`why` says which limit): write what rolls it back. The client is
     /// told with its next statement and stays connected. Only called in [`SessionState::InTransaction`].
     fn abandon_transaction(&mut self, session: &mut Self::Session, why: &Refusal, out: &mut Outbox);
+
+    /// Write what finds out whether a transaction is open, even if the client is told something else by it. Only called
+    /// where [`TransactionDetection::may_be_in_transaction`]; the state is `Busy` until the server has answered.
+    fn ask_for_transaction(&mut self, session: &mut Self::Session, out: &mut Outbox) {
+        let _ = (session, out);
+    }
 
     /// What runs for the client is being cancelled because it took too long (`why` says which limit). If the database
     /// then answers that it was cancelled, tell the client about the limit instead: nobody asked for it. Without this the

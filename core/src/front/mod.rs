@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-pub use allowance::{Allowance, Share};
+pub use allowance::{Allowance, Place, Share};
 pub(crate) use card::Card;
 pub use card::{ClientView, Pinned, Standing};
 pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Elsewhere, Event, Farewell, Registration, Rung};

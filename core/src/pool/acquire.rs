@@ -12,23 +12,28 @@ use tokio::time::Sleep;
 
 use super::{
     Pool,
-    engine::{Moment, ProfileId, WaiterId, Wish},
+    connection::Connection,
+    engine::{Moment, ProfileId, SlotId, WaiterId, Wish},
     lease::Lease,
     state::{After, Answer, State},
+    succession::Removal,
 };
 use crate::{
     backend::Backend,
+    clock::Instant,
     refusal::{Limit, Refusal},
 };
 
 /// Resolves to a server connection, or to the reason why there is none.
 ///
 /// The place in the queue is taken at the first poll. Dropping the future leaves the queue; a connection that was just
-/// granted to it goes to the next waiter.
+/// granted to it goes to the next waiter. When another pool takes the place of the one that was asked, it waits there.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire<B: Backend> {
     pool: Arc<Pool<B>>,
     timeout: Option<Duration>,
+    /// Since when the client has waited elsewhere before.
+    arrived: Option<Instant>,
     stage: Stage<B>,
 }
 
@@ -38,7 +43,9 @@ enum Stage<B: Backend> {
         waiter: WaiterId,
         profile: ProfileId,
         since: Moment,
-        /// The same on the clock that stands still while the pool is paused.
+        /// How long it had waited when it came here from another pool; pauses do not count.
+        before: Duration,
+        /// When it came here, on the clock that stands still while the pool is paused.
         patience_since: Moment,
         timer: Option<Pin<Box<Sleep>>>,
     },
@@ -48,89 +55,124 @@ enum Stage<B: Backend> {
 type Outcome<B> = Result<Lease<B>, Refusal>;
 
 impl<B: Backend> Acquire<B> {
-    pub(super) fn new(pool: Arc<Pool<B>>, profile: B::Profile, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(
+        pool: Arc<Pool<B>>,
+        profile: B::Profile,
+        timeout: Option<Duration>,
+        arrived: Option<Instant>,
+    ) -> Self {
         Acquire {
             pool,
             timeout,
+            arrived,
             stage: Stage::Start(profile),
         }
     }
 
+    /// The pool that is asked, or was asked last.
+    pub fn pool(&self) -> &Arc<Pool<B>> {
+        &self.pool
+    }
+
     /// Takes an idle connection or a place in the queue.
     fn start(&mut self, profile: &B::Profile, waker: &Waker) -> Option<Outcome<B>> {
-        let pool = &self.pool;
+        let (pool, stage, arrived) = (&self.pool, &mut self.stage, self.arrived);
         pool.remember_runtime();
-        let stage = &mut self.stage;
         let outcome = pool.apply(|state, now, after| {
             let profile = state.intern(profile);
             if let Some((slot, connection)) = state.check_out(profile, Wish::default(), waker, now, after) {
                 state.counters.leases += 1;
                 state.counters.prompt += 1;
-                return Some(Ok((slot, connection)));
+                return Some(Collected::Granted(slot, connection));
             }
             state.counters.waits += 1;
-            let waiter = state.enqueue(profile, waker, now, after);
+            let since = arrived.map_or(now, |arrived| pool.moment(arrived).min(now));
+            let waiter = state.enqueue(profile, Some(waker.clone()), since, now, after);
             *stage = Stage::Queued {
                 waiter,
                 profile,
-                since: now,
+                since,
+                before: Duration::ZERO,
                 patience_since: state.engine.patience_clock(now),
                 timer: None,
             };
             // A refusal may be there at once.
-            let refused = collect(pool, state, stage, now);
-            refused.map(|answer| answer.map_err(Box::new))
+            collect(pool, state, stage, now)
         })?;
-        Some(match outcome {
-            Ok((slot, connection)) => Ok(Lease::new(pool.clone(), slot, connection)),
-            Err(refusal) => Err(*refusal),
-        })
+        self.conclude(outcome)
     }
 
     fn answer(&mut self, waker: &Waker) -> Option<Outcome<B>> {
-        let (pool, stage) = (&self.pool, &mut self.stage);
-        let answer = pool.apply(|state, now, _| {
-            let answer = collect(pool, state, stage, now);
-            if let (None, Stage::Queued { waiter, .. }) = (&answer, &stage) {
-                state.set_waker(*waiter, waker);
+        loop {
+            let (pool, stage) = (&self.pool, &mut self.stage);
+            let collected = pool.apply(|state, now, _| {
+                let collected = collect(pool, state, stage, now);
+                if let (None, Stage::Queued { waiter, .. }) = (&collected, &stage) {
+                    state.set_waker(*waiter, waker);
+                }
+                collected
+            })?;
+            if let Some(outcome) = self.conclude(collected) {
+                return Some(outcome);
             }
-            answer
-        })?;
-        Some(answer.map(|(slot, connection)| Lease::new(self.pool.clone(), slot, connection)))
+        }
+    }
+
+    /// The outcome; `None` if it is to be asked for in another pool now.
+    fn conclude(&mut self, collected: Collected<B>) -> Option<Outcome<B>> {
+        match collected {
+            Collected::Granted(slot, connection) => Some(Ok(Lease::new(self.pool.clone(), slot, connection))),
+            Collected::Refused(refusal) => Some(Err(*refusal)),
+            Collected::Moved(removal, before) => {
+                self.follow(removal, before);
+                None
+            }
+        }
+    }
+
+    fn follow(&mut self, removal: Removal<B>, waited: Duration) {
+        let Removal { pool, waiter, profile } = removal;
+        if let Stage::Queued {
+            waiter: place,
+            profile: wanted,
+            since,
+            before,
+            patience_since,
+            ..
+        } = &mut self.stage
+        {
+            (*place, *wanted, *before) = (waiter, profile, waited);
+            *since = pool.moment(self.pool.began + *since);
+            *patience_since = pool.state.lock().engine.patience_clock(pool.now());
+        }
+        self.pool = pool;
     }
 
     /// How much of `limit` is left; the pauses of the pool do not count. `None` while it is paused.
     fn patience_left(&self, limit: Duration) -> Option<Duration> {
-        let Stage::Queued { patience_since, .. } = self.stage else {
+        let Stage::Queued {
+            before, patience_since, ..
+        } = self.stage
+        else {
             return Some(Duration::ZERO);
         };
         let state = self.pool.state.lock();
         let clock = state.engine.patience_clock(self.pool.now());
-        let left = limit.saturating_sub(clock.saturating_sub(patience_since));
-        (!state.engine.is_paused()).then_some(left)
+        let waited = before.saturating_add(clock.saturating_sub(patience_since));
+        (!state.engine.is_paused()).then_some(limit.saturating_sub(waited))
     }
 
     /// Time is up, unless the answer came in the same moment.
     fn time_out(&mut self, limit: Duration) -> Outcome<B> {
-        let pool = self.pool.clone();
-        let stage = &mut self.stage;
-        let answer = pool.apply(|state, now, after| {
-            collect(&pool, state, stage, now).unwrap_or_else(|| {
-                let Stage::Queued {
-                    waiter, profile, since, ..
-                } = std::mem::replace(stage, Stage::Ended)
-                else {
-                    return Err(Refusal::ShuttingDown);
-                };
-                let waited = now.saturating_sub(since).max(limit);
-                let refusal = timed_out(&pool, state, profile, waited);
-                state.counters.timeouts += 1;
-                pool.waited(state, waited);
-                state.give_up(waiter, now, after);
-                Err(refusal)
-            })
-        });
-        answer.map(|(slot, connection)| Lease::new(pool, slot, connection))
+        loop {
+            let (pool, stage) = (&self.pool, &mut self.stage);
+            let collected = pool.apply(|state, now, after| {
+                collect(pool, state, stage, now).unwrap_or_else(|| give_up(pool, state, stage, limit, (now, after)))
+            });
+            if let Some(outcome) = self.conclude(collected) {
+                return outcome;
+            }
+        }
     }
 }
 
@@ -142,28 +184,68 @@ impl<B: Backend> Pool<B> {
     }
 }
 
-type Granted<B> = (super::engine::SlotId, Box<super::connection::Connection<B>>);
+/// What has become of a wait.
+enum Collected<B: Backend> {
+    Granted(SlotId, Box<Connection<B>>),
+    Refused(Box<Refusal>),
+    /// It goes on elsewhere, after it has taken so long here.
+    Moved(Removal<B>, Duration),
+}
 
-/// The answer, if it has come. Then the waiter has left and the wait is over.
+/// The answer, if it has come. Then the waiter has left, and the wait is over if it does not go on elsewhere.
 fn collect<B: Backend>(
     pool: &Pool<B>,
     state: &mut State<B>,
     stage: &mut Stage<B>,
     now: Moment,
-) -> Option<Result<Granted<B>, Refusal>> {
-    let Stage::Queued { waiter, since, .. } = stage else {
+) -> Option<Collected<B>> {
+    let Stage::Queued {
+        waiter,
+        since,
+        before,
+        patience_since,
+        ..
+    } = stage
+    else {
         return None;
     };
-    let answer = state.collect(*waiter, now)?;
-    pool.waited(state, now.saturating_sub(*since));
-    *stage = Stage::Ended;
-    Some(match answer {
+    let collected = match state.collect(*waiter, now)? {
         Answer::Granted(slot, connection) => {
             state.counters.leases += 1;
-            Ok((slot, connection))
+            Collected::Granted(slot, connection)
         }
-        Answer::Failed(refusal) => Err(refusal),
-    })
+        Answer::Failed(refusal) => Collected::Refused(Box::new(refusal)),
+        Answer::Moved(removal) => {
+            let here = state.engine.patience_clock(now).saturating_sub(*patience_since);
+            return Some(Collected::Moved(removal, before.saturating_add(here)));
+        }
+    };
+    pool.waited(state, now.saturating_sub(*since));
+    *stage = Stage::Ended;
+    Some(collected)
+}
+
+/// Nobody has answered within `limit`.
+fn give_up<B: Backend>(
+    pool: &Pool<B>,
+    state: &mut State<B>,
+    stage: &mut Stage<B>,
+    limit: Duration,
+    (now, after): (Moment, &mut After<B>),
+) -> Collected<B> {
+    let Stage::Queued {
+        waiter, profile, since, ..
+    } = std::mem::replace(stage, Stage::Ended)
+    else {
+        return Collected::Refused(Box::new(Refusal::ShuttingDown));
+    };
+    let waited = now.saturating_sub(since).max(limit);
+    let refusal = timed_out(pool, state, profile, waited);
+    state.counters.timeouts += 1;
+    pool.waited(state, waited);
+    // It has no answer, so there is nothing to go on with elsewhere.
+    drop(state.give_up(waiter, now, after));
+    Collected::Refused(Box::new(refusal))
 }
 
 /// The database's own words if it is the database that keeps everybody waiting, else who holds the connections.
@@ -245,12 +327,19 @@ impl<B: Backend> Unpin for Acquire<B> {}
 
 impl<B: Backend> Drop for Acquire<B> {
     fn drop(&mut self) {
-        if let Stage::Queued { waiter, since, .. } = self.stage {
-            let pool = &self.pool;
-            pool.apply(|state: &mut State<B>, now, after: &mut After<B>| {
-                pool.waited(state, now.saturating_sub(since));
-                state.give_up(waiter, now, after);
+        let Stage::Queued { waiter, since, .. } = self.stage else {
+            return;
+        };
+        let (mut place, since) = (Some((self.pool.clone(), waiter)), self.pool.began + since);
+        while let Some((pool, waiter)) = place {
+            let removal = pool.apply(|state: &mut State<B>, now, after: &mut After<B>| {
+                let removal = state.give_up(waiter, now, after);
+                if removal.is_none() {
+                    pool.waited(state, now.saturating_sub(pool.moment(since)));
+                }
+                removal
             });
+            place = removal.map(|removal| (removal.pool, removal.waiter));
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Knows nothing of protocols: the dialogue says where messages end, when a server connection is needed and what to
 //! answer in its place.
 
+mod asking;
 mod cancel;
 mod course;
 mod events;

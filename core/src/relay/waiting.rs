@@ -5,19 +5,19 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use super::{
     Ending, Held, Life, Prospect,
+    asking::{Outcome, Wanted},
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
     backend::{Access, Backend, Dialogue, Outbox},
     clock,
-    front::{self, Allowance, Share, Standing},
+    front::{self, Standing},
     limits,
-    pool::{Lease, Pool},
+    pool::Pool,
     refusal::Refusal,
 };
 
@@ -31,7 +31,12 @@ impl<B: Backend> Life<B> {
             let timeout = self.terms.pool_timeout(&pool);
             let waited = {
                 let allowance = self.terms.allowance.clone();
-                let mut acquire = pin!(acquire(pool.clone(), self.profile.clone(), allowance, timeout));
+                let wanted = Wanted {
+                    profile: self.profile.clone(),
+                    patience: timeout,
+                    since,
+                };
+                let mut acquire = pin!(wanted.acquire(pool, allowance));
                 poll_fn(|cx| {
                     if let Poll::Ready(answer) = acquire.as_mut().poll(cx) {
                         return Poll::Ready(Waited::Answer(answer));
@@ -52,17 +57,17 @@ impl<B: Backend> Life<B> {
                 self.registration.card().stand(Standing::Idle, clock::now());
             }
             return match waited {
-                Waited::Answer(Ok((lease, share))) => {
+                Waited::Answer((_, Ok((lease, share)))) => {
                     let sent = self.to_server.unjudged();
                     self.attach(lease, share, sent, Some(since), clock::now(), &mut Outbox::default());
                     self.held = Held::Again;
                     None
                 }
-                Waited::Answer(Err(refusal)) => {
+                Waited::Answer((asked, Err(refusal))) => {
                     // A replica that cannot be reached is avoided, not suffered; and a pool may have been closed because
                     // the source has another one now.
                     let other = self.route.pool(access);
-                    if matches!(refusal, Refusal::Open { .. } | Refusal::ShuttingDown) && !Arc::ptr_eq(&other, &pool) {
+                    if matches!(refusal, Refusal::Open { .. } | Refusal::ShuttingDown) && !Arc::ptr_eq(&other, &asked) {
                         pool = other;
                         continue;
                     }
@@ -121,42 +126,10 @@ impl<B: Backend> Life<B> {
     }
 }
 
-/// A server connection, and the share of its user's that it takes, if the user's are counted; both within `timeout`.
-async fn acquire<B: Backend>(
-    pool: Arc<Pool<B>>,
-    profile: B::Profile,
-    allowance: Option<Arc<Allowance>>,
-    timeout: Option<Duration>,
-) -> Result<(Lease<B>, Option<Share>), Refusal> {
-    let Some(allowance) = allowance else {
-        return Ok((pool.acquire(profile, timeout).await?, None));
-    };
-    let mut patience = timeout;
-    loop {
-        // A pause is nobody's wait; and the share is not kept from the user's clients of other sources meanwhile.
-        pool.until_open().await;
-        let began = clock::now();
-        let left = || patience.map(|patience| patience.saturating_sub(began.elapsed()));
-        let attempt = async {
-            let share = tokio::select! {
-                biased;
-                share = allowance.take(pool.name(), patience) => share?,
-                // Its successor is to be asked, which may be paused: then this is nobody's wait either.
-                () = pool.until_closed() => return Err(Refusal::ShuttingDown),
-            };
-            Ok((pool.acquire(profile.clone(), left()).await?, Some(share)))
-        };
-        tokio::select! {
-            biased;
-            outcome = attempt => return outcome,
-            () = pool.until_paused() => patience = left(),
-        }
-    }
-}
-
 /// What waiting for a server connection came to.
 enum Waited<B: Backend> {
-    Answer(Result<(Lease<B>, Option<Share>), Refusal>),
+    /// From this pool.
+    Answer((Arc<Pool<B>>, Outcome<B>)),
     Inbox(front::Event),
     /// The client has taken its request back.
     Withdrawn,

@@ -22,7 +22,8 @@ const CALM: Duration = Duration::from_millis(100);
 /// Since a file was emptied. Whoever empties one is about to fill it; an empty list is written `[]`.
 const FILLED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Files that never rest are read as they are after this time.
+/// Files that never rest are read as they are after this time, which does not begin before they have been read once: a long
+/// reading must not end it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is known of the files.
@@ -46,7 +47,7 @@ impl Settled {
 
     /// `None` when the reading panicked.
     pub(super) async fn load(&mut self, args: &ServeArgs) -> Option<Loaded> {
-        let until = clock::now() + PATIENCE;
+        let mut until = None;
         loop {
             let (known, written) = (self.files.clone(), self.written);
             let (path, strict) = (args.metadata.clone(), args.strict);
@@ -59,7 +60,8 @@ impl Settled {
             });
             let (is_unsettled, loaded) = loading.await.ok()?;
             self.files.clone_from(&loaded.files);
-            if !is_unsettled || clock::now() >= until {
+            let now = clock::now();
+            if !is_unsettled || now >= *until.get_or_insert(now + PATIENCE) {
                 return Some(loaded);
             }
             tokio::time::sleep(CALM / 2).await;

@@ -12,7 +12,8 @@ mod self_test;
 use std::sync::Arc;
 
 use weir_config::{
-    ApplicationIntent, Encrypt, MssqlAuthentication, MssqlConnection, MssqlEndpoint, ResolveError, SslMode,
+    ApplicationIntent, Encrypt, MssqlAddress, MssqlAuthentication, MssqlConnection, MssqlEndpoint, ResolveError,
+    SslMode,
 };
 use weir_core::{
     net::{Target, dial, dial_at_once, tls::ClientTls},
@@ -90,6 +91,17 @@ impl Opener {
             connection,
             application_name,
             materials: Materials::default(),
+        }
+    }
+
+    /// Whether the other one opens connections to the same server, as far as that is declared: not when the whole address
+    /// is in a file.
+    pub(crate) fn is_at_same_server(&self, other: &Self) -> bool {
+        match (&self.connection.address, &other.connection.address) {
+            (MssqlAddress::Fixed(own), MssqlAddress::Fixed(others)) => {
+                (&own.host, own.port, &own.instance) == (&others.host, others.port, &others.instance)
+            }
+            _ => false,
         }
     }
 
