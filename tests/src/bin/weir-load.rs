@@ -106,7 +106,10 @@ async fn postgres(arguments: &Arguments, number: u32, answered: &AtomicU64) {
     let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     if arguments.way == Way::Settings {
-        let settings = format!("SET application_name = 'load {number}'; SET work_mem = '{}kB'", 1024 + number);
+        let settings = format!(
+            "SET application_name = 'load {number}'; SET work_mem = '{}kB'",
+            1024 + number
+        );
         client.batch_execute(&settings).await.unwrap();
     }
     let statement = match arguments.way {
