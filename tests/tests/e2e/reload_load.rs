@@ -391,10 +391,10 @@ async fn keep_reloading(scene: &Scene, mut staying: Vec<RawClient>, is_over: imp
             }
             watch.look_away();
         }
-        if let Some(answered) = scene.reload(turn, &watch) {
-            if let Some(before) = ordered.replace(answered) {
-                before.await.expect("it applies");
-            }
+        if let Some(answered) = scene.reload(turn, &watch)
+            && let Some(before) = ordered.replace(answered)
+        {
+            before.await.expect("it applies");
         }
         for client in &mut staying {
             assert_eq!(client.rows("select 'here'").await, ["here"], "who is in stays in");
