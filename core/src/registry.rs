@@ -24,7 +24,7 @@ use control::Claims;
 use crate::{
     backend::{Access, Backend},
     observe::RefusalCounts,
-    pool::Pool,
+    pool::{Pool, Succession},
     refusal::{Limit, Refusal},
     settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
 };
@@ -204,7 +204,12 @@ impl<B: Backend> Source<B> {
         for (pool, heir) in before.successors(&parts) {
             if !stays(pool) {
                 course.retired.push(Arc::downgrade(pool));
-                pool.cede_to(heir);
+                let is_new = !before.pools().any(|other| Arc::ptr_eq(heir, other));
+                let succession = match is_new {
+                    true => Succession::Replaces,
+                    false => Succession::TakesIn,
+                };
+                pool.cede_to(heir, succession);
             }
         }
         drop(course);

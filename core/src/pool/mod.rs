@@ -45,6 +45,7 @@ pub use connection::Connection;
 pub use control::Rest;
 pub use lease::Lease;
 pub use stats::{ConnectionView, Counters, PoolStats};
+pub use succession::Succession;
 
 use engine::{Engine, Moment, Portion, Stage, Tuning, Wish};
 use state::{After, Keeper, State};

@@ -333,28 +333,21 @@ impl<B: Backend> State<B> {
         self.desks[waiter.0 as usize].answer = Some(Answer::Moved(removal));
     }
 
-    /// What the database has let in.
-    pub(super) fn trusted(&self) -> Vec<B::Profile> {
-        let known = self.profiles.iter();
-        let trusted = known.filter(|(id, _)| self.engine.was_let_in(*id));
-        trusted.map(|(_, profile)| profile.clone()).collect()
-    }
-
     /// What the last attempt to open a connection said, if that is why a client of this profile still waits.
     pub(super) fn trouble_of(&self, profile: ProfileId) -> Option<OpenError> {
-        if self.engine.live_of(profile) > 0 {
-            return None;
-        }
-        match self.engine.trouble_of(profile)? {
-            FailReason::Refused => self.profiles.error(profile).cloned(),
-            FailReason::Unreachable => self.host_error.clone(),
-            FailReason::Draining => None,
+        match self.engine.live_of(profile) {
+            0 => self.said_of(profile).cloned(),
+            _ => None,
         }
     }
 
     /// Why those who wait get no connection, if it is not only that others have them.
     pub(super) fn wait_reason(&self) -> Option<&OpenError> {
         let (_, profile) = self.engine.waiters().next()?;
+        self.said_of(profile)
+    }
+
+    fn said_of(&self, profile: ProfileId) -> Option<&OpenError> {
         match self.engine.trouble_of(profile)? {
             FailReason::Refused => self.profiles.error(profile),
             FailReason::Unreachable => self.host_error.as_ref(),

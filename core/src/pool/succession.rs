@@ -13,11 +13,20 @@ use super::{
 };
 use crate::{backend::Backend, clock, settings::PoolSettings};
 
+/// What the pool is to another one whose clients it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Succession {
+    /// It was made to take its place, and its limit is the one that the other had, where they are at the same server.
+    Replaces,
+    /// It has served beside it, with a limit of its own.
+    TakesIn,
+}
+
 /// Who serves in a pool's place.
 pub(super) struct Heir<B: Backend> {
     pool: Arc<Pool<B>>,
-    /// Whether the database counts the connections of both together.
-    is_at_same_server: bool,
+    /// Whether what is left here counts against its limit.
+    is_burdened: bool,
 }
 
 /// Where somebody waits now who waited in another pool before.
@@ -35,24 +44,21 @@ impl<B: Backend> Pool<B> {
 
     /// `heir` serves in this pool's place from now on. Who waits here waits there, as if it had come there. Idle
     /// connections are closed now, leased ones when they come back. Once in a pool's life; further calls do nothing.
-    pub fn cede_to(&self, heir: &Arc<Pool<B>>) {
+    pub fn cede_to(&self, heir: &Arc<Pool<B>>, succession: Succession) {
         self.remember_runtime();
         if let Some(runtime) = self.runtime.get() {
             let _ = heir.runtime.set(runtime.clone());
         }
-        let succession = Heir {
-            pool: heir.clone(),
-            is_at_same_server: self.backend.is_at_same_server(&heir.backend),
-        };
-        let is_at_same_server = succession.is_at_same_server;
-        if std::ptr::eq(self, Arc::as_ptr(heir)) || self.heir.set(succession).is_err() {
+        let is_burdened = succession == Succession::Replaces && self.backend.is_at_same_server(&heir.backend);
+        let pool = heir.clone();
+        if std::ptr::eq(self, Arc::as_ptr(heir)) || self.heir.set(Heir { pool, is_burdened }).is_err() {
             return;
         }
         let now = clock::now();
         let (mut after, mut heirs) = (After::nothing(), After::nothing());
         self.change(now, &mut after, |state, now, _| {
             heir.change(self.began + now, &mut heirs, |theirs, then, heirs| {
-                if is_at_same_server {
+                if is_burdened {
                     // Before anybody asks for a connection there.
                     theirs.add_forerunner(self.number, state.burden(), then);
                 }
@@ -95,7 +101,7 @@ impl<B: Backend> Pool<B> {
 
     /// Tells what is left here to the pool whose limit it counts against.
     pub(super) fn tell_heir(&self) {
-        let Some(heir) = self.heir.get().filter(|heir| heir.is_at_same_server) else {
+        let Some(heir) = self.heir.get().filter(|heir| heir.is_burdened) else {
             return;
         };
         let burden = self.state.lock().burden();
@@ -110,6 +116,13 @@ impl<B: Backend> State<B> {
     fn burden(&self) -> u32 {
         let before: u32 = self.forerunners.iter().map(|(_, connections)| connections).sum();
         self.engine.tally().total().saturating_add(before)
+    }
+
+    /// What the database has let in.
+    fn trusted(&self) -> Vec<B::Profile> {
+        let known = self.profiles.iter();
+        let trusted = known.filter(|(id, _)| self.engine.was_let_in(*id));
+        trusted.map(|(_, profile)| profile.clone()).collect()
     }
 
     fn add_forerunner(&mut self, pool: u32, connections: u32, now: Moment) {

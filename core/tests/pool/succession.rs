@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use weir_core::{
-    pool::Pool,
+    pool::{Pool, Succession},
     refusal::{OpenError, Refusal, Rejection, Retry},
     settings::PoolSettings,
 };
@@ -46,7 +46,7 @@ async fn rotated(max_connections: u32) -> (Arc<Toy>, Arc<Pool<Toy>>) {
 
 fn follow(pool: &Arc<Pool<Toy>>, toy: Arc<Toy>) -> Arc<Pool<Toy>> {
     let heir = pool.another("primary", toy, PoolSettings::clone(&pool.settings()));
-    pool.cede_to(&heir);
+    pool.cede_to(&heir, Succession::Replaces);
     tokio::spawn({
         let pool = pool.clone();
         async move { pool.close().await }
@@ -186,5 +186,29 @@ async fn what_is_left_at_another_server_counts_for_nothing() {
     let heir = follow(&pool, there.clone());
     lease(&heir).await.finish();
     assert_eq!((here.alive(), there.alive()), (1, 1));
+    held.finish();
+}
+
+/// A replica that is not declared any more: its clients go to one that has served all along.
+#[tokio::test(start_paused = true)]
+async fn a_neighbour_that_takes_clients_in_keeps_its_own_limit_and_the_order_of_arrival() {
+    let toy = Toy::new();
+    let (gone, stays) = (toy.pool(settings(1)), toy.pool(settings(1)));
+    let (held, also_held) = (lease(&gone).await, lease(&stays).await);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut clients = JoinSet::new();
+    for (number, pool) in [&gone, &stays, &gone, &stays].into_iter().enumerate() {
+        let (pool, order) = (pool.clone(), order.clone());
+        clients.spawn(async move {
+            let lease = lease(&pool).await;
+            order.lock().push(number);
+            lease.finish();
+        });
+        for_a_while(10).await;
+    }
+    gone.cede_to(&stays, Succession::TakesIn);
+    also_held.finish();
+    clients.join_all().await;
+    assert_eq!(*order.lock(), [0, 1, 2, 3]);
     held.finish();
 }

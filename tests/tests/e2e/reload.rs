@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio_postgres::SimpleQueryMessage;
 use weir_tests::{
     certificates::Identity,
+    clock,
     cluster::{self, Cluster, ROLE, ROLE_PASSWORD},
     gateway::Gateway,
     metadata::Metadata,
@@ -527,16 +528,7 @@ async fn a_file_that_is_being_written_is_read_when_it_is_written() {
     }
     let site = Site::start(Plan::default()).await;
     let gateway = gateway(&site);
-    let url = database_url(site.cluster, ROLE, &site.database, "sslmode=disable");
-    let sound = Metadata::new()
-        .postgres(&site.database, url.into(), json!({ "max_connections": 1 }))
-        .loopback()
-        .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
-        .top_level(
-            "admin",
-            json!({ "host": "127.0.0.1", "admin_secret": "canary-being-written" }),
-        );
-    write_and_wait(gateway, &sound, APPLIED).await;
+    write_and_wait(gateway, &without_overlay(&site), APPLIED).await;
     let client = site.connect().await;
     let file = gateway.folder().join("databases/databases.yaml");
     let content = std::fs::read(&file).unwrap();
@@ -550,4 +542,51 @@ async fn a_file_that_is_being_written_is_read_when_it_is_written() {
         client.batch_execute("SELECT 1").await.expect("it is declared");
     }
     assert!(!gateway.log().contains("source removed"), "{}", gateway.log());
+}
+
+/// For longer than anybody waits for them to rest. Each state in between is one that nobody has declared.
+#[tokio::test]
+async fn files_that_never_rest_remove_nothing() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let gateway = gateway(&site);
+    write_and_wait(gateway, &without_overlay(&site), APPLIED).await;
+    let client = site.connect().await;
+    let file = gateway.folder().join("databases/databases.yaml");
+    let content = std::fs::read(&file).unwrap();
+    let began = clock::now();
+    while began.elapsed() < Duration::from_secs(12) {
+        let emptied = clock::now();
+        std::fs::write(&file, []).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        std::fs::write(&file, &content).unwrap();
+        if emptied.elapsed() > Duration::from_secs(1) {
+            // This machine has other things to do; an empty file that rests may be meant.
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.batch_execute("SELECT 1").await.expect("it is declared");
+    }
+    assert!(!gateway.log().contains("source removed"), "{}", gateway.log());
+    let wider = String::from_utf8(content)
+        .unwrap()
+        .replace("\"max_connections\": 1", "\"max_connections\": 2");
+    let before = said(gateway, APPLIED);
+    std::fs::write(&file, wider).unwrap();
+    wait_long_for(gateway, APPLIED, before, A_LONG_READ).await;
+}
+
+/// Without a word in `gateway.yaml` that would be wrong if the source were not declared.
+fn without_overlay(site: &Site) -> Metadata {
+    let url = database_url(site.cluster, ROLE, &site.database, "sslmode=disable");
+    Metadata::new()
+        .postgres(&site.database, url.into(), json!({ "max_connections": 1 }))
+        .loopback()
+        .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
+        .top_level(
+            "admin",
+            json!({ "host": "127.0.0.1", "admin_secret": "canary-being-written" }),
+        )
 }

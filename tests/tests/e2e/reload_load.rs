@@ -366,7 +366,8 @@ async fn reload_under_load(seconds: u64) {
         over.store(asking[0].is_finished(), Ordering::Relaxed);
         at_rest.load(Ordering::Relaxed)
     };
-    let ((turns, limits), done) = tokio::join!(keep_reloading(&scene, staying, is_over), disturbing);
+    let stays_in = keep_asking(staying, &at_rest);
+    let ((turns, limits), done, ()) = tokio::join!(keep_reloading(&scene, is_over), disturbing, stays_in);
     conclude(&scene, asking, turns, began.elapsed(), done).await;
     expect_exact(&limits);
     for (database, sampler) in samplers {
@@ -379,7 +380,7 @@ async fn reload_under_load(seconds: u64) {
 }
 
 /// Three times a second, until it is over; how often, and what was seen of the limits.
-async fn keep_reloading(scene: &Scene, mut staying: Vec<RawClient>, is_over: impl Fn() -> bool) -> (u32, Vec<Seen>) {
+async fn keep_reloading(scene: &Scene, is_over: impl Fn() -> bool) -> (u32, Vec<Seen>) {
     let (mut turn, watch) = (0, Arc::new(scene.watch().await));
     let mut ordered = None::<JoinHandle<()>>;
     let mut clock = tokio::time::interval(TURN);
@@ -391,13 +392,10 @@ async fn keep_reloading(scene: &Scene, mut staying: Vec<RawClient>, is_over: imp
             }
             watch.look_away();
         }
-        if let Some(answered) = scene.reload(turn, &watch) {
-            if let Some(before) = ordered.replace(answered) {
-                before.await.expect("it applies");
-            }
-        }
-        for client in &mut staying {
-            assert_eq!(client.rows("select 'here'").await, ["here"], "who is in stays in");
+        if let Some(answered) = scene.reload(turn, &watch)
+            && let Some(before) = ordered.replace(answered)
+        {
+            before.await.expect("it applies");
         }
         turn += 1;
     }
@@ -449,6 +447,16 @@ async fn stay(scene: &Scene) -> Vec<RawClient> {
         scene.log_in("keeper", "canary-keeper-0").await.unwrap(),
         scene.log_in("scribe", "canary-scribe-0").await.unwrap(),
     ]
+}
+
+/// As often as there are reloads, whether or not an answer takes longer than a turn: who is in stays in.
+async fn keep_asking(mut staying: Vec<RawClient>, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        for client in &mut staying {
+            assert_eq!(client.rows("select 'here'").await, ["here"], "who is in stays in");
+        }
+        tokio::time::sleep(TURN).await;
+    }
 }
 
 async fn conclude(scene: &Scene, asking: Vec<JoinHandle<Verdict>>, turn: u32, took: Duration, done: Done) {
