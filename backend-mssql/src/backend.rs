@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use weir_config::{MssqlConnection, SessionFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
+    net::Socket,
     refusal::{OpenError, Retry},
 };
 
@@ -206,6 +207,17 @@ impl Backend for Mssql {
             session,
             cancel_key: None,
         })
+    }
+
+    fn clear_socket(io: &TdsStream) -> Option<&Socket> {
+        match io {
+            TdsStream::Plain(socket) => Some(socket),
+            TdsStream::TlsServer(_) | TdsStream::TlsClient(_) => None,
+        }
+    }
+
+    fn pack_profile(profile: &Profile) -> Option<Vec<u8>> {
+        profile.pack()
     }
 
     fn label(&self) -> &str {

@@ -147,7 +147,3 @@ pub const MAX_CONSOLE_ANSWER: usize = 256 * 1024;
 
 /// Bytes that a client of the console is read at a time.
 pub const CONSOLE_READ: usize = 4 * 1024;
-
-/// Bytes of what another process has to know of a client to go on with it, most of it its prepared statements: some hundred
-/// of them, copied while the client waits. One with more stays with the process that it is with, until it leaves.
-pub const MAX_PACKED: usize = 256 * 1024;

@@ -13,7 +13,7 @@ use weir_core::{
     settings::{PoolMode, ReplicaRouting, SessionFunctions, SessionStatePolicy},
 };
 use weir_mssql::{
-    dialogue::{Conversation, ConversationInit},
+    dialogue::{Conversation, ConversationInit, packed::Packed},
     session::{Session, SessionInit, SourceState, Tracker},
 };
 
@@ -177,6 +177,24 @@ impl Gateway {
             held: false,
         });
         self.clients.len() - 1
+    }
+
+    /// Another process goes on with the client, if it is at rest and can be packed: of what was here, it knows nothing but
+    /// the bytes.
+    pub fn hand_over(&mut self, client: usize) -> bool {
+        let client = &mut self.clients[client];
+        let lane = &client.from_client;
+        if client.lease.is_some() || client.finished || !lane.unjudged.is_empty() || lane.body.is_some() {
+            return false;
+        }
+        let Some(bytes) = client.conversation.pack() else {
+            return false;
+        };
+        let packed = Packed::read(&bytes).unwrap();
+        let elsewhere = init(&SourceState::new(), self.kind);
+        client.conversation = Conversation::resume(elsewhere, &packed).unwrap();
+        assert_eq!(client.conversation.pack(), Some(bytes));
+        true
     }
 
     /// The client sends; everything happens that can.

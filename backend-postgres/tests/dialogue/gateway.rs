@@ -15,7 +15,7 @@ use weir_core::{
     refusal::{Fault, Refusal},
 };
 use weir_postgres::{
-    dialogue::{Conversation, ConversationInit},
+    dialogue::{Conversation, ConversationInit, packed::Packed},
     session::{Overlay, Parameters, Session, SessionInit, SourceState},
 };
 
@@ -136,6 +136,22 @@ impl<S: Server> Gateway<S> {
             held: false,
         });
         self.clients.len() - 1
+    }
+
+    /// Another process goes on with the client, if it is at rest and can be packed: of what was here, it knows nothing but
+    /// the bytes. (What clients and connections share stays the same: here the connections do, too.)
+    pub fn hand_over(&mut self, client: usize) -> bool {
+        let client = &mut self.clients[client];
+        let lane = &client.from_client;
+        if client.lease.is_some() || client.finished || !lane.unjudged.is_empty() || lane.body.is_some() {
+            return false;
+        }
+        let Some(bytes) = client.conversation.pack() else {
+            return false;
+        };
+        let packed = Packed::read(&bytes).unwrap();
+        client.conversation = Conversation::resume(init(&self.shared), packed).unwrap();
+        true
     }
 
     /// The client sends; everything happens that can.

@@ -55,4 +55,5 @@ mod sqlsmith;
 mod startup;
 mod stopping;
 mod takeover;
+mod takeover_mssql;
 mod telemetry;

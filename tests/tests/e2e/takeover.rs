@@ -664,6 +664,8 @@ async fn particular(site: &Site, number: usize) -> RawClient {
     expect(&mut client, &wire::query(&settings)).await;
     let text = "SELECT $1::text || current_setting('my.number')";
     expect(&mut client, &[wire::parse("mine", text, &[]), wire::sync()].concat()).await;
+    let spoken = "PREPARE spoken (text) AS SELECT $1 || current_setting('my.number')";
+    expect(&mut client, &wire::query(spoken)).await;
     is_particular(&mut client, number).await;
     client
 }
@@ -678,6 +680,7 @@ async fn is_particular(client: &mut RawClient, number: usize) {
     let answer = answer.expect("no hang").expect("the connection stays");
     assert!(first_error(&answer).is_none(), "{}", wire::describe(&answer));
     assert_eq!(wire::first_columns(&answer), [format!("number {number}")]);
+    assert_eq!(client.rows("EXECUTE spoken('said ')").await, [format!("said {number}")]);
     let shown = client
         .rows("SELECT current_setting('application_name') || ' ' || current_setting('TimeZone')")
         .await;

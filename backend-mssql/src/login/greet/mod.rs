@@ -5,6 +5,7 @@
 //! whoever has not proved who it is; everything after authentication needs an `Authenticated`, which only a proof makes.
 
 mod admit;
+mod adopt;
 mod authenticate;
 mod console;
 mod reception;
@@ -17,7 +18,9 @@ use weir_config::ListenerTlsMode;
 use weir_core::{
     admin::Console,
     backend::Frontend,
-    front::{Clients, Credentials, GateClosed, Greeting, LoginGate, Trust, UserCounts},
+    front::{
+        Client, Clients, Credentials, GateClosed, Greeting, HandedClient, LoginGate, Registration, Trust, UserCounts,
+    },
     net::{
         Peer, Socket,
         tls::{MaterialError, Reloadable, ServerTls, ServerTlsSettings, TlsVersions},
@@ -167,6 +170,10 @@ impl Frontend for MssqlFrontend {
                 ended.into()
             }
         }
+    }
+
+    async fn adopt(&self, client: HandedClient, registration: Registration) -> Result<Client<Mssql>, String> {
+        adopt::adopt(&self.settings.load_full(), client, registration).await
     }
 }
 

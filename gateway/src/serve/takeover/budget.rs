@@ -19,7 +19,7 @@ use weir_core::{
     clock::{self, Instant},
     front::Clients,
     pool::{Pool, engine::Portion},
-    registry::Registry,
+    registry::{Registry, SourceParts},
 };
 use weir_mssql::Mssql;
 use weir_postgres::Postgres;
@@ -87,6 +87,21 @@ impl Budget {
         });
     }
 
+    /// These parts are going to be those of a source: whatever of them is new begins with what other processes leave of
+    /// it, before anybody can ask for a connection.
+    pub(in crate::serve) fn prepare<B: Backend>(&self, source: &str, parts: &SourceParts<B>) {
+        let state = self.state.lock();
+        if state.elsewhere.is_empty() && state.left.is_none() {
+            return;
+        }
+        each_of(source, parts, &mut |name, pool| {
+            let elsewhere = state.elsewhere.get(name).copied().unwrap_or(0);
+            let half = || pool.limit().saturating_sub(elsewhere).div_ceil(2);
+            let most = (state.left.as_ref()).map(|left| left.get(name).map_or_else(half, |left| left.most));
+            pool.apportion(Portion { elsewhere, most });
+        });
+    }
+
     /// The limits of all pools: what a predecessor could hold.
     pub(super) fn limits(&self) -> Vec<Held> {
         let mut limits = Vec::new();
@@ -150,16 +165,21 @@ impl std::fmt::Debug for Budget {
 /// Every pool, by a name that is the same in both processes, and the number of its source's clients.
 fn each<B: Backend>(registry: &Registry<B>, look: &mut impl FnMut(&str, &dyn Shared, u32)) {
     for source in registry.sources() {
-        let parts = source.parts();
         let clients = source.client_count();
-        let name = |which: &str| format!("{}/{}/{which}", B::KIND, source.name);
-        look(&name("primary"), &*parts.primary, clients);
-        for (number, replica) in parts.replicas.iter().enumerate() {
-            look(&name(&format!("replica {number}")), &**replica, clients);
-        }
-        for (member, pool) in &parts.named {
-            look(&name(&format!("set {member}")), &**pool, clients);
-        }
+        each_of(&source.name, &source.parts(), &mut |name, pool| {
+            look(name, pool, clients)
+        });
+    }
+}
+
+fn each_of<B: Backend>(source: &str, parts: &SourceParts<B>, look: &mut impl FnMut(&str, &dyn Shared)) {
+    let name = |which: &str| format!("{}/{source}/{which}", B::KIND);
+    look(&name("primary"), &*parts.primary);
+    for (number, replica) in parts.replicas.iter().enumerate() {
+        look(&name(&format!("replica {number}")), &**replica);
+    }
+    for (member, pool) in &parts.named {
+        look(&name(&format!("set {member}")), &**pool);
     }
 }
 

@@ -238,6 +238,7 @@ fn departing(client: HandedClient) -> (Traveller, OwnedFd) {
         id: client.id,
         secret: Blob(client.secret.expose().clone()),
         dialogue: Blob(client.dialogue.expose().clone()),
+        profile: Blob(client.profile),
     };
     (traveller, client.socket)
 }
@@ -258,6 +259,7 @@ fn arrived(client: Traveller, socket: OwnedFd) -> HandedClient {
         id: client.id,
         secret: Secret::new(client.secret.0),
         dialogue: Secret::new(client.dialogue.0),
+        profile: client.profile.0,
     }
 }
 
@@ -277,6 +279,7 @@ mod tests {
         budget::Budget,
         channel::{self, Reader, Writer},
         kin::Side,
+        standing::{Agreed, Standings},
     };
 
     /// Answers what it reads with its name, once its life begins.
@@ -303,7 +306,8 @@ mod tests {
 
     fn kin() -> Arc<Kin> {
         let clients = Clients::new();
-        let kin = Kin::new(clients.clone(), Budget::new(Registry::new(), Registry::new(), clients));
+        let budget = Budget::new(Registry::new(), Registry::new(), clients.clone());
+        let kin = Kin::new(clients, budget, Standings::new(Registry::new(), Registry::new()));
         let annexes = Annexes::default();
         annexes.open("pg", Arc::new(Echo));
         kin.welcome(Arc::new(annexes));
@@ -325,6 +329,7 @@ mod tests {
             id: 7,
             secret: Secret::new(b"secret".to_vec()),
             dialogue: Secret::new(b"packed".to_vec()),
+            profile: Vec::new(),
         };
         (client, far)
     }
@@ -334,7 +339,7 @@ mod tests {
         let (one, two) = UnixStream::pair().expect("a pair");
         let ((reader, writer), (far_reader, far_writer)) = (channel::open(one), channel::open(two));
         let kin = kin();
-        let link = kin.meet(side, reader, writer);
+        let link = kin.meet(side, reader, writer, Agreed::default());
         (kin, link, far_reader, far_writer)
     }
 
@@ -357,8 +362,8 @@ mod tests {
         let (one, two) = UnixStream::pair().expect("a pair");
         let ((reader, writer), (far_reader, far_writer)) = (channel::open(one), channel::open(two));
         let (old, new) = (kin(), kin());
-        let link = old.meet(Side::Successor, reader, writer);
-        new.meet(Side::Predecessor, far_reader, far_writer);
+        let link = old.meet(Side::Successor, reader, writer, Agreed::default());
+        new.meet(Side::Predecessor, far_reader, far_writer, Agreed::default());
         let (known, mut far) = client("ann");
         assert_eq!(link.offer(known).await, Offer::Taken);
         let served = async {

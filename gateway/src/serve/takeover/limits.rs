@@ -37,5 +37,8 @@ pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(5);
 /// Clients that are being taken in at a time. The predecessor offers some 30 at once.
 pub(super) const MAX_ARRIVING: usize = 1024;
 
+/// Until the other process hears of a PAUSE: a moment for a person.
+pub(super) const STANDING_TOLD: Duration = Duration::from_millis(50);
+
 /// Between two rounds of offers. Those that could not move in one may have become able to.
 pub(super) const OFFER_AGAIN: Duration = Duration::from_secs(10);

@@ -27,6 +27,7 @@ use super::{
     limits::{MAX_DESCRIPTORS, MAX_PEERS, OFFER_AGAIN, PATIENCE},
     message::{Door, Message, Place, VERSION},
     place, restart,
+    standing::Agreed,
 };
 
 /// How often a process with a successor looks at what it can give up: a moment for a person, and nothing for a processor.
@@ -71,6 +72,8 @@ pub(in crate::serve) struct Offer {
     pub(in crate::serve) doors: Vec<HandedDoor>,
     /// The names of the sources that are served.
     pub(in crate::serve) sources: Vec<String>,
+    /// The names of the users that may log in.
+    pub(in crate::serve) users: Vec<String>,
 }
 
 /// How far a successor has come, by its process number.
@@ -259,7 +262,8 @@ async fn refuse(writer: &mut Writer, reason: String) -> io::Result<()> {
 
 async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut writer: Writer) -> io::Result<Link> {
     let ready = async {
-        let Offer { doors, sources } = ask(shared, Wish::Offer).await??;
+        let Offer { doors, sources, users } = ask(shared, Wish::Offer).await??;
+        let standings = shared.kin.standings().unusual();
         if doors.len() > MAX_DESCRIPTORS {
             refuse(&mut writer, format!("it has {} listening sockets", doors.len())).await?;
             return Err(io::Error::other("too many listening sockets to hand over"));
@@ -271,11 +275,13 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
             doors: doors.iter().map(describe).collect(),
             held: shared.kin.budget().limits(),
             sources,
+            users,
+            standings: standings.clone(),
         };
         let sockets: Vec<_> = doors.iter().map(|door| door.socket.as_fd()).collect();
         writer.send(&welcome, &sockets).await?;
         match reader.next().await? {
-            Some((Message::Ready, _)) => writer.send(&Message::Go, &[]).await,
+            Some((Message::Ready, _)) => writer.send(&Message::Go, &[]).await.map(|()| standings),
             Some((Message::Refused { reason }, _)) => Err(io::Error::other(reason)),
             Some(_) => Err(io::Error::other("the successor answers something else than was asked")),
             None => Err(io::Error::other(
@@ -283,7 +289,7 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
             )),
         }
     };
-    timeout(PATIENCE, ready)
+    let standings = timeout(PATIENCE, ready)
         .await
         .unwrap_or_else(|_| Err(io::Error::other("the successor does not get ready")))?;
     // Without a limit: one that hangs here accepts nothing either, and this process goes on.
@@ -302,7 +308,8 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
         }
     }
     writer.send(&Message::Released, &[]).await?;
-    Ok(shared.kin.meet(Side::Successor, reader, writer))
+    let agreed = Agreed::told(standings);
+    Ok(shared.kin.meet(Side::Successor, reader, writer, agreed))
 }
 
 /// Resolves when the successor has died: the one that owns what runs may be busy for long (a reload from a slow disk), and
@@ -365,7 +372,10 @@ async fn offer_clients(kin: Arc<Kin>, link: Link) {
 mod tests {
     use weir_core::{front::Clients, registry::Registry};
 
-    use super::{super::Budget, *};
+    use super::{
+        super::{Budget, Standings},
+        *,
+    };
 
     async fn hear(reader: &mut Reader) -> Message {
         let heard = timeout(PATIENCE, reader.next()).await.expect("no hang");
@@ -378,7 +388,7 @@ mod tests {
         let path = folder.path().join("socket");
         let clients = Clients::new();
         let budget = Budget::new(Registry::new(), Registry::new(), clients.clone());
-        let kin = Kin::new(clients, budget);
+        let kin = Kin::new(clients, budget, Standings::new(Registry::new(), Registry::new()));
         let mut seat = Seat::take(Ok(path.clone()), &Inheritance::default(), kin).await;
         let mut succession = seat.shared.succession.subscribe();
         let stream = UnixStream::connect(&path).await.expect("it listens");
@@ -396,6 +406,7 @@ mod tests {
         let offer = Offer {
             doors: Vec::new(),
             sources: vec!["one".to_owned()],
+            users: Vec::new(),
         };
         reply.send(Ok(offer)).expect("somebody waits for it");
         assert!(matches!(hear(&mut reader).await, Message::Welcome { sources, .. } if sources == ["one"]));
