@@ -202,6 +202,8 @@ impl Site {
         let metadata = Metadata {
             sources,
             inconsistent: Vec::new(),
+            sources_are_known: true,
+            telemetry: weir_config::Telemetry::default(),
             listeners: Vec::new(),
             inconsistent_listeners: Vec::new(),
             admission: match wanted.users.is_empty() && wanted.auth_query.is_none() && !wanted.unusable_users {

@@ -1,6 +1,7 @@
 import argparse
 import datetime
 import pathlib
+import re
 import sys
 import time
 
@@ -32,7 +33,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer cells, two short rounds")
     parser.add_argument("--rounds", type=int, help="rounds for each cell (default 5; quick 2)")
     parser.add_argument("--seconds", type=int, help="seconds for each run (default 5; quick 3)")
-    parser.add_argument("--only", help="only cells whose name contains this, such as 'prepared 16' or 'TLS'")
+    parser.add_argument("--only", help="only cells whose name this regular expression finds, such as '^prepared 16' or 'TLS|COPY'")
     parser.add_argument("--workers", type=int, default=1, help="threads of Weir (default 1, as PgBouncer has)")
     parser.add_argument("--instructions", action="store_true", help="count instructions and system calls instead of time: exact on a busy machine, too")
     parser.add_argument("--beside", type=int, metavar="THREADS", help="Weir with so many threads as well, in the same rounds, against itself")
@@ -61,7 +62,7 @@ def cells(options):
         if not options.quick:
             found.append((f"{prefix}COPY out, 20 clients", lambda target, tls=tls: workloads.bulk(target, "copy", 20, tls)))
             found.append((f"{prefix}login", lambda target, tls=tls: workloads.churn(target, seconds, tls)))
-    return [(name, run) for name, run in found if not options.only or options.only in name]
+    return [(name, run) for name, run in found if not options.only or re.search(options.only, name)]
 
 
 def say(text):
@@ -96,21 +97,27 @@ def main():
         facts |= {target.name: target.version for target in targets}
         facts |= {"pool": servers.POOL, "weir_workers": options.workers, "rounds": rounds}
         outcome = report.Report(facts)
+        folder = pathlib.Path(options.results)
         planned = cells(options)
         began = time.monotonic()
         for number in range(rounds):
             for index, (name, run) in enumerate(planned):
                 turn = (number + index) % len(targets)
                 for target in targets[turn:] + targets[:turn]:
-                    outcome.add(name, number, target.name, run(target))
-                figures = {target: outcome.cells[name][number][target] for target in ("pgbouncer", "weir")}
+                    try:
+                        outcome.add(name, number, target.name, run(target))
+                    except workloads.Failed as failure:
+                        outcome.failed(name, number, target.name, failure)
+                        say(f"round {number + 1}/{rounds} {name}: {failure}")
+                figures = {target: outcome.cells[name][number].get(target) or {"": None} for target in ("pgbouncer", "weir")}
                 brief = ", ".join(f"{target} {report.number(next(iter(f.values())))} {next(iter(f))}" for target, f in figures.items())
                 say(f"round {number + 1}/{rounds} {name}: {brief}, {time.monotonic() - began:.0f} s so far")
-        if not options.only or "protocols" in options.only:
+            # An hour's figures are not lost to what happens in its last minute.
+            outcome.save(folder, LIMITS)
+        if not options.only or re.search(options.only, "protocols"):
             both_protocols(options, weir, rounds, outcome)
         if not options.only:
             singles(options, targets[1:], outcome)
-        folder = pathlib.Path(options.results)
         print(outcome.save(folder, LIMITS))
         from . import plots
 

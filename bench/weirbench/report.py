@@ -23,6 +23,12 @@ class Report:
         self.cells = {}  # name -> list of rounds, each {target: {key: figure}}
         self.single = {}  # name -> {target: {key: figure}}
 
+        self.failures = []  # a line for each run that gave no figures
+
+    def failed(self, cell, round_number, target, failure):
+        self.add(cell, round_number, target, {})
+        self.failures.append(f"round {round_number + 1}, {cell}, {target}: {failure}")
+
     def add(self, cell, round_number, target, figures):
         rounds = self.cells.setdefault(cell, [])
         while len(rounds) <= round_number:
@@ -31,7 +37,7 @@ class Report:
 
     def save(self, folder, limits):
         folder.mkdir(parents=True, exist_ok=True)
-        content = {"facts": self.facts, "rounds": self.cells, "single": self.single}
+        content = {"facts": self.facts, "rounds": self.cells, "single": self.single, "failures": self.failures}
         (folder / "results.json").write_text(json.dumps(content, indent=1))
         text = self.markdown(limits)
         (folder / "results.md").write_text(text)
@@ -56,6 +62,8 @@ class Report:
         lines += self.table("Peak memory above rest, each client", "peak_growth_kib_per_client", "KiB", limits)
         lines += self.threads()
         lines += self.singles()
+        if self.failures:
+            lines += ["## Runs without figures", "", *(f"- {line}" for line in self.failures), ""]
         return "\n".join(lines) + "\n"
 
     def table(self, title, key, unit, limits, direct=False):

@@ -15,6 +15,10 @@ MODES = ("simple", "extended", "prepared")
 WARM = 1.0
 
 
+class Failed(Exception):
+    """One run of one target gave no figures. The others go on; the report names it."""
+
+
 def pgbench(target, mode, clients, seconds, tls=False):
     """`pgbench -S` in this mode. Counted from the first progress line on, so that logging in is no part of it."""
     folder = tempfile.mkdtemp(prefix="weir-pgbench-")
@@ -35,7 +39,7 @@ def pgbench(target, mode, clients, seconds, tls=False):
             errors.append(line.strip())
     output = process.stdout.read()
     if process.wait() or errors or len(marks) < 2:
-        raise SystemExit(f"bench: pgbench against {target.name}: {errors or output}")
+        raise Failed(f"pgbench against {target.name}: {errors or output}")
     latencies = []
     for name in glob.glob(f"{folder}/log*"):
         with open(name) as file:
@@ -67,7 +71,7 @@ def small_requests(target, tools, protocol, clients, seconds):
         stdout=subprocess.PIPE, text=True,
     )
     if process.stdout.readline().strip() != "counting":
-        raise SystemExit(f"bench: {protocol} requests fail")
+        raise Failed(f"{protocol} requests fail")
     before = machine.counters(target.pid)
     requests = int(process.stdout.readline())
     spent = machine.counters(target.pid).since(before)
@@ -108,7 +112,7 @@ def churn(target, seconds, tls=False):
         ["pgbench", "-S", "-n", "-C", "-c", "8", "-j", "2", "-T", str(seconds)], env=target.environment(tls), capture_output=True, text=True
     )
     if done.returncode:
-        raise SystemExit(f"bench: churn against {target.name}: {done.stderr}")
+        raise Failed(f"churn against {target.name}: {done.stderr}")
     logins = int(re.search(r"actually processed: (\d+)", done.stdout).group(1))
     result = {"logins_per_second": logins / seconds}
     if target.pid:
@@ -137,7 +141,7 @@ def bulk(target, what, clients=1, tls=False):
         run.stdin.close()
     for run in runs:
         if run.wait():
-            raise SystemExit(f"bench: {what} against {target.name}: {run.stderr.read()}")
+            raise Failed(f"{what} against {target.name}: {run.stderr.read()}")
     megabytes = 101.6 * clients
     result = {"mb_per_second": megabytes / (time.monotonic() - begin)}
     if target.pid:

@@ -109,24 +109,24 @@ impl<'g> GatewayFile<'g> {
         self.overlays.iter().find(|overlay| overlay.name == source)
     }
 
-    /// Reports overlays of sources that do not exist.
+    /// Reports overlays of sources that do not exist, each as a source that cannot be served.
     pub(crate) fn check_overlays(&self, cx: &mut Context<'_>, sources: &Sources) {
-        for overlay in self
+        let orphans = self
             .overlays
             .iter()
-            .filter(|overlay| !sources.is_declared(&overlay.name))
-        {
+            .filter(|overlay| !sources.is_declared(&overlay.name));
+        for overlay in orphans {
             let known = sources.names();
             let advice = crate::suggest::nearest(&overlay.name, known.iter().copied())
                 .map(|nearest| format!(", did you mean \"{nearest}\"?"))
-                .unwrap_or_default();
-            cx.error(
-                &overlay.place,
-                format!(
-                    "sources: there is no source \"{}\" in the metadata{advice}",
-                    shorten(&overlay.name)
-                ),
+                .unwrap_or_else(|| ": declare it there, or remove its entry here".to_owned());
+            let message = format!(
+                "sources: there is no source \"{}\" in the metadata{advice}",
+                shorten(&overlay.name)
             );
+            cx.about(Subject::Source(overlay.name.clone()), |cx| {
+                cx.error(&overlay.place, message)
+            });
         }
     }
 

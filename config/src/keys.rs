@@ -9,6 +9,7 @@ pub(crate) mod layer;
 pub(crate) mod listener;
 pub(crate) mod pool;
 pub(crate) mod source;
+pub(crate) mod telemetry;
 pub(crate) mod user;
 
 use std::ops::RangeInclusive;

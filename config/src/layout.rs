@@ -202,11 +202,7 @@ fn version(cx: &mut Context<'_>, files: &mut Files, folder: &Path) -> Option<u32
 
 /// A single file: the whole metadata, or the list of sources.
 fn in_file(cx: &mut Context<'_>, mut files: Files, path: &Path, mut content: Node) -> Layout {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let gateway = gateway(cx, &mut files, &root_of(folder));
+    let gateway = gateway(cx, &mut files, &folder_of(path));
     let mut file = files.resolve_here(cx, &mut content, path);
     // `{resource_version, metadata}`, as version 2 of `export_metadata` answers.
     if let Some(inner) = content.get("metadata").filter(|_| content.get("sources").is_none()) {
@@ -281,6 +277,31 @@ fn gateway(cx: &mut Context<'_>, files: &mut Files, root: &Path) -> GatewayDocum
     }
 }
 
+/// Hasura's telemetry settings: a file of their own, or a key of the single one.
+pub(crate) fn telemetry(cx: &mut Context<'_>, files: &mut Files, shape: &Shape) -> Option<Node> {
+    let (path, is_whole) = match shape {
+        Shape::Directory { folder, .. } => (folder.join("opentelemetry.yaml"), false),
+        Shape::File(path) => (path.clone(), true),
+        Shape::Environment | Shape::Nowhere => return None,
+    };
+    match files.parse(cx, &path) {
+        Ok(content) => {
+            let mut content = match (is_whole, content.get("metadata")) {
+                (false, _) => content,
+                (true, Some(metadata)) => metadata.get("opentelemetry")?.clone(),
+                (true, None) => content.get("opentelemetry")?.clone(),
+            };
+            files.resolve(cx, &mut content, &path);
+            Some(content)
+        }
+        Err(Failure::Missing | Failure::Refused(_)) => None,
+        Err(Failure::Wrong(place, message)) => {
+            cx.error(&place, message);
+            None
+        }
+    }
+}
+
 fn parse(cx: &mut Context<'_>, files: &mut Files, path: &Path) -> Option<Node> {
     match files.parse(cx, path) {
         Ok(node) => Some(node),
@@ -296,6 +317,12 @@ fn parse(cx: &mut Context<'_>, files: &mut Files, path: &Path) -> Option<Node> {
             None
         }
     }
+}
+
+/// The metadata directory of a single file, by its path.
+pub(crate) fn folder_of(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    root_of(folder.unwrap_or(Path::new(".")))
 }
 
 /// The metadata directory of a single file: its folder, or the one above `databases/`.

@@ -12,6 +12,8 @@
 //! The gateway's own settings, in `gateway.yaml` beside `databases/`, or under `configuration.gateway`. See
 //! [`gateway.yaml`](#gatewayyaml).
 //!
+//! Hasura's `opentelemetry.yaml`: where traces and metrics are sent.
+//!
 //! # Precedence
 //!
 //! First match wins: environment variable; the source's entry in `gateway.yaml`; `configuration.gateway`; Hasura's own
@@ -108,6 +110,7 @@ pub mod reference;
 mod scalars;
 mod source;
 mod suggest;
+mod telemetry;
 mod tls;
 mod users;
 mod words;

@@ -13,9 +13,9 @@ use crate::{
     listeners,
     model::{Admission, Listener, ListenerKind, Loaded, Metadata},
     pool::Instances,
-    problem::Place,
+    problem::{Place, Severity, Subject},
     source::{self, Sources},
-    users,
+    telemetry, users,
     yaml::{Node, Value},
 };
 
@@ -52,8 +52,13 @@ fn load_in(mut cx: Context<'_>, path: &Path) -> Loaded {
         mut files,
         sources: found,
         gateway: document,
-        shape: _,
+        shape,
     } = layout::find(&mut cx, path);
+    let sources_are_known = match &found {
+        Some((list, _)) => matches!(list.value, Value::List(_) | Value::Null),
+        // Missing is as good as empty; anything else has been reported.
+        None => cx.problems.iter().all(|problem| problem.severity != Severity::Error),
+    };
     let gateway = GatewayFile::read(&mut cx, &document);
     let instances = Instances::read(&mut cx);
     let mut has_auth_query = gateway.has_auth_query;
@@ -84,14 +89,18 @@ fn load_in(mut cx: Context<'_>, path: &Path) -> Loaded {
         .as_ref()
         .map(|found| &found.place);
     let admin = admin::read(&mut cx, gateway.admin);
+    let (declared, _) = cx.about(Subject::Telemetry, |cx| layout::telemetry(cx, &mut files, &shape));
+    let telemetry = telemetry::read(&mut cx, declared.as_ref());
     let metadata = Metadata {
         sources: sources.consistent,
         inconsistent: sources.inconsistent,
+        sources_are_known,
         listeners: listeners.consistent,
         inconsistent_listeners: listeners.inconsistent,
         users,
         admission,
         admin,
+        telemetry,
         max_client_connections: gateway
             .defaults
             .max_client_connections

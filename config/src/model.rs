@@ -9,11 +9,13 @@ mod front;
 mod mssql;
 mod postgres;
 mod secret_source;
+mod telemetry;
 
 pub use front::*;
 pub use mssql::*;
 pub use postgres::*;
 pub use secret_source::*;
+pub use telemetry::*;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -49,6 +51,8 @@ pub struct Metadata {
     pub sources: Vec<Source>,
     /// The sources that cannot, each with its reason. Their clients get the reason at once.
     pub inconsistent: Vec<InconsistentSource>,
+    /// Whether the list of sources could be read. Then an empty one declares none, and nothing is lost of it.
+    pub sources_are_known: bool,
     /// Where clients connect.
     pub listeners: Vec<Listener>,
     /// The listeners that must not be opened.
@@ -59,6 +63,8 @@ pub struct Metadata {
     pub admission: Admission,
     /// The HTTP interface.
     pub admin: Admin,
+    /// What `opentelemetry.yaml` asks for.
+    pub telemetry: Telemetry,
     /// Clients at a time over all listeners (`defaults.max_client_connections`); `None` = as many as the system allows.
     pub max_client_connections: Option<u32>,
     /// Where `max_client_connections` was set.

@@ -99,4 +99,6 @@ pub enum Subject {
     Listener(String),
     /// One user.
     User(String),
+    /// `opentelemetry.yaml`.
+    Telemetry,
 }

@@ -2,7 +2,9 @@
 //!
 //! Pure: the gateway prints it, and a test compares it with the file in `docs/`.
 
-use crate::keys::{Default, Key, Kind, Origin, admin, environment::VARIABLES, layer, listener, pool, source, user};
+use crate::keys::{
+    Default, Key, Kind, Origin, admin, environment::VARIABLES, layer, listener, pool, source, telemetry, user,
+};
 
 /// One mapping of the metadata.
 pub struct Table {
@@ -81,6 +83,19 @@ pub fn tables() -> Vec<Table> {
         table("`auth_query`", "`sources`", &[&layer::AUTH_QUERY]),
         table("`caching`", "`sources`, `users`", &[&layer::CACHING]),
         table("`admin`", "`gateway.yaml`", &[&admin::KEYS]),
+        table(
+            "`opentelemetry.yaml`",
+            "Hasura's own file, beside `databases/`; `opentelemetry` of a single file",
+            &[&telemetry::KEYS],
+        ),
+        table("`exporter_otlp`", "`opentelemetry.yaml`", &[&telemetry::EXPORTER]),
+        table("`headers`", "`exporter_otlp`, each item", &[&telemetry::HEADER]),
+        table(
+            "`resource_attributes`",
+            "`exporter_otlp`, each item",
+            &[&telemetry::ATTRIBUTE],
+        ),
+        table("`batch_span_processor`", "`opentelemetry.yaml`", &[&telemetry::BATCH]),
     ]
 }
 

@@ -13,6 +13,9 @@ use crate::{
     suggest,
 };
 
+/// `status` of `opentelemetry.yaml`.
+pub(crate) const TELEMETRY_STATUS: Words<bool> = &[("enabled", true), ("disabled", false)];
+
 /// A table of words.
 pub(crate) type Words<T> = &'static [(&'static str, T)];
 

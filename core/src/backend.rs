@@ -113,6 +113,13 @@ pub trait TransactionDetection {
     /// The state, from what the server answered; never from what was sent.
     fn state(&self) -> SessionState;
 
+    /// Whether a transaction may be open although [`TransactionDetection::state`] is `Pinned`: the server has to be asked,
+    /// and its client comes first with a question that this would spoil. Time limits of transactions count until somebody
+    /// does ([`Dialogue::ask_for_transaction`]).
+    fn may_be_in_transaction(&self) -> bool {
+        false
+    }
+
     /// Requests answered completely so far on this connection, the gateway's own included. Only its change matters: a
     /// query time-out starts anew when it moves.
     fn completed(&self) -> u64 {
@@ -388,6 +395,12 @@ pub trait Dialogue: Send + 'static {
     /// The client took too long inside a transaction (`why` says which limit): write what rolls it back. The client is
     /// told with its next statement and stays connected. Only called in [`SessionState::InTransaction`].
     fn abandon_transaction(&mut self, session: &mut Self::Session, why: &Refusal, out: &mut Outbox);
+
+    /// Write what finds out whether a transaction is open, even if the client is told something else by it. Only called
+    /// where [`TransactionDetection::may_be_in_transaction`]; the state is `Busy` until the server has answered.
+    fn ask_for_transaction(&mut self, session: &mut Self::Session, out: &mut Outbox) {
+        let _ = (session, out);
+    }
 
     /// What runs for the client is being cancelled because it took too long (`why` says which limit). If the database
     /// then answers that it was cancelled, tell the client about the limit instead: nobody asked for it. Without this the

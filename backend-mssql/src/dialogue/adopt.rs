@@ -158,8 +158,9 @@ impl Conversation {
     /// Which reset has to come first.
     fn reset_due(&self, names: Names, session: &Session) -> ResetBit {
         let is_strange = session.holder != Some(self.serial);
-        // What somebody else's last statement came to is told to nobody.
-        let would_tell = !self.last.strange(names.asks, self.serial, &session.authors).is_none();
+        // What somebody else's last statement came to is told to nobody, and not left where it could be taken for the
+        // client's own.
+        let would_tell = !self.to_be_forgotten(names, session).is_none();
         let only_a_reset_does = self.now.settings.since(&session.settings).is_none();
         match self.asked {
             Asked::Reset(bit) if !session.is_as_after_login() => bit,

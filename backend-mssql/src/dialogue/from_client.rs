@@ -26,7 +26,6 @@ use crate::{
         Exchange, Session,
         classify::{Classifier, MayChange, Names},
         follow::Outcome,
-        last_values::Values,
         own,
         pins::Tie,
         settings::{Isolation, Key},
@@ -206,7 +205,7 @@ impl Conversation {
         if ready.reset == ResetBit::None
             && (self.begin_really(session, &mut out.to_server)
                 || self.prepare_ahead(request, session, &mut out.to_server)
-                || self.forget_identity(names, session, &mut out.to_server))
+                || self.forget_others(names, session, &mut out.to_server))
         {
             return Ok(Step::Hold);
         }
@@ -380,7 +379,7 @@ impl Conversation {
             }
             // Found out while they are passed on.
             Asks::Procedures(_) => {}
-            Asks::Bulk => pending.findings.names.sets = Values::ALL,
+            Asks::Bulk => pending.findings.names = Names::CALL,
         }
         pending
     }

@@ -19,6 +19,7 @@ use crate::{
         Exchange, Session,
         classify::{Calls, MayChange},
         follow::Outcome,
+        last_values::Values,
         own::{self, Own},
         pins::Tie,
     },
@@ -164,6 +165,8 @@ impl Conversation {
             Content::SessionState(_) => output.drop(),
             Content::Error(error) => {
                 pending.outcome = Outcome::Error;
+                // @@ERROR, and a count of 0.
+                pending.proven = pending.proven.with(Values::OUTCOME);
                 self.note_lost_handle(error.number, error.text, session);
                 output.keep(token.bytes);
             }
@@ -216,6 +219,9 @@ impl Conversation {
         }
         if done.is_of_a_write() {
             pending.wrote = Wrote::Yes;
+        }
+        if done.is_of_an_insert() {
+            pending.proven = pending.proven.with(Values::IDENTITY);
         }
         if done.kind == DoneKind::Procedure {
             self.tell_known_handle(pending, output, session);
@@ -328,7 +334,8 @@ impl Conversation {
                 self.come_to_rest(session);
             }
             Own::Prepare => self.prepared_ahead(session),
-            Own::Release | Own::Forget => {}
+            Own::Forget => self.forgotten(session, out),
+            Own::Release => {}
             Own::Reset => return Err(session.fail("a reset while a client holds the connection")),
         }
         if self.is_gone() {

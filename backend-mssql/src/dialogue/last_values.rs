@@ -1,8 +1,9 @@
 //! What the last statement came to (`@@IDENTITY`, `@@ROWCOUNT` and their like): nobody is told another client's, and whoever
 //! is known to ask for its own keeps its server connection until it has (TDS 6.6).
 //!
-//! Invariants: a request that asks is sent only where its own client's latest stands, or what a new session tells; a request
-//! that is too long to be known counts as asking.
+//! Invariants: a request that asks is sent only where its own client's latest stands, or what a new session tells; what is
+//! not all there, or not understood, counts as asking. Somebody else's stays somebody else's until it is certain that it is
+//! gone: so for those who are known to ask, it goes ahead of whatever may or may not take its place.
 
 use bytes::BytesMut;
 use weir_core::{
@@ -13,6 +14,7 @@ use weir_core::{
 
 use super::{
     Conversation,
+    answers::Ending,
     pending::Pending,
     procedures::{Front, handle_of},
     request::{Asks, Request},
@@ -23,12 +25,14 @@ use crate::{
         classify::{Names, classify},
         follow::Outcome,
         handles::Prepared,
-        last_values::Values,
+        last_values::{Author, Values},
         own::{self, Own},
         pins::Tie,
         settings::Key,
+        uncertain_bit,
     },
     wire::{
+        done::command,
         packet::{HEADER, Header, ResetBit},
         rpc::{Enclave, Parameter, ParameterValue, Procedure, RpcPiece, RpcReader, WellKnown},
     },
@@ -40,24 +44,42 @@ impl Conversation {
         match &request.asks {
             Asks::Batch(findings) => Ok(findings.names),
             Asks::Procedures(front) if request.header.status.ends_message() => {
-                Ok(match self.may_ask(front, request.body) {
-                    true => self.names_of_calls(request.body).unwrap_or(Names::UNKNOWN),
+                let matters = self.must_not_mix(session) || self.may_ask(front, request.body);
+                // What is wrong with it is found out when it is sent.
+                Ok(match matters {
+                    true => self.names_of_calls(request.body).0,
                     false => Names::default(),
                 })
             }
             Asks::LongBatch | Asks::Procedures(_) => {
-                let strange = self.last.strange(Values::ALL, self.serial, &session.authors);
+                let strange = self.strange(Values::ALL, session);
                 match strange.is_none() {
                     true => Ok(Names::default()),
-                    false => self.names_of_long(request, bytes),
+                    false => self.names_of_long(request, bytes, strange),
                 }
             }
             Asks::Transaction(_) | Asks::Bulk => Ok(Names::default()),
         }
     }
 
-    /// Of a request of several packets.
-    fn names_of_long(&self, request: &Request<'_>, bytes: &[u8]) -> Result<Names, Step> {
+    /// Which of these are neither the client's own nor a new session's.
+    fn strange(&self, values: Values, session: &Session) -> Values {
+        self.last.strange(values, self.serial, &session.authors)
+    }
+
+    /// What would be told to the wrong client, now or later, if the request were sent as things stand.
+    pub(super) fn to_be_forgotten(&self, names: Names, session: &Session) -> Values {
+        let later = names.sets.without(names.covers).and(self.asker.relies_on());
+        self.strange(names.asks.with(later), session)
+    }
+
+    /// Whether a request that may insert has to find nobody else's identity.
+    fn must_not_mix(&self, session: &Session) -> bool {
+        self.asker.relies_on().has(Values::IDENTITY) && !self.strange(Values::IDENTITY, session).is_none()
+    }
+
+    /// Of a request of several packets, where these would be told to the wrong client.
+    fn names_of_long(&self, request: &Request<'_>, bytes: &[u8], strange: Values) -> Result<Names, Step> {
         let headers = request.packet.len() - HEADER - request.body.len();
         let (mut at, mut packets, mut body) = (0, 0_u32, BytesMut::new());
         let needed = loop {
@@ -76,16 +98,24 @@ impl Conversation {
             }
         };
         let body = body.get(headers..).unwrap_or_default();
-        let known = match request.asks {
-            Asks::LongBatch if needed == 0 => Some(classify(body).names),
+        let is_last_look = needed == 0 || needed > MAX_PEEK;
+        let (mut names, seen) = match request.asks {
+            Asks::LongBatch if needed == 0 => (classify(body).names, Seen::All),
             // Not again with each packet.
-            Asks::Procedures(_) if needed == 0 || packets.is_power_of_two() => self.names_of_calls(body),
-            _ => None,
+            Asks::Procedures(_) if is_last_look || packets.is_power_of_two() => self.names_of_calls(body),
+            _ => (Names::default(), Seen::Part),
         };
-        match known {
-            Some(names) => Ok(names),
-            None if needed == 0 || needed > MAX_PEEK => Ok(Names::UNKNOWN),
-            None => Err(Step::Need(needed)),
+        let what_follows_could_tell = match seen {
+            Seen::All => needed > 0 && !strange.without(names.covers).is_none(),
+            Seen::Part => true,
+        };
+        match what_follows_could_tell {
+            false => Ok(names),
+            true if !is_last_look => Err(Step::Need(needed)),
+            true => {
+                names.join_unseen();
+                Ok(names)
+            }
         }
     }
 
@@ -103,37 +133,45 @@ impl Conversation {
                 .any(|window| matches!(window, [b'@', 0, b'@', 0] | [b'_', 0, b'I' | b'i' | b'B' | b'b', 0]))
     }
 
-    /// What calls ask for; `None` if the first text is not all there.
-    fn names_of_calls(&self, body: &[u8]) -> Option<Names> {
+    /// What calls ask for, as far as they are there.
+    fn names_of_calls(&self, body: &[u8]) -> (Names, Seen) {
         let mut reader = RpcReader::new(self.version, Enclave::No, crate::limits::MAX_TEXT);
-        let (mut names, mut calls, mut runs) = (None, 0, Runs::Nothing);
+        let (mut names, mut calls, mut runs, mut seen) = (Names::default(), 0, Runs::Nothing, Seen::Part);
         let mut input = body;
-        // What is wrong with it is found out when it is sent.
-        while let Ok(Some(piece)) = reader.next(&mut input) {
-            match piece {
-                RpcPiece::Call(call) => {
+        loop {
+            match reader.next(&mut input) {
+                Ok(Some(RpcPiece::Call(call))) => {
                     runs = Runs::of(call.procedure);
                     calls += 1;
-                    match runs {
-                        Runs::Text(_) | Runs::Handle => {}
-                        Runs::Nothing => {
-                            names.get_or_insert_with(Names::default);
-                        }
-                        Runs::Anything => names.get_or_insert_with(Names::default).join(Names::UNKNOWN),
-                    }
+                    seen = match runs {
+                        Runs::Text(_) | Runs::Handle => Seen::Part,
+                        Runs::Nothing | Runs::Procedure | Runs::Cursor | Runs::Anything => Seen::All,
+                    };
+                    names.join(runs.names());
                 }
-                RpcPiece::Parameter(parameter) => {
+                Ok(Some(RpcPiece::Parameter(parameter))) => {
                     if let Some(mut found) = self.names_of_parameter(runs, &parameter) {
                         if calls > 1 {
                             found.asks_alone = Values::NONE;
                         }
-                        names.get_or_insert_with(Names::default).join(found);
+                        names.join(found);
+                        seen = Seen::All;
                     }
                 }
-                _ => {}
+                Ok(Some(RpcPiece::Separator(separator))) => {
+                    if seen == Seen::Part {
+                        names.join_unseen();
+                    }
+                    if separator.suppresses {
+                        names.covers = Values::NONE;
+                    }
+                    // The head of the next one may be cut off.
+                    seen = Seen::Part;
+                }
+                Ok(Some(RpcPiece::Pass(_))) => {}
+                Ok(None) | Err(_) => return (names, seen),
             }
         }
-        names
     }
 
     fn names_of_parameter(&self, runs: Runs, parameter: &Parameter<'_>) -> Option<Names> {
@@ -174,6 +212,12 @@ impl Conversation {
         }
     }
 
+    /// The client does not ask, and time is up: it is not kept any longer for what this takes from it.
+    pub(super) fn put_off_no_longer(&self, session: &mut Session, out: &mut Outbox) {
+        session.pins.end(Tie::Outcome);
+        session.ask(Own::Count, own::COUNT, ResetBit::None, &mut out.to_server);
+    }
+
     /// A request is about to be prepared for: its user may turn out to rely on what it asks for.
     pub(super) fn learn(&self, names: Names, session: &Session) {
         let mut alone = names.asks_alone.and(self.last.left());
@@ -188,21 +232,38 @@ impl Conversation {
     }
 
     /// In the middle of what a client does on a connection no reset can be sent. `true` if an answer has to be awaited.
-    pub(super) fn forget_identity(&self, names: Names, session: &mut Session, out: &mut BytesMut) -> bool {
-        let strange = self.last.strange(names.asks, self.serial, &session.authors);
-        let begins_transactions = self.now.settings.value(Key::ImplicitTransactions) == Some("ON");
-        let is_harmless = session.transaction.is_open() || !begins_transactions;
-        if !strange.has(Values::IDENTITY) || !is_harmless {
+    pub(super) fn forget_others(&self, names: Names, session: &mut Session, out: &mut BytesMut) -> bool {
+        let mut strange = self.to_be_forgotten(names, session);
+        if session.authors.outcome == Author::Gateway {
+            // Nobody else's, and the client's own is lost in any case.
+            strange = strange.without(Values::OUTCOME);
+        }
+        if strange.is_none() {
             return false;
         }
-        session.ask(Own::Forget, own::FORGET, ResetBit::None, out);
+        let may_begin = self.now.settings.value(Key::ImplicitTransactions) == Some("ON")
+            || session.uncertain & uncertain_bit(Key::ImplicitTransactions) != 0;
+        let text = match may_begin {
+            true => own::FORGET_WITHOUT_BEGINNING,
+            false => own::FORGET,
+        };
+        session.ask(Own::Forget, text, ResetBit::None, out);
         true
+    }
+
+    /// The server has answered that. If it did not do it, the request that would have told is not sent.
+    pub(super) fn forgotten(&mut self, session: &mut Session, out: &mut Outbox) {
+        let Some(error) = session.own.error.take() else { return };
+        let answer = self.answer().tokens(&error);
+        answer.failed(Ending::Statement(command::NONE), out);
+        self.drop_request();
     }
 
     /// A request has been carried out: whose it is what stands here now, and whether its client has to stay for it.
     pub(super) fn keep_last_values(&mut self, pending: &Pending, session: &mut Session) {
-        let mut sets = pending.findings.written();
-        self.last.count(sets, self.serial, &mut session.authors);
+        let written = pending.written();
+        let mut sets = written.wanted;
+        self.last.count(written, self.serial, &mut session.authors);
         session.pins.end(Tie::Outcome);
         if pending.findings.names.asks.has(Values::IDENTITY) && self.asker.asks_once() {
             session.pins.end(Tie::Identity);
@@ -224,6 +285,14 @@ impl Conversation {
     }
 }
 
+/// How much of what is carried out has been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// Nothing is missing of the calls whose beginning is there.
+    All,
+    Part,
+}
+
 /// Where a call tells which statement it carries out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Runs {
@@ -233,6 +302,10 @@ enum Runs {
     Text(u32),
     /// What the handle in the first parameter stands for.
     Handle,
+    /// A procedure of the database's.
+    Procedure,
+    /// Rows are changed where a cursor stands.
+    Cursor,
     /// It is not told, or only the server knows what it stands for.
     Anything,
 }
@@ -247,8 +320,8 @@ impl Runs {
                 WellKnown::CursorPrepExec => Runs::Text(3),
                 WellKnown::Execute => Runs::Handle,
                 WellKnown::CursorExecute | WellKnown::PrepExecRpc => Runs::Anything,
-                WellKnown::Cursor
-                | WellKnown::CursorUnprepare
+                WellKnown::Cursor => Runs::Cursor,
+                WellKnown::CursorUnprepare
                 | WellKnown::CursorFetch
                 | WellKnown::CursorOption
                 | WellKnown::CursorClose
@@ -256,8 +329,18 @@ impl Runs {
                 | WellKnown::Unprepare
                 | WellKnown::ResetConnection => Runs::Nothing,
             },
-            Procedure::Named(_) => Runs::Nothing,
+            Procedure::Named(_) => Runs::Procedure,
             Procedure::Unknown(_) => Runs::Anything,
+        }
+    }
+
+    /// What is known without looking at its parameters.
+    fn names(self) -> Names {
+        match self {
+            Runs::Nothing | Runs::Text(_) | Runs::Handle => Names::default(),
+            Runs::Procedure => Names::CALL,
+            Runs::Cursor => Names::CHANGES,
+            Runs::Anything => Names::UNKNOWN,
         }
     }
 }

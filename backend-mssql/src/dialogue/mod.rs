@@ -230,6 +230,10 @@ impl Dialogue for Conversation {
         self.roll_back_for(session, refusals::describe(why), out);
     }
 
+    fn ask_for_transaction(&mut self, session: &mut Session, out: &mut Outbox) {
+        self.put_off_no_longer(session, out);
+    }
+
     fn cancelled_for(&mut self, _: &mut Session, why: &Refusal) {
         if self.pending.is_some() {
             self.overrun = Some(Box::new(refusals::describe(why)));

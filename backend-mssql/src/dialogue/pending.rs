@@ -8,6 +8,7 @@ use super::{
 use crate::session::{
     classify::{Bare, Classifier, Findings, MayChange},
     follow::Outcome,
+    last_values::{Values, Written},
     settings::Isolation,
     shown::Beginning,
 };
@@ -31,6 +32,8 @@ pub(super) struct Pending {
     pub(super) outcome: Outcome,
     /// Whether something may have been written.
     pub(super) wrote: Wrote,
+    /// What the response proves to have been changed of what the last statement came to, whatever the request says.
+    pub(super) proven: Values,
     pub(super) told: Told,
     pub(super) answered: Answered,
     /// Where the message to the server stands.
@@ -103,6 +106,7 @@ impl Pending {
             transaction: MayChange::No,
             outcome: Outcome::Success,
             wrote: Wrote::No,
+            proven: Values::NONE,
             told: Told::Nothing,
             answered: Answered::NotYet,
             sending: Line::default(),
@@ -118,6 +122,20 @@ impl Pending {
     pub(super) fn suspect(&mut self, text: &[u8], findings: &Findings) {
         if let Some(beginning) = Beginning::of(text, findings) {
             self.text = Some(beginning);
+        }
+    }
+
+    /// What the request has done to what may be asked for, now that it has been answered.
+    pub(super) fn written(&self) -> Written {
+        let surely = match self.outcome {
+            Outcome::Success => self.findings.names.covers,
+            // Perhaps it was interrupted before it did anything.
+            Outcome::Error => Values::NONE,
+        };
+        Written {
+            wanted: self.findings.written(),
+            perhaps: self.findings.may_have_written(),
+            surely: surely.with(self.proven),
         }
     }
 

@@ -19,7 +19,7 @@ use std::{
 use parking_lot::Mutex;
 use weir_core::settings::SessionFunctions;
 
-use super::own::Own;
+use super::{follow::Outcome, own::Own};
 use crate::limits;
 
 /// Values that tell of a statement, or of none.
@@ -135,6 +135,8 @@ pub(crate) enum Author {
         /// Which of its requests.
         request: u32,
     },
+    /// One of several clients: the last of them may, or may not, have changed what another one left.
+    Several,
 }
 
 /// The same for all that a server connection tells.
@@ -145,22 +147,28 @@ pub(crate) struct Authors {
 }
 
 impl Authors {
-    /// A request of the gateway's own has been answered.
-    pub(crate) fn of_the_gateway(&mut self, own: Own) {
+    /// A request of the gateway's own has been answered, with an error or without.
+    pub(crate) fn of_the_gateway(&mut self, own: Own, outcome: Outcome) {
         match own {
             // A SET or USE comes last in these: it leaves what a login leaves.
             Own::Settings | Own::Reset => self.outcome = Author::Nobody,
-            Own::Forget => {
-                *self = Authors {
-                    outcome: Author::Gateway,
-                    identity: Author::Nobody,
-                }
-            }
-            Own::Count | Own::Rollback | Own::Prepare | Own::Release => self.outcome = Author::Gateway,
+            Own::Forget if outcome == Outcome::Success => *self = Authors::default(),
+            Own::Count | Own::Rollback | Own::Prepare | Own::Release | Own::Forget => self.outcome = Author::Gateway,
             // No statement of Transact-SQL, on most servers.
             Own::Begin => {}
         }
     }
+}
+
+/// What a request has done to what may be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Its client may want to know of these.
+    pub(crate) wanted: Values,
+    /// It may have changed these.
+    pub(crate) perhaps: Values,
+    /// It has changed these: nothing of what stood there before is left.
+    pub(crate) surely: Values,
 }
 
 /// What a client did last, counted in its requests; 0: nothing yet.
@@ -184,20 +192,24 @@ impl LastRequests {
         LastRequests { any, wrote, inserted }
     }
 
-    /// A request of the client's has been carried out.
-    pub(crate) fn count(&mut self, sets: Values, client: u64, authors: &mut Authors) {
+    /// A request of the client's has been carried out. Where it is not certain that it changed what somebody else had left,
+    /// that may stand there still.
+    pub(crate) fn count(&mut self, written: Written, client: u64, authors: &mut Authors) {
+        let stays_strange = self.strange(Values::ALL, client, authors).without(written.surely);
         self.any = self.any.wrapping_add(1).max(1);
-        let author = Author::Client {
-            client,
-            request: self.any,
-        };
-        authors.outcome = author;
-        if sets.has(Values::OUTCOME) {
+        if written.wanted.has(Values::OUTCOME) {
             self.wrote = self.any;
         }
-        if sets.has(Values::IDENTITY) {
+        if written.wanted.has(Values::IDENTITY) {
             self.inserted = self.any;
-            authors.identity = author;
+        }
+        let author = |value, request| match stays_strange.has(value) {
+            true => Author::Several,
+            false => Author::Client { client, request },
+        };
+        authors.outcome = author(Values::OUTCOME, self.any);
+        if written.perhaps.has(Values::IDENTITY) {
+            authors.identity = author(Values::IDENTITY, self.inserted);
         }
     }
 
@@ -205,7 +217,7 @@ impl LastRequests {
     pub(crate) fn strange(&self, values: Values, client: u64, authors: &Authors) -> Values {
         let is_strange = |author, latest| match author {
             Author::Nobody => false,
-            Author::Gateway => true,
+            Author::Gateway | Author::Several => true,
             Author::Client { client: whose, request } => whose != client || request != latest,
         };
         let mut strange = Values::NONE;
@@ -266,27 +278,91 @@ mod tests {
         assert_eq!(askers.find("0", SessionFunctions::Learn).relies_on(), Values::NONE);
     }
 
+    /// It surely sets these, and is asked for them.
+    fn sets(values: Values) -> Written {
+        Written {
+            wanted: values,
+            perhaps: values,
+            surely: values.with(Values::OUTCOME),
+        }
+    }
+
     #[test]
     fn only_the_latest_of_ones_own_is_not_strange() {
         let [mut here, mut there] = [Authors::default(); 2];
         let mut mine = LastRequests::default();
         assert_eq!(mine.strange(Values::ALL, 1, &here), Values::NONE);
-        mine.count(Values::ALL, 1, &mut here);
+        mine.count(sets(Values::ALL), 1, &mut here);
         assert_eq!(mine.strange(Values::ALL, 1, &here), Values::NONE);
         assert_eq!(
             LastRequests::default().strange(Values::ALL, 2, &here),
             Values::ALL,
             "another client's"
         );
-        mine.count(Values::NONE, 1, &mut there);
+        mine.count(sets(Values::NONE), 1, &mut there);
         assert_eq!(
             mine.strange(Values::ALL, 1, &here),
             Values::OUTCOME,
             "a read elsewhere leaves the identity"
         );
-        mine.count(Values::ALL, 1, &mut there);
+        mine.count(sets(Values::ALL), 1, &mut there);
         assert_eq!(mine.strange(Values::ALL, 1, &here), Values::ALL);
         here.outcome = Author::Gateway;
         assert_eq!(mine.strange(Values::OUTCOME, 1, &here), Values::OUTCOME);
+    }
+
+    #[test]
+    fn what_was_strange_stays_strange_to_everybody_unless_it_is_certain_that_it_is_gone() {
+        let [mut one, mut two] = [LastRequests::default(); 2];
+        let perhaps = Written {
+            wanted: Values::IDENTITY,
+            perhaps: Values::ALL,
+            surely: Values::OUTCOME,
+        };
+        let mut here = Authors::default();
+        one.count(sets(Values::ALL), 1, &mut here);
+        two.count(perhaps, 2, &mut here);
+        for (client, last) in [(1, &one), (2, &two)] {
+            assert_eq!(
+                last.strange(Values::IDENTITY, client, &here),
+                Values::IDENTITY,
+                "{client}"
+            );
+        }
+        two.count(sets(Values::ALL), 2, &mut here);
+        assert_eq!(two.strange(Values::ALL, 2, &here), Values::NONE);
+        // Both that may stand there are its own.
+        two.count(perhaps, 2, &mut here);
+        assert_eq!(two.strange(Values::ALL, 2, &here), Values::NONE);
+        // Whoever begins with a new session's is told a new session's or its own.
+        let mut there = Authors::default();
+        one.count(perhaps, 1, &mut there);
+        assert_eq!(one.strange(Values::ALL, 1, &there), Values::NONE);
+    }
+
+    #[test]
+    fn triggers_change_what_another_client_left() {
+        let [mut one, mut two] = [LastRequests::default(); 2];
+        let mut here = Authors::default();
+        one.count(sets(Values::ALL), 1, &mut here);
+        let update = Written {
+            wanted: Values::OUTCOME,
+            perhaps: Values::ALL,
+            surely: Values::OUTCOME,
+        };
+        two.count(update, 2, &mut here);
+        assert_eq!(one.strange(Values::IDENTITY, 1, &here), Values::IDENTITY);
+        assert_eq!(two.strange(Values::ALL, 2, &here), Values::IDENTITY);
+    }
+
+    #[test]
+    fn what_could_not_be_forgotten_is_not_forgotten() {
+        let mut mine = LastRequests::default();
+        let mut here = Authors::default();
+        mine.count(sets(Values::ALL), 1, &mut here);
+        here.of_the_gateway(Own::Forget, Outcome::Error);
+        assert_eq!(mine.strange(Values::ALL, 2, &here), Values::ALL);
+        here.of_the_gateway(Own::Forget, Outcome::Success);
+        assert_eq!(mine.strange(Values::ALL, 2, &here), Values::NONE);
     }
 }

@@ -34,6 +34,7 @@ use weir_core::{
 
 use self::{
     attention::Attentions,
+    follow::Outcome,
     handles::ServerHandles,
     last_values::Authors,
     own::{Own, OwnAnswer},
@@ -227,7 +228,11 @@ impl Session {
             return Ok(false);
         }
         if let Exchange::Own(own) = self.exchange {
-            self.authors.of_the_gateway(own);
+            let outcome = match self.own.error.is_some() {
+                true => Outcome::Error,
+                false => Outcome::Success,
+            };
+            self.authors.of_the_gateway(own, outcome);
         }
         self.exchange = Exchange::None;
         self.completed = self.completed.wrapping_add(1);
@@ -348,6 +353,10 @@ impl TransactionDetection for Session {
 
     fn completed(&self) -> u64 {
         self.completed
+    }
+
+    fn may_be_in_transaction(&self) -> bool {
+        self.exchange == Exchange::None && self.transaction.is_unknown() && self.puts_off_asking()
     }
 
     fn work(&self) -> Work {

@@ -292,9 +292,15 @@ pub(crate) fn reset_text(isolation: Isolation) -> String {
     format!("{ROLLBACK};{COUNT};{}", isolation.statement())
 }
 
-/// Leaves `@@IDENTITY` and `SCOPE_IDENTITY()` NULL, as after a login, and nothing else: a row went into a table without an
-/// identity column, which ends with the batch and is no part of a transaction.
-pub(crate) const FORGET: &str = "DECLARE @weir TABLE (a int); INSERT INTO @weir VALUES (0)";
+/// Leaves `@@IDENTITY`, `SCOPE_IDENTITY()`, `@@ROWCOUNT` and `@@ERROR` as after a login, and nothing else: a row went into a
+/// table without an identity column, which ends with the batch and is no part of a transaction; PRINT leaves a count of 0.
+pub(crate) const FORGET: &str = "DECLARE @weir TABLE (a int); INSERT INTO @weir VALUES (0); PRINT ''";
+
+/// The same where the INSERT would, or might, begin a transaction (IMPLICIT_TRANSACTIONS).
+pub(crate) const FORGET_WITHOUT_BEGINNING: &str = "\
+    DECLARE @weir TABLE (a int); DECLARE @begins int; SET @begins = @@OPTIONS & 2; \
+    IF @begins = 2 SET IMPLICIT_TRANSACTIONS OFF; INSERT INTO @weir VALUES (0); \
+    IF @begins = 2 SET IMPLICIT_TRANSACTIONS ON; PRINT ''";
 
 /// Asks how deep in transactions the session is.
 pub(crate) const COUNT: &str = "SELECT @@TRANCOUNT";

@@ -112,6 +112,15 @@ impl Done {
         }
     }
 
+    /// Whether it proves that a batch has inserted rows itself, and in no procedure or trigger.
+    pub fn is_of_an_insert(self) -> bool {
+        self.kind == DoneKind::Statement
+            && self.command == command::INSERT
+            && self.status.has(DoneStatus::COUNT)
+            && !self.status.has(DoneStatus::ERROR)
+            && self.rows > 0
+    }
+
     /// The acknowledgement of an Attention (TDS 8).
     pub fn attention() -> Done {
         Done::statement(DoneStatus::ATTENTION, command::ATTENTION)

@@ -525,6 +525,19 @@ impl Gateway {
         connection.server.send(&out.to_server);
     }
 
+    /// The client has rested for as long as one may in a transaction, and nobody knows whether it is in one.
+    pub fn ask_for_transaction(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        let connection = &mut self.connections[client.lease.expect("it is kept")];
+        let mut out = Outbox::default();
+        client
+            .conversation
+            .ask_for_transaction(&mut connection.session, &mut out);
+        assert!(out.to_client.is_empty());
+        connection.server.send(&out.to_server);
+        self.settle();
+    }
+
     /// The client vanishes; its server connection is brought to rest. Says whether that worked.
     pub fn leave(&mut self, index: usize) -> bool {
         let client = &mut self.clients[index];

@@ -46,6 +46,10 @@ pub struct Model {
     last: Option<String>,
     handles: BTreeMap<i32, String>,
     last_handle: i32,
+    /// Cannot insert into the table by which the gateway makes it forget.
+    pub forgets_nothing: bool,
+    /// A variable of the gateway's.
+    begins: bool,
     /// Forgets what was prepared, ahead of each request of calls.
     pub forgets_handles: bool,
     count: u32,
@@ -79,6 +83,8 @@ impl Model {
             last: None,
             handles: BTreeMap::new(),
             last_handle: 100,
+            forgets_nothing: false,
+            begins: false,
             forgets_handles: false,
             count: 0,
             descriptor: u64::from(name) * 1000,
@@ -297,24 +303,33 @@ impl Model {
 
     fn batch(&mut self, text: &str, mut out: BytesMut) {
         let statements: Vec<&str> = text.split(';').map(str::trim).filter(|text| !text.is_empty()).collect();
-        let mut status = DoneStatus::default();
+        let mut done = Done::statement(DoneStatus::default(), command::NONE);
         for (index, statement) in statements.iter().enumerate() {
+            done = Done::statement(DoneStatus::default(), command::NONE);
+            let before = out.len();
             match self.statement(statement, &mut out) {
+                // A row was inserted; a procedure tells of those that it inserted in another way.
+                Outcome::Ok if statement.starts_with("INSERT ") && out.len() == before => {
+                    done.command = command::INSERT;
+                    done.status = DoneStatus::COUNT;
+                    done.rows = 1;
+                }
                 Outcome::Ok => {}
                 Outcome::Stuck => {
                     self.stuck = true;
                     return;
                 }
                 Outcome::Failed => {
-                    status = DoneStatus::ERROR;
+                    done.status = DoneStatus::ERROR;
                     break;
                 }
             }
             if index + 1 < statements.len() {
-                Done::statement(DoneStatus::MORE, command::NONE).write(VERSION, &mut out);
+                done.status = done.status.with(DoneStatus::MORE);
+                done.write(VERSION, &mut out);
             }
         }
-        Done::statement(status, command::NONE).write(VERSION, &mut out);
+        done.write(VERSION, &mut out);
         self.finish(out);
     }
 
@@ -322,15 +337,36 @@ impl Model {
         let tells = self.kind == Kind::SqlServer;
         let words: Vec<&str> = statement.split_whitespace().collect();
         let before = std::mem::take(&mut self.last);
-        if !matches!(words[0], "SET" | "USE" | "DECLARE") {
-            self.last = Some(words[0].to_owned());
+        let inserts = words[0] == "INSERT" && words.get(1) != Some(&"BULK");
+        if inserts && self.count == 0 && self.settings.get("IMPLICIT_TRANSACTIONS").is_some_and(|on| on == "ON") {
+            self.begin(tells, out);
+        }
+        match words[0] {
+            "SET" | "USE" | "PRINT" => {}
+            // It leaves what was there.
+            "DECLARE" => self.last.clone_from(&before),
+            first => self.last = Some(first.to_owned()),
         }
         match words[..] {
             ["SELECT", "@@IDENTITY"] => row(self.identity.as_deref().unwrap_or("null"), out),
             ["SELECT", "@@ROWCOUNT"] => row(before.as_deref().unwrap_or("zero"), out),
             // A key that is there already: the batch goes on.
             ["INSERT", "duplicate", ..] => error(2627, "Violation of PRIMARY KEY constraint.", out),
+            ["INSERT", "INTO", "@weir", ..] if self.forgets_nothing => {
+                error(3930, "the transaction cannot be committed", out);
+                return Outcome::Failed;
+            }
             ["INSERT", "INTO", "@weir", ..] => self.identity = None,
+            ["SET", "@begins", "=", "@@OPTIONS", "&", "2"] => {
+                self.begins = self.settings.get("IMPLICIT_TRANSACTIONS").is_some_and(|on| on == "ON");
+            }
+            ["IF", "@begins", "=", "2", "SET", name, value] => {
+                if self.begins {
+                    self.settings.insert(name.to_owned(), value.to_owned());
+                }
+            }
+            // By a trigger, or in a procedure.
+            ["UPDATE", value] | ["EXEC", "inserts", value] => self.identity = Some(value.to_owned()),
             ["BEGIN", "TRAN"] => self.begin(tells, out),
             ["COMMIT", ..] => return Outcome::of(self.end(TransactionChange::Commit, tells, out)),
             ["ROLLBACK", ..] => return Outcome::of(self.end(TransactionChange::Rollback, tells, out)),
@@ -343,6 +379,9 @@ impl Model {
                 if self.count > 0 {
                     self.end(change, tells, out);
                 }
+            }
+            ["IF", "1", "=", "1", "SET", name, value] => {
+                self.settings.insert(name.to_owned(), value.to_owned());
             }
             ["SET", "TRANSACTION", "ISOLATION", "LEVEL", ..] => self.isolation = words[4..].join(" "),
             ["SET", "STATISTICS", ..] => {}
@@ -440,6 +479,10 @@ impl Model {
                         Procedure::WellKnown(known) => Some(known),
                         _ => None,
                     },
+                    name: match call.procedure {
+                        Procedure::Named(name) => name.to_lossy(),
+                        _ => String::new(),
+                    },
                     ..Called::default()
                 }),
                 RpcPiece::Parameter(parameter) => {
@@ -511,6 +554,7 @@ impl Model {
                     out.put_i32_le(1);
                 }
             }
+            None if call.name == "inserts" => self.identity = Some("its".to_owned()),
             Some(WellKnown::Unprepare) => ok = self.handles.remove(&handle.expect("a handle")).is_some(),
             _ => {}
         }
@@ -553,6 +597,8 @@ impl Model {
 #[derive(Default)]
 struct Called {
     procedure: Option<WellKnown>,
+    /// Of a procedure of the database's.
+    name: String,
     numbers: Vec<Option<i32>>,
     texts: Vec<String>,
 }

@@ -7,6 +7,7 @@
 
 mod actions;
 mod edit;
+mod fate;
 mod operations;
 mod render;
 mod store;
@@ -19,6 +20,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
+pub use fate::Fate;
 pub use operations::{Kind, Operation, OperationError};
 pub use store::CommitError;
 
@@ -61,6 +63,8 @@ pub struct Document {
     value: Value,
     home: Home,
     root: PathBuf,
+    /// `gateway.yaml`, which is no part of the metadata; without content also when it cannot be read.
+    gateway: Part,
     /// Why the document is not the whole of it.
     incomplete: Option<Problem>,
 }
@@ -144,6 +148,7 @@ impl Document {
                     value: json!({ "version": 3, "sources": list }),
                     home: Home::Environment,
                     root: path.to_owned(),
+                    gateway: reader.gateway(&mut cx, path),
                     incomplete: None,
                 }
             }
@@ -185,6 +190,14 @@ impl Document {
     /// # Errors
     /// What this layout cannot say.
     pub fn changes(&self, metadata: &Value) -> Result<Changes, Unwritable> {
+        self.changes_after(metadata, &[])
+    }
+
+    /// The same where it is known what has become of single sources: what `gateway.yaml` says of them follows them.
+    ///
+    /// # Errors
+    /// What this layout cannot say.
+    pub fn changes_after(&self, metadata: &Value, fates: &[Fate]) -> Result<Changes, Unwritable> {
         let mut changes = Changes::default();
         if *metadata == self.value {
             return Ok(changes);
@@ -218,6 +231,13 @@ impl Document {
                 }
             }
         }
+        if let Some(content) = self.gateway.content.as_ref().filter(|_| !fates.is_empty()) {
+            let before = content.tree.json();
+            let after = fate::follow(&before, fates);
+            if after != before {
+                editor.file(&self.gateway, &after)?;
+            }
+        }
         Ok(changes)
     }
 
@@ -225,18 +245,14 @@ impl Document {
     fn uses(&self) -> BTreeMap<PathBuf, u32> {
         let mut uses = BTreeMap::new();
         let parts: Vec<&Part> = match &self.home {
-            Home::Directory { sources, others } => {
-                // Read by the gateway, never written through the metadata.
-                uses.insert(real(&self.root.join("gateway.yaml")), 1);
-                [sources]
-                    .into_iter()
-                    .chain(others.iter().map(|(part, _)| part))
-                    .collect()
-            }
+            Home::Directory { sources, others } => [sources]
+                .into_iter()
+                .chain(others.iter().map(|(part, _)| part))
+                .collect(),
             Home::Whole(part) | Home::Wrapped(part) | Home::List(part) => vec![part],
             Home::Environment => Vec::new(),
         };
-        for part in parts {
+        for part in parts.into_iter().chain([&self.gateway]) {
             *uses.entry(real(&part.path)).or_default() += 1;
             if let Some(content) = &part.content {
                 content.tree.count_files(&mut uses);
@@ -372,6 +388,7 @@ impl Reader {
             value: Value::Object(value),
             home: Home::Directory { sources, others },
             root: folder.to_owned(),
+            gateway: self.gateway(cx, folder),
             incomplete,
         }
     }
@@ -410,8 +427,16 @@ impl Reader {
             value,
             home,
             root,
+            gateway: self.gateway(cx, &layout::folder_of(path)),
             incomplete: None,
         }
+    }
+
+    /// Whatever is wrong with it is the loader's to say.
+    fn gateway(&mut self, cx: &mut Context<'_>, folder: &Path) -> Part {
+        let path = folder.join("gateway.yaml");
+        let content = self.content(cx, &path).ok();
+        Part { path, content }
     }
 
     fn part(&mut self, cx: &mut Context<'_>, path: PathBuf) -> Part {

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::Fate;
+
 /// A family of sources, as the names of requests begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -136,6 +138,21 @@ impl Operation {
             Operation::AddSource { name, .. } | Operation::UpdateSource { name, .. } => Some(name),
             Operation::RenameSource { new_name, .. } => Some(new_name),
             Operation::DropSource { .. } | Operation::Replace(_) | Operation::Clear | Operation::Forget(_) => None,
+        }
+    }
+
+    /// What becomes of single sources when it is done. `replace_metadata` and `clear_metadata` say nothing of any: the next
+    /// one may bring them all back.
+    pub fn fates(&self) -> Vec<Fate> {
+        match self {
+            Operation::AddSource { name, .. } => vec![Fate::Added(name.clone())],
+            Operation::DropSource { name, .. } => vec![Fate::Dropped(name.clone())],
+            Operation::RenameSource { name, new_name } => vec![Fate::Renamed {
+                from: name.clone(),
+                to: new_name.clone(),
+            }],
+            Operation::Forget(names) => names.iter().cloned().map(Fate::Dropped).collect(),
+            Operation::UpdateSource { .. } | Operation::Replace(_) | Operation::Clear => Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use weir_config::document::{Document, Operation};
+use weir_config::document::{Changes, Document, Operation};
 
 /// A folder with these files.
 pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
@@ -25,8 +25,11 @@ pub(crate) fn read(path: &Path) -> Document {
 /// Writes what `metadata` says, and reads it again.
 #[track_caller]
 pub(crate) fn write(path: &Path, metadata: &Value) -> Vec<String> {
-    let document = read(path);
-    let changes = document.changes(metadata).unwrap();
+    commit(path, metadata, &read(path).changes(metadata).unwrap())
+}
+
+#[track_caller]
+fn commit(path: &Path, metadata: &Value, changes: &Changes) -> Vec<String> {
     let root = path.canonicalize().unwrap();
     let changed = changes.files();
     let changed = changed
@@ -40,9 +43,20 @@ pub(crate) fn write(path: &Path, metadata: &Value) -> Vec<String> {
 /// Does this and writes it.
 #[track_caller]
 pub(crate) fn carry_out(path: &Path, operation: &Operation) -> Vec<String> {
-    let mut metadata = read(path).metadata().clone();
-    operation.apply(&mut metadata).unwrap();
-    write(path, &metadata)
+    carry_out_all(path, std::slice::from_ref(operation))
+}
+
+/// Does all of this and writes it once; what became of single sources with it.
+#[track_caller]
+pub(crate) fn carry_out_all(path: &Path, operations: &[Operation]) -> Vec<String> {
+    let document = read(path);
+    let mut metadata = document.metadata().clone();
+    let mut fates = Vec::new();
+    for operation in operations {
+        operation.apply(&mut metadata).unwrap();
+        fates.extend(operation.fates());
+    }
+    commit(path, &metadata, &document.changes_after(&metadata, &fates).unwrap())
 }
 
 pub(crate) fn text(folder: &TempDir, name: &str) -> String {

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Map, Value, json};
 use weir_config::document::{CommitError, Kind, Operation};
 
-use crate::common::{carry_out, folder, read, text, write};
+use crate::common::{carry_out, carry_out_all, folder, read, text, write};
 
 const DATABASES: &str = "\
 # Our databases.
@@ -275,6 +275,91 @@ fn a_file_that_two_sources_share_is_neither_changed_for_one_nor_removed_with_it(
     metadata["sources"] = json!([]);
     read(folder.path()).changes(&metadata).unwrap().commit().unwrap();
     assert!(!folder.path().join("databases/pool.yaml").exists());
+}
+
+const GATEWAY: &str = "\
+# Ours, not Hasura's.
+version: 1
+users:
+  - name: app
+    password: {from_env: APP}   # of the vault
+    sources: [orders, reports]
+  - name: all
+    password: secret
+    sources: \"*\"
+sources:
+  # Many readers.
+  - name: orders
+    pool_settings: {max_connections: 40}
+  - name: reports
+    query_timeout: 5   # they are slow
+";
+
+/// A source `orders` and a source `reports`, both of which `gateway.yaml` speaks of.
+fn with_gateway_file() -> tempfile::TempDir {
+    let sources = "- name: orders\n  kind: postgres\n  configuration: {}\n- name: reports\n  kind: postgres\n  configuration: {}\n";
+    folder(&[
+        ("version.yaml", "version: 3\n"),
+        ("databases/databases.yaml", sources),
+        ("gateway.yaml", GATEWAY),
+    ])
+}
+
+fn drop_source(name: &str) -> Operation {
+    Operation::DropSource {
+        kind: Kind::Postgres,
+        name: name.to_owned(),
+        cascade: false,
+    }
+}
+
+fn rename(name: &str, new_name: &str) -> Operation {
+    Operation::RenameSource {
+        name: name.to_owned(),
+        new_name: new_name.to_owned(),
+    }
+}
+
+#[test]
+fn what_gateway_yaml_says_of_a_source_goes_with_it() {
+    let folder = with_gateway_file();
+    let changed = carry_out(folder.path(), &rename("orders", "shop"));
+    assert_eq!(changed, ["databases/databases.yaml", "gateway.yaml"]);
+    let expected = GATEWAY
+        .replace(
+            "    sources: [orders, reports]\n",
+            "    sources:\n    - shop\n    - reports\n",
+        )
+        .replace("- name: orders", "- name: shop");
+    assert_eq!(text(&folder, "gateway.yaml"), expected);
+    carry_out(folder.path(), &drop_source("reports"));
+    let expected = expected.replace("    - reports\n", "");
+    let expected = expected.replace("  - name: reports\n    query_timeout: 5   # they are slow\n", "");
+    assert_eq!(text(&folder, "gateway.yaml"), expected);
+    carry_out(folder.path(), &drop_source("shop"));
+    let left = text(&folder, "gateway.yaml");
+    assert!(
+        left.contains("sources: []") && !left.contains("max_connections"),
+        "{left}"
+    );
+}
+
+#[test]
+fn what_is_dropped_and_added_again_keeps_its_settings_and_what_is_replaced_leaves_them_alone() {
+    let folder = with_gateway_file();
+    carry_out_all(folder.path(), &[drop_source("orders"), add("orders")]);
+    assert_eq!(text(&folder, "gateway.yaml"), GATEWAY);
+    let changed = carry_out(folder.path(), &Operation::Clear);
+    assert_eq!(changed, ["databases/databases.yaml"]);
+    assert_eq!(text(&folder, "gateway.yaml"), GATEWAY);
+    // A name that somebody else has now is nobody's right to it.
+    let folder = with_gateway_file();
+    carry_out_all(folder.path(), &[drop_source("orders"), rename("reports", "orders")]);
+    let left = text(&folder, "gateway.yaml");
+    assert!(
+        left.contains("query_timeout: 5") && !left.contains("max_connections"),
+        "{left}"
+    );
 }
 
 #[test]

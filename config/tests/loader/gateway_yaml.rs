@@ -156,7 +156,7 @@ fn messages() {
         ("sources: [{}]", "1:11: error: an entry of sources has no name", 1),
         (
             "sources: [{name: z}]",
-            "1:18: error: sources: there is no source \"z\" in the metadata",
+            "1:18: error: sources: there is no source \"z\" in the metadata: declare it there, or remove its entry here",
             1,
         ),
         (

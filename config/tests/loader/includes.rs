@@ -201,6 +201,7 @@ fn every_file_that_was_looked_for_can_be_watched() {
             "databases/c.yaml",
             "databases/databases.yaml",
             "gateway.yaml",
+            "opentelemetry.yaml",
             "version.yaml"
         ]
     );

@@ -13,4 +13,5 @@ mod pools;
 mod properties;
 mod samples;
 mod sources;
+mod telemetry;
 mod users;

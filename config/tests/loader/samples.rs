@@ -196,7 +196,7 @@ fn gateway_overlay_alone() {
          gateway.yaml:36:15: error: there is no source \"ledger\" in the metadata\n\
          gateway.yaml:40:15: warning: the SCRAM verifier's stored key has 6 bytes instead of 32: nobody can log in with it\n\
          gateway.yaml:40:15: warning: the SCRAM verifier's server key has 6 bytes instead of 32: nobody can log in with it\n\
-         gateway.yaml:45:11: error: sources: there is no source \"ledger\" in the metadata\n\
+         gateway.yaml:45:11: error: sources: there is no source \"ledger\" in the metadata: declare it there, or remove its entry here\n\
          gateway.yaml:53:7: warning: caching is not supported yet: every query goes to the database\n"
     );
     assert_eq!(loaded.metadata.listeners.len(), 2);

@@ -17,5 +17,5 @@ pub(crate) use latency::RareTimes;
 pub use latency::{Latency, LatencyView, TimeSplit};
 pub use logins::{Logins, LoginsView};
 pub use refusals::{RefusalCounts, RefusalKind};
-pub use watching::{LoginReport, TransactionReport, Watcher, log_slow, watch};
+pub use watching::{LoginReport, TransactionReport, Watcher, log_slow, sample, watch};
 pub(crate) use watching::{is_wanted, login};

@@ -71,12 +71,15 @@ pub fn log_slow(longer_than: Duration) {
     SLOW.store(u64::try_from(longer_than.as_nanos()).unwrap_or(u64::MAX), Relaxed);
 }
 
-/// From now on, a share of `ratio` (0 to 1) of all transactions and logins is shown to `watcher`. Once in a process: a
-/// second watcher is ignored.
-pub fn watch(ratio: f64, watcher: Box<dyn Watcher>) {
-    if WATCHER.set(watcher).is_ok() {
-        SAMPLE.store((ratio.clamp(0.0, 1.0) * 2_f64.powi(32)) as u64, Relaxed);
-    }
+/// What [`sample`] draws is shown to `watcher`. Once in a process: a second watcher is ignored.
+pub fn watch(watcher: Box<dyn Watcher>) {
+    // Whoever set the first one knows of it.
+    let _ = WATCHER.set(watcher);
+}
+
+/// From now on, a share of `ratio` (0 to 1) of all transactions and logins is shown to the watcher.
+pub fn sample(ratio: f64) {
+    SAMPLE.store((ratio.clamp(0.0, 1.0) * 2_f64.powi(32)) as u64, Relaxed);
 }
 
 /// Whether anybody wants to know of a transaction that took so long.

@@ -88,8 +88,24 @@ impl<B: Backend> Life<B> {
     pub(super) fn is_between_transactions(&self) -> bool {
         match &self.attached {
             None => true,
-            Some(attached) => matches!(attached.lease.session.state(), SessionState::Pinned(_)),
+            Some(Attached { lease, .. }) => {
+                matches!(lease.session.state(), SessionState::Pinned(_)) && !lease.session.may_be_in_transaction()
+            }
         }
+    }
+
+    /// Asks the server whether the client is in a transaction, if that is in doubt. `true` if it was.
+    pub(super) fn ask_for_transaction(&mut self) -> bool {
+        let Some(Attached { lease, .. }) = &mut self.attached else {
+            return false;
+        };
+        if !lease.session.may_be_in_transaction() {
+            return false;
+        }
+        let mut out = Outbox::default();
+        self.dialogue.ask_for_transaction(&mut lease.session, &mut out);
+        self.to_server.push(&mut out.to_server);
+        true
     }
 
     /// Sends a cancel request on its way as soon as there is something of the client's own to cancel (S6.2).
@@ -140,6 +156,10 @@ impl<B: Backend> Life<B> {
                     self.cancel
                         .start(lease.pool(), lease.cancel_key.clone(), self.terms.timeouts.cancel_wait);
                 }
+                None
+            }
+            Expired::InDoubt => {
+                self.ask_for_transaction();
                 None
             }
             Expired::Linger => None,

@@ -54,10 +54,12 @@ impl<B: Backend> Life<B> {
             self.cancel.poll(cx);
             let told = self.answer_bell(scratch)?;
             let released = self.release_if_at_rest(scratch);
-            if matches!(self.prospect, Prospect::Draining(_)) && self.is_between_transactions() {
+            let is_draining = matches!(self.prospect, Prospect::Draining(_));
+            if is_draining && self.is_between_transactions() {
                 return Err(Event::Drained);
             }
-            if !(from_server || from_client || told || released) {
+            let asked = is_draining && self.ask_for_transaction();
+            if !(from_server || from_client || told || released || asked) {
                 self.note_reading(scratch.turn.now);
                 if self.successor.is_some() && self.is_at_rest() {
                     return Err(Event::MayMove);

@@ -25,6 +25,7 @@ pub(super) struct Watch {
     phase: Phase,
     since: Instant,
     completed: u64,
+    transactions: u64,
     lease_since: Instant,
     linger: Option<Linger>,
     timer: Pin<Box<Sleep>>,
@@ -47,6 +48,10 @@ enum Phase {
     AtRest,
     Running,
     InTransaction,
+    /// Perhaps in a transaction: nobody has asked the server yet.
+    InDoubt,
+    /// It is being asked because of a limit; without an answer in time the connection is closed.
+    Asking(Instant),
     /// A cancel request was sent because of a limit; next the connection is closed.
     Grace(Instant),
     /// The transaction is being rolled back because of a limit; if that is not answered in time, the connection is closed.
@@ -61,6 +66,8 @@ pub(super) enum Expired {
     Query,
     TransactionRunning,
     TransactionAtRest,
+    /// One of these two, if a transaction is open.
+    InDoubt,
     /// The client has had its moment to ask what it wrote.
     Linger,
     /// The server did not react to a cancel request, or to the end of a transaction.
@@ -84,6 +91,7 @@ impl Watch {
                 phase: Phase::AtRest,
                 since: now,
                 completed: 0,
+                transactions: 0,
                 lease_since: now,
                 linger: None,
                 timer: Box::pin(tokio::time::sleep_until(now)),
@@ -117,12 +125,27 @@ impl Watch {
     /// Takes note of where the client stands.
     pub(super) fn observe(&mut self, session: Option<&impl TransactionDetection>, now: Instant) {
         let phase = match session.map(TransactionDetection::state) {
-            None | Some(SessionState::Idle | SessionState::Pinned(_) | SessionState::Broken(_)) => Phase::AtRest,
             Some(SessionState::Busy) => Phase::Running,
+            Some(SessionState::Pinned(_)) if session.is_some_and(TransactionDetection::may_be_in_transaction) => {
+                Phase::InDoubt
+            }
+            None | Some(SessionState::Idle | SessionState::Pinned(_) | SessionState::Broken(_)) => Phase::AtRest,
             Some(SessionState::InTransaction { .. }) => Phase::InTransaction,
         };
         let completed = session.map_or(0, TransactionDetection::completed);
+        let transactions = session.map_or(0, |session| session.work().transactions);
+        if self.transactions != transactions {
+            // One has ended, and the next one may have begun since.
+            self.transactions = transactions;
+            self.lease_since = now;
+        }
+        if matches!((self.phase, phase), (Phase::Asking(_), Phase::InTransaction)) {
+            // It was open all the while.
+            self.phase = phase;
+            self.completed = completed;
+        }
         let same = match (self.phase, phase) {
+            (Phase::Asking(_), Phase::Running) => true,
             (Phase::Grace(_), Phase::Running) => true,
             (Phase::RollingBack(_), Phase::Running | Phase::InTransaction) => true,
             (before, present) => before == present,
@@ -156,6 +179,7 @@ impl Watch {
                     Expired::IdleInTransaction | Expired::TransactionAtRest => {
                         Phase::RollingBack(now + self.limits.recovery)
                     }
+                    Expired::InDoubt => Phase::Asking(now + self.limits.recovery),
                     Expired::ClientIdle | Expired::Grace | Expired::Linger => self.phase,
                 };
                 if let (Expired::Linger, Some(linger)) = (expired, &mut self.linger) {
@@ -184,9 +208,19 @@ impl Watch {
                 after(self.limits.idle_in_transaction, self.since, Expired::IdleInTransaction),
                 after(self.limits.transaction, self.lease_since, Expired::TransactionAtRest),
             ],
-            Phase::Grace(end) | Phase::RollingBack(end) => [Some((end, Expired::Grace)), None],
+            Phase::InDoubt => [
+                after(self.shorter_idle(), self.since, Expired::InDoubt),
+                after(self.limits.transaction, self.lease_since, Expired::InDoubt),
+            ],
+            Phase::Grace(end) | Phase::RollingBack(end) | Phase::Asking(end) => [Some((end, Expired::Grace)), None],
         };
         candidates.into_iter().flatten().min_by_key(|(deadline, _)| *deadline)
+    }
+
+    /// How long a client may rest, if nobody knows whether it is in a transaction.
+    fn shorter_idle(&self) -> Option<Duration> {
+        let limits = [self.limits.idle_in_transaction, self.limits.client_idle];
+        limits.into_iter().flatten().min()
     }
 }
 
@@ -208,7 +242,10 @@ impl Expired {
             Expired::TransactionRunning | Expired::TransactionAtRest => {
                 Refusal::TransactionTimeout(limit("transaction_timeout", timeouts.transaction))
             }
-            // Nobody is told of it.
+            // Nobody is told of these.
+            Expired::InDoubt => {
+                Refusal::IdleInTransaction(limit("idle_in_transaction_timeout", timeouts.idle_in_transaction))
+            }
             Expired::Linger => Refusal::ClientIdle(limit("linger_ms", timeouts.linger)),
             Expired::Grace => Refusal::QueryTimeout(limit("cancel_wait", Some(timeouts.cancel_wait))),
         }

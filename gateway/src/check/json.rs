@@ -52,6 +52,7 @@ fn problem(problem: &Problem) -> Value {
         Subject::Source(name) => ("source", Some(name)),
         Subject::Listener(name) => ("listener", Some(name)),
         Subject::User(name) => ("user", Some(name)),
+        Subject::Telemetry => ("open_telemetry", None),
     };
     json!({
         "severity": match problem.severity {

@@ -275,7 +275,7 @@ fn verdict(out: &mut impl Write, loaded: &Loaded, connections: Option<&[Connecti
         ));
     }
     writeln!(out, "{style}{text}{style:#}")?;
-    match usable::reason_against(&loaded.metadata, &loaded.problems) {
+    match usable::reason_against(&loaded.metadata) {
         Some(reason) => writeln!(out, "weir serve would not start: {reason}"),
         None => Ok(()),
     }

@@ -34,7 +34,7 @@ pub(super) enum Right {
 }
 
 /// Every address, what it takes, and the entry of `enabled_apis` that switches it on.
-pub(super) const TABLE: [(&str, Right, Option<&str>); 9] = [
+pub(super) const TABLE: [(&str, Right, Option<&str>); 10] = [
     ("/healthz", Right::Open, None),
     ("/hasura/healthz", Right::Open, None),
     ("/v1/version", Right::Open, None),
@@ -43,6 +43,7 @@ pub(super) const TABLE: [(&str, Right, Option<&str>); 9] = [
     ("/healthz/sources", Right::Admin, None),
     ("/v1alpha1/config", Right::Admin, Some("config")),
     ("/v1/metadata", Right::Admin, Some("metadata")),
+    ("/v1/query", Right::Admin, Some("metadata")),
     ("/v1/metrics", Right::Metrics, Some("metrics")),
     ("/metrics", Right::Metrics, Some("metrics")),
 ];

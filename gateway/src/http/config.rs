@@ -11,7 +11,7 @@ use weir_core::{
 };
 
 use super::{Shared, version};
-use crate::serve::control;
+use crate::{otlp, serve::control};
 
 /// What this file answers.
 pub(super) fn routes() -> Router<Shared> {
@@ -34,6 +34,7 @@ async fn config(State(shared): State<Shared>) -> Json<Value> {
         "started": time::iso(shared.control.views().started),
         "metadata": { "resource_version": state.resource_version, "applied": time::iso(state.applied) },
         "server": server(&state),
+        "telemetry": otlp::effective(&state.metadata.telemetry),
         "listeners": state.metadata.listeners.iter().map(listener).collect::<Vec<_>>(),
         "sources": sources.iter().map(source).collect::<Vec<_>>(),
     }))

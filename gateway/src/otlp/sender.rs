@@ -30,9 +30,7 @@ impl Sender {
             let key = HeaderName::from_bytes(name.as_bytes());
             let value = HeaderValue::from_str(value.expose());
             let (Ok(key), Ok(mut value)) = (key, value) else {
-                return Err(format!(
-                    "OTEL_EXPORTER_OTLP_HEADERS: {name:?} or its value cannot be sent"
-                ));
+                return Err(format!("the header {name:?}, or its value, cannot be sent"));
             };
             value.set_sensitive(true);
             headers.insert(key, value);
@@ -55,11 +53,9 @@ impl Sender {
         })
     }
 
-    /// Where to, for people: without what may be secret in a URL.
+    /// Where to, for people.
     pub(super) fn place(&self) -> String {
-        let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let host = self.url.host_str().unwrap_or_default();
-        format!("{}://{host}{port}{}", self.url.scheme(), self.url.path())
+        place(&self.url)
     }
 
     /// Sends. What is not taken is lost, and the log says so when that begins and when it is over.
@@ -95,6 +91,13 @@ impl Sender {
             }
         }
     }
+}
+
+/// A URL for people: without what may be secret in it.
+pub(super) fn place(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let host = url.host_str().unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme(), url.path())
 }
 
 /// An error with its causes.

@@ -1,9 +1,12 @@
-//! OpenTelemetry's own environment variables, as far as they matter here. docs/telemetry.md lists them.
+//! OpenTelemetry's own environment variables, as far as they matter here, and Hasura's `opentelemetry.yaml` below them.
+//! docs/logs.md lists them.
+//!
+//! Invariant: headers go where they were meant for: those of the file to the file's endpoints only.
 
 use std::time::Duration;
 
 use reqwest::Url;
-use weir_config::Environment;
+use weir_config::{Environment, Telemetry, TelemetryEndpoint};
 use weir_core::secret::Secret;
 
 use super::messages::Attributes;
@@ -16,22 +19,36 @@ pub(super) const METRICS: &str = "metrics";
 /// all of them, which is meant for requests that take milliseconds and not for statements that take microseconds.
 const SAMPLE: f64 = 0.01;
 
+/// Spans in one message, unless the file says otherwise: as with OpenTelemetry's own exporters.
+const BATCH: usize = 512;
+
 /// What to send, and where.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) traces: Option<Signal>,
     pub(super) metrics: Option<Signal>,
     /// The share of transactions and logins that is traced.
-    pub(super) sample: f64,
+    pub(super) sample: Sample,
+    /// Spans in one message.
+    pub(super) batch: usize,
     /// Who sends.
     pub(super) resource: Attributes,
 }
 
+/// A share, and where it was set.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sample {
+    pub(super) ratio: f64,
+    pub(super) set_in: String,
+}
+
 /// One kind of telemetry.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Signal {
     pub(super) name: &'static str,
     pub(super) endpoint: Url,
+    /// Where that was set.
+    pub(super) set_in: String,
     pub(super) headers: Vec<(String, Secret<String>)>,
     /// For one message.
     pub(super) timeout: Duration,
@@ -40,27 +57,38 @@ pub(super) struct Signal {
 }
 
 impl Settings {
-    /// Reads the variables.
+    /// Reads the variables, and below them what the metadata declares. `instance` tells this process from others.
     ///
     /// # Errors
     /// Which one is wrong, why, and what to write.
-    pub(super) fn read(environment: &dyn Environment) -> Result<Self, String> {
-        let reader = Reader(environment);
+    pub(super) fn read(environment: &dyn Environment, declared: &Telemetry, instance: &str) -> Result<Self, String> {
+        let reader = Reader { environment, declared };
+        let batch = declared.max_export_batch_size;
         Ok(Settings {
-            traces: reader.signal(TRACES, ("OTEL_BSP_SCHEDULE_DELAY", 5_000))?,
-            metrics: reader.signal(METRICS, ("OTEL_METRIC_EXPORT_INTERVAL", 60_000))?,
+            traces: reader.signal(TRACES, &declared.traces, ("OTEL_BSP_SCHEDULE_DELAY", 5_000))?,
+            metrics: reader.signal(METRICS, &declared.metrics, ("OTEL_METRIC_EXPORT_INTERVAL", 60_000))?,
             sample: reader.sample()?,
-            resource: reader.resource()?,
+            batch: batch.and_then(|batch| usize::try_from(batch).ok()).unwrap_or(BATCH),
+            resource: reader.resource(instance)?,
         })
     }
 }
 
-struct Reader<'a>(&'a dyn Environment);
+struct Reader<'a> {
+    environment: &'a dyn Environment,
+    declared: &'a Telemetry,
+}
+
+/// Who has said where to send.
+enum Word {
+    Variable,
+    File,
+}
 
 impl Reader<'_> {
     /// One that is not empty.
     fn variable(&self, name: &str) -> Option<String> {
-        self.0.variable(name).filter(|value| !value.trim().is_empty())
+        self.environment.variable(name).filter(|value| !value.trim().is_empty())
     }
 
     /// The variable for the signal, or else the one for all; its name and value.
@@ -74,7 +102,12 @@ impl Reader<'_> {
             .find_map(|name| self.variable(&name).map(|value| (name, value)))
     }
 
-    fn signal(&self, name: &'static str, interval: (&str, u64)) -> Result<Option<Signal>, String> {
+    fn signal(
+        &self,
+        name: &'static str,
+        declared: &Option<TelemetryEndpoint>,
+        interval: (&str, u64),
+    ) -> Result<Option<Signal>, String> {
         let is_off = self
             .variable("OTEL_SDK_DISABLED")
             .is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -84,7 +117,8 @@ impl Reader<'_> {
             Some("none") => false,
             Some(other) => return Err(format!("{exporter} is {other:?}: only otlp and none are there")),
         };
-        let Some(endpoint) = self.endpoint(name)?.filter(|_| is_wanted && !is_off) else {
+        let endpoint = self.endpoint(name, declared.as_ref())?.filter(|_| is_wanted && !is_off);
+        let Some((endpoint, set_in, word)) = endpoint else {
             return Ok(None);
         };
         if let Some((variable, protocol)) = self.of_signal(name, "PROTOCOL")
@@ -94,15 +128,14 @@ impl Reader<'_> {
                 "{variable} is {protocol:?}: only http/protobuf is spoken (port 4318 of a collector)"
             ));
         }
-        let headers = self.of_signal(name, "HEADERS").map(|(variable, list)| {
-            let pairs = pairs(&variable, &list)?;
-            Ok::<_, String>(
-                pairs
-                    .into_iter()
-                    .map(|(key, value)| (key, Secret::new(value)))
-                    .collect(),
-            )
-        });
+        let headers = match (self.of_signal(name, "HEADERS"), word) {
+            (Some((variable, list)), _) => {
+                let pairs = pairs(&variable, &list)?.into_iter();
+                pairs.map(|(key, value)| (key, Secret::new(value))).collect()
+            }
+            (None, Word::File) => self.declared.headers.clone(),
+            (None, Word::Variable) => Vec::new(),
+        };
         let timeout = match self.of_signal(name, "TIMEOUT") {
             Some((variable, text)) => millis(&variable, &text)?,
             None => Duration::from_secs(10),
@@ -114,36 +147,48 @@ impl Reader<'_> {
         Ok(Some(Signal {
             name,
             endpoint,
-            headers: headers.transpose()?.unwrap_or_default(),
+            set_in,
+            headers,
             timeout,
             interval,
         }))
     }
 
-    /// The signal's own is taken as it is; to the one for all, the signal's path is added.
-    fn endpoint(&self, signal: &str) -> Result<Option<Url>, String> {
+    /// The signal's own is taken as it is; to the one for all, the signal's path is added. With where it was set.
+    fn endpoint(
+        &self,
+        signal: &str,
+        declared: Option<&TelemetryEndpoint>,
+    ) -> Result<Option<(Url, String, Word)>, String> {
         let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.to_ascii_uppercase());
         let general = "OTEL_EXPORTER_OTLP_ENDPOINT";
-        let (name, text) = match (self.variable(&own), self.variable(general)) {
-            (Some(text), _) => (own.as_str(), text),
-            (None, Some(text)) => (general, format!("{}/v1/{signal}", text.trim().trim_end_matches('/'))),
-            (None, None) => return Ok(None),
+        let (name, text, word) = match (self.variable(&own), self.variable(general), declared) {
+            (Some(text), ..) => (own, text, Word::Variable),
+            (None, Some(text), _) => {
+                let text = format!("{}/v1/{signal}", text.trim().trim_end_matches('/'));
+                (general.to_owned(), text, Word::Variable)
+            }
+            (None, None, Some(declared)) => (declared.set_in.clone(), declared.url.expose().clone(), Word::File),
+            (None, None, None) => return Ok(None),
         };
         // The value is not shown: it may have a password in it.
         let url = Url::parse(text.trim()).map_err(|error| format!("{name} is no URL: {error}"))?;
         match url.scheme() {
-            "http" | "https" => Ok(Some(url)),
+            "http" | "https" => Ok(Some((url, set_in(&word, name), word))),
             other => Err(format!("{name} begins with {other}: it must be http or https")),
         }
     }
 
-    fn sample(&self) -> Result<f64, String> {
+    fn sample(&self) -> Result<Sample, String> {
         let name = "OTEL_TRACES_SAMPLER";
         let Some(sampler) = self.variable(name) else {
-            return Ok(SAMPLE);
+            return Ok(Sample {
+                ratio: SAMPLE,
+                set_in: "built-in default".to_owned(),
+            });
         };
         // Transactions have no parents: nothing in their protocols says so.
-        match sampler.trim().trim_start_matches("parentbased_") {
+        let ratio = match sampler.trim().trim_start_matches("parentbased_") {
             "always_on" => Ok(1.0),
             "always_off" => Ok(0.0),
             "traceidratio" => match self.variable("OTEL_TRACES_SAMPLER_ARG") {
@@ -156,15 +201,24 @@ impl Reader<'_> {
             other => Err(format!(
                 "{name} is {other:?}: always_on, always_off and traceidratio are there"
             )),
-        }
+        };
+        Ok(Sample {
+            ratio: ratio?,
+            set_in: set_in(&Word::Variable, name.to_owned()),
+        })
     }
 
-    fn resource(&self) -> Result<Attributes, String> {
+    fn resource(&self, instance: &str) -> Result<Attributes, String> {
         let name = "OTEL_RESOURCE_ATTRIBUTES";
         let mut resource = match self.variable(name) {
             Some(list) => pairs(name, &list)?,
             None => Vec::new(),
         };
+        for (key, value) in &self.declared.resource_attributes {
+            if !resource.iter().any(|(known, _)| known == key) {
+                resource.push((key.clone(), value.clone()));
+            }
+        }
         let mut set = |key: &str, value: String, wins: bool| {
             let known = resource.iter_mut().find(|(known, _)| known == key);
             match known {
@@ -179,9 +233,16 @@ impl Reader<'_> {
         }
         set("service.version", env!("CARGO_PKG_VERSION").to_owned(), false);
         // A successor and its predecessor count on their own.
-        let instance = getrandom::u64().map_err(|error| error.to_string())?;
-        set("service.instance.id", format!("{instance:016x}"), false);
+        set("service.instance.id", instance.to_owned(), false);
         Ok(resource)
+    }
+}
+
+/// As in the rest of the configuration.
+fn set_in(word: &Word, name: String) -> String {
+    match word {
+        Word::Variable => format!("environment variable {name}"),
+        Word::File => name,
     }
 }
 
@@ -235,7 +296,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        Settings::read(&variables)
+        Settings::read(&variables, &Telemetry::default(), "1")
     }
 
     #[test]
@@ -280,13 +341,61 @@ mod tests {
         );
         assert_eq!(traces.headers[0].1.expose(), "Bearer canary");
         assert!(!format!("{traces:?}").contains("canary"));
-        assert_eq!(settings.sample, 0.25);
+        assert_eq!(settings.sample.ratio, 0.25);
         let resource = |key: &str| settings.resource.iter().find(|(known, _)| known == key);
         assert_eq!(
             resource("service.name").map(|(_, value)| value.as_str()),
             Some("pooler")
         );
         assert!(resource("deployment.environment").is_some() && resource("service.version").is_some());
+    }
+
+    #[test]
+    fn variables_win_over_the_file_and_the_file_s_headers_go_to_the_file_s_endpoints() {
+        let endpoint = |url: &str, line: u32| {
+            Some(TelemetryEndpoint {
+                url: Secret::new(url.to_owned()),
+                set_in: format!("opentelemetry.yaml:{line}:3"),
+            })
+        };
+        let declared = Telemetry {
+            traces: endpoint("https://file.example/v1/traces", 7),
+            metrics: endpoint("https://file.example/v1/metrics", 8),
+            headers: vec![("x-key".to_owned(), Secret::new("canary".to_owned()))],
+            resource_attributes: vec![
+                ("stage".to_owned(), "prod".to_owned()),
+                ("region".to_owned(), "eu".to_owned()),
+            ],
+            max_export_batch_size: Some(7),
+        };
+        let read = |variables: &[(&str, &str)]| Settings::read(&variables, &declared, "1").expect("nothing is wrong");
+        let settings = read(&[]);
+        let (traces, metrics) = (settings.traces.expect("on"), settings.metrics.expect("on"));
+        assert_eq!(traces.endpoint.as_str(), "https://file.example/v1/traces");
+        assert_eq!(traces.set_in, "opentelemetry.yaml:7:3");
+        assert_eq!(metrics.headers[0].1.expose(), "canary");
+        assert_eq!(settings.batch, 7);
+
+        let settings = read(&[
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "http://elsewhere.example/v1/traces",
+            ),
+            ("OTEL_RESOURCE_ATTRIBUTES", "region=us"),
+        ]);
+        let (traces, metrics) = (settings.traces.expect("on"), settings.metrics.expect("on"));
+        assert_eq!(traces.endpoint.host_str(), Some("elsewhere.example"));
+        assert_eq!(traces.set_in, "environment variable OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        assert!(traces.headers.is_empty(), "{:?}", traces.headers);
+        assert_eq!(metrics.headers.len(), 1);
+        let resource = |key: &str| settings.resource.iter().find(|(known, _)| known == key);
+        assert_eq!(resource("region").map(|(_, value)| value.as_str()), Some("us"));
+        assert_eq!(resource("stage").map(|(_, value)| value.as_str()), Some("prod"));
+
+        let settings = read(&[("OTEL_EXPORTER_OTLP_HEADERS", "x-other=1")]);
+        assert_eq!(settings.traces.expect("on").headers[0].0, "x-other");
+        let settings = read(&[("OTEL_SDK_DISABLED", "true")]);
+        assert!(settings.traces.is_none() && settings.metrics.is_none());
     }
 
     #[test]

@@ -12,16 +12,13 @@ use tokio::sync::mpsc;
 use tracing::warn;
 use weir_core::{
     clock::{self, Instant},
-    observe::{LoginReport, TransactionReport, Watcher},
+    observe::{LoginReport, TransactionReport},
 };
 
 use super::messages::Attribute;
 
 /// Reports that wait to be sent. What comes beyond is dropped: a collector that is away must not cost memory.
 const QUEUE: usize = 2048;
-
-/// Reports that are sent at a time, as with OpenTelemetry's own exporters.
-pub(super) const BATCH: usize = 512;
 
 /// Something that was drawn for the sample.
 #[derive(Debug)]
@@ -63,20 +60,10 @@ impl Queue {
         self.dropped.clone()
     }
 
-    fn push(&self, report: Report) {
+    pub(super) fn push(&self, report: Report) {
         if self.reports.try_send(report).is_err() {
             self.dropped.0.fetch_add(1, Relaxed);
         }
-    }
-}
-
-impl Watcher for Queue {
-    fn transaction(&self, report: TransactionReport) {
-        self.push(Report::Transaction(Box::new(report)));
-    }
-
-    fn login(&self, report: LoginReport) {
-        self.push(Report::Login(report));
     }
 }
 
@@ -252,7 +239,7 @@ mod tests {
             refused: None,
         };
         for _ in 0..QUEUE + 3 {
-            queue.login(report());
+            queue.push(Report::Login(report()));
         }
         assert_eq!(queue.dropped.0.load(Relaxed), 3);
         assert!(reports.try_recv().is_ok());

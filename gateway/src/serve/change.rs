@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use weir_config::{
     Loaded, Problem, ProcessEnvironment, Severity, Subject,
-    document::{Changes, Document, Operation, OperationError},
+    document::{Changes, Document, Fate, Operation, OperationError},
 };
 
 use super::{
@@ -95,27 +95,30 @@ pub(super) fn prepare(path: &Path, strict: bool, present: &State, change: &Chang
     let unreadable = |problems| ChangeError::Files("the metadata as it is cannot be read".to_owned(), problems);
     let document = Document::read(path, &ProcessEnvironment).map_err(unreadable)?;
     let mut metadata = document.metadata().clone();
-    let as_files = |metadata: &Value| {
-        let changes = document.changes(metadata);
+    let mut fates = Vec::new();
+    let as_files = |metadata: &Value, fates: &[Fate]| {
+        let changes = document.changes_after(metadata, fates);
         let changes = changes.map_err(|unwritable| ChangeError::Files(unwritable.0, Vec::new()))?;
         let loaded = weir_config::load_changed(path, &ProcessEnvironment, strict, &changes);
         Ok::<_, ChangeError>((changes, loaded))
     };
     for (index, step) in change.operations.iter().enumerate() {
-        let done = match step {
-            Step::Operation(operation) => operation.apply(&mut metadata),
+        let operation = match step {
+            Step::Operation(operation) => operation.clone(),
             Step::DropInconsistent => {
-                let (_, loaded) = as_files(&metadata)?;
-                Operation::Forget(inconsistent_sources(&loaded)).apply(&mut metadata)
+                let (_, loaded) = as_files(&metadata, &fates)?;
+                Operation::Forget(inconsistent_sources(&loaded))
             }
         };
+        let done = operation.apply(&mut metadata);
         done.map_err(|error| ChangeError::Operation(index, error))?;
+        fates.extend(operation.fates());
     }
     let homeless: Vec<String> = document.homeless(&metadata).into_iter().map(str::to_owned).collect();
     if !homeless.is_empty() && !change.allow_losses {
         return Err(ChangeError::Losses(homeless));
     }
-    let (changes, loaded) = as_files(&metadata)?;
+    let (changes, loaded) = as_files(&metadata, &fates)?;
     judge(present, change, &loaded)?;
     must_be_usable(present, strict, &loaded)?;
     Ok(Prepared {

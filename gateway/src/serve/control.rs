@@ -57,7 +57,8 @@ pub(crate) struct State {
     pub(crate) problems: Arc<Vec<Problem>>,
     /// Listeners that are declared rightly and could not be opened.
     pub(crate) closed: Arc<Vec<Problem>>,
-    /// 1 at the start, and one more with each change that has been applied, wherever it came from.
+    /// That of the start (see [`first_version`]), and one more with each change that has been applied, wherever it came
+    /// from.
     pub(crate) resource_version: u64,
     /// When that was.
     pub(crate) applied: SystemTime,
@@ -127,12 +128,13 @@ impl Control {
     /// A handle and the end that the owner keeps.
     pub(super) fn new(views: Views, metadata: Metadata, problems: Vec<Problem>) -> (Control, Orders) {
         let (orders, receiver) = mpsc::channel(MAX_ORDERS);
+        let started = views.started;
         let state = Arc::new(ArcSwap::from_pointee(State {
             metadata: Arc::new(metadata),
             problems: Arc::new(problems),
             closed: Arc::default(),
-            resource_version: 1,
-            applied: weir_core::clock::wall(),
+            resource_version: first_version(started),
+            applied: started,
         }));
         let orders_end = Orders {
             receiver,
@@ -202,6 +204,15 @@ impl Control {
     }
 }
 
+/// The version that a process begins with: when it started, in milliseconds since 1970. A change takes longer than one, so
+/// that a version of an earlier process, or of one that serves beside it, is never taken for the present one: what was
+/// exported from there is answered 409. Nothing is kept on the disk for it, whose files are Hasura's. Exact in JSON's numbers
+/// as JavaScript reads them.
+fn first_version(started: SystemTime) -> u64 {
+    let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX / 2).max(1)
+}
+
 impl Refused {
     /// The process ends.
     fn stopping() -> Self {
@@ -259,5 +270,25 @@ impl Orders {
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_later_process_begins_above_all_versions_of_an_earlier_one() {
+        let earlier = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        let later = earlier + Duration::from_secs(300);
+        // L1's three reloads a second, for as long.
+        assert!(first_version(earlier) + 3 * 300 < first_version(later));
+        assert!(
+            first_version(later) < 1 << 53,
+            "JavaScript's numbers are exact up to there"
+        );
+        assert_eq!(first_version(SystemTime::UNIX_EPOCH), 1);
     }
 }

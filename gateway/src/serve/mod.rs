@@ -124,5 +124,5 @@ fn unusable(metadata: &Metadata, problems: &[Problem], strict: bool) -> Option<&
     if strict && has_problems {
         return Some("the metadata has problems, and --strict is set");
     }
-    usable::reason_against(metadata, problems)
+    usable::reason_against(metadata)
 }

@@ -117,7 +117,7 @@ impl Running {
         let status = status(&loaded.metadata);
         let (control, orders) = Control::new(views, loaded.metadata, loaded.problems);
         orders.closed(listeners.closed());
-        let otlp = Otlp::start(&ProcessEnvironment, &control);
+        let otlp = Otlp::start(control.clone());
         let operator = Arc::new(ByControl(control.clone()));
         control.views().console.set_operator(operator);
         let http = Http::open(control, &inherited).await;
@@ -369,6 +369,7 @@ impl Running {
         }
         self.orders.apply(loaded.metadata, loaded.problems);
         let state = self.orders.closed(self.listeners.closed());
+        self.otlp.reload();
         if !self.has_successor() {
             self.http.reload().await;
         }
@@ -399,7 +400,7 @@ impl Running {
             return Some("it has errors that the present one has not");
         }
         // The metadata API may have left nothing to serve; then less than nothing is no news.
-        let present = usable::reason_against(&present.metadata, &present.problems);
+        let present = usable::reason_against(&present.metadata);
         unusable(&loaded.metadata, &loaded.problems, self.args.strict).filter(|_| present.is_none())
     }
 

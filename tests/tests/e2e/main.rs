@@ -17,6 +17,7 @@ mod drivers;
 mod faults;
 mod golden;
 mod harness;
+mod hasura_cli;
 mod http;
 mod isolation;
 mod leaks;

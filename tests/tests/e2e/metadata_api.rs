@@ -83,6 +83,30 @@ async fn project() -> Project {
     Project { gateway, cluster, http }
 }
 
+impl Project {
+    /// The present `resource_version`.
+    async fn version(&self) -> u64 {
+        resource_version(&self.http).await
+    }
+}
+
+async fn resource_version(http: &Http) -> u64 {
+    let export = json!({ "type": "export_metadata", "version": 2, "args": {} });
+    http.metadata(&export).await.json()["resource_version"]
+        .as_u64()
+        .unwrap()
+}
+
+/// `@version+2` is the version after two changes.
+fn with_versions(cases: &str, first: u64) -> String {
+    (0..10).fold(cases.to_owned(), |cases, changes| {
+        let (written, version) = (format!("@version+{changes}"), (first + changes).to_string());
+        cases
+            .replace(&format!("\"{written}\""), &version)
+            .replace(&written, &version)
+    })
+}
+
 /// Equal, but for `"**"`, which is whatever is there.
 fn matches(expected: &Value, found: &Value) -> bool {
     match (expected, found) {
@@ -125,7 +149,7 @@ async fn answers_equal_hasura_s() {
         return;
     }
     let project = project().await;
-    let cases: Vec<Value> = serde_json::from_str(CASES).unwrap();
+    let cases: Vec<Value> = serde_json::from_str(&with_versions(CASES, project.version().await)).unwrap();
     for case in &cases {
         let answer = project.http.metadata(&case["request"]).await;
         let status = case.get("status").map_or(200, |status| status.as_u64().unwrap());
@@ -147,6 +171,7 @@ async fn what_is_asked_for_serves_at_once_and_stands_in_the_files() {
         return;
     }
     let project = project().await;
+    let first = project.version().await;
     let add = json!({ "type": "pg_add_source", "args": { "name": "added", "configuration": { "connection_info": { "database_url": { "from_env": "OTHER_URL" } } } } });
     let answer = project.http.metadata(&add).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -159,16 +184,15 @@ async fn what_is_asked_for_serves_at_once_and_stands_in_the_files() {
 
     // The file events of our own writing find nothing new.
     wait_for(&project.gateway, "metadata unchanged", 0).await;
-    let version = json!({ "type": "export_metadata", "version": 2, "args": {} });
-    assert_eq!(project.http.metadata(&version).await.json()["resource_version"], 2);
+    assert_eq!(project.version().await, first + 1);
     // Somebody's editor is another change.
     let edited = databases.replace("max_connections: 5", "max_connections: 4");
     fs::write(project.gateway.folder().join("databases/databases.yaml"), edited).unwrap();
     wait_for(&project.gateway, "metadata applied", 1).await;
-    assert_eq!(project.http.metadata(&version).await.json()["resource_version"], 3);
-    let stale = json!({ "type": "pg_drop_source", "resource_version": 2, "args": { "name": "added" } });
+    assert_eq!(project.version().await, first + 2);
+    let stale = json!({ "type": "pg_drop_source", "resource_version": first + 1, "args": { "name": "added" } });
     assert_eq!(project.http.metadata(&stale).await.status, 409);
-    let drop = json!({ "type": "pg_drop_source", "resource_version": 3, "args": { "name": "added" } });
+    let drop = json!({ "type": "pg_drop_source", "resource_version": first + 2, "args": { "name": "added" } });
     assert_eq!(project.http.metadata(&drop).await.status, 200);
     let left = fs::read_to_string(project.gateway.folder().join("databases/databases.yaml")).unwrap();
     assert_eq!(left, DATABASES.replace("max_connections: 5", "max_connections: 4"));
@@ -239,12 +263,118 @@ async fn what_a_strict_start_refuses_is_not_written() {
     assert_eq!(http.metadata(&reload).await.status, 200);
 }
 
+/// A gateway of sources that nobody connects to, of which `gateway.yaml` speaks.
+fn spoken_of() -> Gateway {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("databases")).unwrap();
+    let source = |name: &str| {
+        let url = "postgres://nobody:nothing@127.0.0.1:1/nowhere?sslmode=disable";
+        json!({ "name": name, "kind": "postgres", "tables": [], "configuration": { "connection_info": { "database_url": url } } })
+    };
+    let sources = json!([source("orders"), source("ledger")]).to_string();
+    let gateway = json!({
+        "listeners": [{ "name": "pg", "kind": "postgres", "host": "127.0.0.1", "port": 0 }],
+        "users": [{ "name": "app", "password": "app-password", "sources": ["orders", "ledger"] }],
+        "sources": [{ "name": "orders", "pool_settings": { "max_connections": 7 } }],
+    });
+    for (name, text) in [
+        ("version.yaml", "version: 3\n"),
+        ("databases/databases.yaml", &sources),
+        ("gateway.yaml", &gateway.to_string()),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    Gateway::serve(folder, &[], &[])
+}
+
+fn gateway_file(gateway: &Gateway) -> Value {
+    serde_json::from_str(&fs::read_to_string(gateway.folder().join("gateway.yaml")).unwrap()).unwrap()
+}
+
+async fn succeeds(http: &Http, request: Value) -> Value {
+    let answer = http.metadata(&request).await;
+    assert_eq!(answer.status, 200, "{request}: {}", answer.text);
+    answer.json()
+}
+
+#[tokio::test]
+async fn what_gateway_yaml_says_of_a_source_goes_with_it() {
+    if is_direct() {
+        return;
+    }
+    let gateway = spoken_of();
+    let http = Http::new(gateway.http());
+    let is_consistent = async || {
+        let report = json!({ "type": "get_inconsistent_metadata", "args": {} });
+        succeeds(&http, report).await["is_consistent"].clone()
+    };
+    let rename = json!({ "type": "rename_source", "args": { "name": "orders", "new_name": "shop" } });
+    succeeds(&http, rename).await;
+    assert_eq!(is_consistent().await, true);
+    let file = gateway_file(&gateway);
+    assert_eq!(file["sources"][0]["name"], "shop");
+    assert_eq!(file["users"][0]["sources"], json!(["shop", "ledger"]));
+    let config = http.get("/v1alpha1/config").await.json();
+    let sources = config["sources"].as_array().unwrap();
+    let shop = sources.iter().find(|source| source["name"] == "shop").unwrap();
+    assert_eq!(shop["pools"][0]["pool_settings"]["max_connections"]["value"], 7);
+    succeeds(&http, json!({ "type": "pg_drop_source", "args": { "name": "shop" } })).await;
+    assert_eq!(is_consistent().await, true);
+    let file = gateway_file(&gateway);
+    assert!(file.get("sources").is_none(), "{file}");
+    assert_eq!(file["users"][0]["sources"], json!(["ledger"]));
+}
+
+#[tokio::test]
+async fn what_is_cleared_leaves_gateway_yaml_alone_and_a_restart_is_another_version() {
+    if is_direct() {
+        return;
+    }
+    let gateway = spoken_of();
+    let http = Http::new(gateway.http());
+    let declared = gateway_file(&gateway);
+    let metadata = succeeds(&http, json!({ "type": "export_metadata", "args": {} })).await;
+    let clear = json!({ "type": "clear_metadata", "args": {} });
+    assert_eq!(succeeds(&http, clear).await, json!({ "message": "success" }));
+    assert_eq!(gateway_file(&gateway), declared);
+    let report = json!({ "type": "get_inconsistent_metadata", "args": {} });
+    let report_of = async |http: &Http| succeeds(http, report.clone()).await["inconsistent_objects"].clone();
+    let objects = report_of(&http).await;
+    let names: Vec<&str> = objects
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|object| object["name"].as_str())
+        .collect();
+    assert_eq!(names, ["user app", "source orders"], "{objects}");
+    assert_eq!(http.get("/healthz").await.text, "WARN: inconsistent objects in schema");
+
+    // Another process starts with it, and what the first one has exported is not the present version there.
+    let before = resource_version(&http).await;
+    let next = gateway.succeed();
+    let http = Http::new(next.http());
+    assert!(resource_version(&http).await > before);
+    assert_eq!(report_of(&http).await, objects);
+    let args = json!({ "allow_inconsistent_metadata": true, "metadata": metadata });
+    let mut replace = json!({ "type": "replace_metadata", "version": 2, "resource_version": before, "args": args });
+    let refused = http.metadata(&replace).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("conflict")));
+    replace["resource_version"] = resource_version(&http).await.into();
+    assert_eq!(succeeds(&http, replace).await["is_consistent"], true);
+    let config = http.get("/v1alpha1/config").await.json();
+    assert_eq!(
+        config["sources"][1]["pools"][0]["pool_settings"]["max_connections"]["value"],
+        7
+    );
+}
+
 #[tokio::test]
 async fn writers_come_one_after_the_other() {
     if is_direct() {
         return;
     }
     let project = project().await;
+    let first = project.version().await;
     let mut adding = Vec::new();
     for number in 0..8 {
         let http = project.http.clone();
@@ -265,7 +395,7 @@ async fn writers_come_one_after_the_other() {
         .await
         .json();
     assert_eq!(exported["metadata"]["sources"].as_array().unwrap().len(), 9);
-    assert_eq!(exported["resource_version"], 9);
+    assert_eq!(exported["resource_version"], first + 8);
 }
 
 async fn drop_client(client: tokio_postgres::Client) {

@@ -213,6 +213,49 @@ async fn an_idle_transaction_is_rolled_back_and_its_client_is_told() {
     }
 }
 
+/// Who is known to ask for `@@ROWCOUNT` comes first with that, ahead of the gateway's own question whether a transaction is
+/// open: until somebody has asked, the limits of transactions count.
+#[tokio::test]
+async fn a_transaction_that_nobody_has_asked_about_counts_as_one() {
+    let _turn = turn::light();
+    for limit in ["idle_in_transaction_timeout", "transaction_timeout"] {
+        let server = server(Kind::Probe);
+        server.execute("INSERT INTO accounts VALUES (1, 0)");
+        let gateway = gateway_with(&server, 1, |metadata| {
+            let mut defaults = json!({ "session_functions": "pin" });
+            defaults[limit] = json!(1);
+            metadata.defaults(defaults)
+        });
+        let (mut one, mut two) = (connect(&gateway).await, connect(&gateway).await);
+        run_batch(&mut one, "BEGIN TRAN; UPDATE accounts SET balance = 5 WHERE owner = 1").await;
+        assert_eq!(
+            number(&mut two, "SELECT balance FROM accounts WHERE owner = 1").await,
+            0,
+            "{limit}"
+        );
+        let told = match one.simple_query("COMMIT TRAN").await {
+            Ok(stream) => stream.into_results().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        let error = told.expect_err("it was rolled back").to_string();
+        assert!(error.contains(limit), "{error}");
+        // Where none is open nothing happens, but that the connection is there for others.
+        run_batch(
+            &mut one,
+            "IF @@TRANCOUNT > 5 COMMIT; UPDATE accounts SET balance = 6 WHERE owner = 1",
+        )
+        .await;
+        assert_eq!(
+            number(&mut two, "SELECT balance FROM accounts WHERE owner = 1").await,
+            6
+        );
+        assert_eq!(
+            number(&mut one, "SELECT balance FROM accounts WHERE owner = 1").await,
+            6
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_vanishes_leaves_nothing_behind() {
     let _turn = turn::light();

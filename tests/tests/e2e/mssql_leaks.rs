@@ -346,6 +346,11 @@ struct Site {
 
 impl Site {
     fn start(kind: ServerKind, mode: &str) -> Site {
+        Site::asking(kind, mode, "learn")
+    }
+
+    /// `functions`: what is done for those who ask for `@@IDENTITY` and its like.
+    fn asking(kind: ServerKind, mode: &str, functions: &str) -> Site {
         let server = server(kind);
         let string = format!(
             "Server=tcp:127.0.0.1,{};Database={DATABASE};UID={LOGIN};PWD={PASSWORD};Encrypt=optional;TrustServerCertificate=yes",
@@ -357,7 +362,11 @@ impl Site {
         });
         let metadata = Metadata::new()
             .source(json!({ "name": "erp", "kind": "mssql", "configuration": { "connection_info": connection }, "tables": [] }))
-            .overlay(json!({ "name": "erp", "pool_settings": { "pool_mode": mode } }))
+            .overlay(json!({
+                "name": "erp",
+                "pool_settings": { "pool_mode": mode },
+                "session_functions": functions,
+            }))
             .user(json!({ "name": USER, "password": USERS_PASSWORD, "sources": "*" }))
             .listener(json!({ "name": "tds", "kind": "mssql", "host": "127.0.0.1", "port": 0 }));
         let gateway = Gateway::start(&metadata);
@@ -489,6 +498,61 @@ async fn nothing_leaks_in_transaction_mode_on_a_server_of_the_probe_kind() {
 async fn nothing_leaks_in_the_other_modes_on_a_server_of_the_probe_kind() {
     matrix(ServerKind::Probe, "session").await;
     matrix(ServerKind::Probe, "statement").await;
+}
+
+/// What may insert and does not leaves `@@IDENTITY` as it is: it must not become the client's own by that.
+#[tokio::test]
+async fn what_may_have_inserted_tells_nobody_of_the_client_before() {
+    let _turn = turn::light();
+    const INSERT: &str = "INSERT INTO things (name) VALUES (N'a')";
+    const QUESTION: &str = "SELECT @@IDENTITY AS i, SCOPE_IDENTITY() AS s";
+    const INSERTS: &str = "an INSERT in a scope of its own";
+    let perhaps = [
+        ("EXEC", 1, utf16("EXEC sp_executesql N'SELECT v FROM honest'")),
+        (
+            "a call",
+            3,
+            Call::name("sp_executesql")
+                .text("", "SELECT v FROM honest")
+                .body()
+                .to_vec(),
+        ),
+        (
+            "an INSERT that fails",
+            1,
+            utf16("INSERT INTO things (name) VALUES (NULL)"),
+        ),
+        (
+            "an INSERT of no rows",
+            1,
+            utf16("INSERT INTO things (name) SELECT v FROM honest WHERE v = N'x'"),
+        ),
+        (
+            INSERTS,
+            1,
+            utf16("EXEC sp_executesql N'INSERT INTO things (name) VALUES (N''b'')'"),
+        ),
+    ];
+    for kind in [ServerKind::SqlServer, ServerKind::Probe] {
+        for functions in ["learn", "pin", "forget"] {
+            let site = Site::asking(kind, "transaction", functions);
+            for (name, message, body) in &perhaps {
+                let mut before = site.visit().await.unwrap();
+                ask_batch(&mut before, INSERT).await.unwrap();
+                drop(before);
+                let mut client = site.visit().await.unwrap();
+                ask(&mut client, *message, body).await.unwrap();
+                let told = ask_batch(&mut client, QUESTION).await.unwrap();
+                let row = told.iter().find(|line| line.starts_with("row")).unwrap();
+                let is_its_own = match *name {
+                    // Its own identity or none, which is no concern of this scope's.
+                    INSERTS => row.ends_with(" null"),
+                    _ => row == "row null null",
+                };
+                assert!(is_its_own, "{kind:?}, {functions}: {name}: {told:#?}");
+            }
+        }
+    }
 }
 
 /// The matrix can fail: on the soiled connection itself every kind shows, or others see it.

@@ -6,6 +6,7 @@ use weir_tests::{
     clock,
     cluster::{ROLE, ROLE_PASSWORD},
     gateway::Gateway,
+    http::Http,
     otlp::{Collector, Delivery, Message},
     site::{Plan, Site, is_direct},
     wire::RawClient,
@@ -177,6 +178,96 @@ async fn a_collector_that_refuses_or_hangs_costs_a_line_and_holds_nothing_up() {
         assert!(clock::now() - began < Duration::from_secs(15), "it waits for nobody");
         assert!(!gateway.log().contains("canary"), "{}", gateway.log());
     }
+}
+
+/// Hasura's file, as its command line writes it.
+fn file(collector: &Collector, data_types: &str) -> String {
+    let address = collector.address;
+    format!(
+        "status: enabled\ndata_types: [{data_types}]\nexporter_otlp:\n  headers:\n    - name: x-canary\n      value: canary-otlp-6\n  \
+         otlp_metrics_endpoint: http://{address}/of/metrics\n  otlp_traces_endpoint: http://{address}/of/traces\n  \
+         protocol: http/protobuf\n  resource_attributes:\n    - name: stage\n      value: production\n"
+    )
+}
+
+#[tokio::test]
+async fn hasura_s_file_says_where_telemetry_goes_and_is_followed() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let (collector, other) = (
+        Collector::start(200, Duration::ZERO).await,
+        Collector::start(200, Duration::ZERO).await,
+    );
+    let metadata = Site::metadata(&Plan::default(), site.cluster, &site.database, &site.authority);
+    let environment = [
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ("OTEL_TRACES_SAMPLER", "always_on"),
+    ];
+    let gateway = Gateway::start_with(&metadata, &[], &environment);
+    let path = gateway.folder().join("opentelemetry.yaml");
+    let http = Http::new(gateway.http());
+    let config = async || http.get("/v1alpha1/config").await.json()["telemetry"].clone();
+    assert!(config().await["metrics"].is_null(), "{}", config().await);
+
+    std::fs::write(&path, file(&collector, "metrics")).unwrap();
+    let arrived = wait_for(&collector, "/of/metrics", |deliveries| !deliveries.is_empty()).await;
+    assert_eq!(arrived[0].headers["x-canary"], "canary-otlp-6");
+    let (resource, _) = content(&arrived[0]);
+    assert_eq!(
+        (resource["stage"].as_str(), resource["service.name"].as_str()),
+        ("production", "weir")
+    );
+    let told = config().await;
+    assert_eq!(
+        told["metrics"]["endpoint"]["value"],
+        format!("http://{}/of/metrics", collector.address)
+    );
+    assert_eq!(told["metrics"]["endpoint"]["set_in"], "opentelemetry.yaml:7:26");
+    assert_eq!(told["metrics"]["headers"], serde_json::json!(["x-canary"]));
+    assert_eq!(told["sample"]["set_in"], "environment variable OTEL_TRACES_SAMPLER");
+    assert!(
+        told["traces"].is_null() && !told.to_string().contains("canary-otlp-6"),
+        "{told}"
+    );
+
+    // Elsewhere, and more of it; what went to the former place does not any more.
+    std::fs::write(&path, file(&other, "traces, metrics")).unwrap();
+    wait_for(&other, "/of/metrics", |deliveries| !deliveries.is_empty()).await;
+    let before = collector.deliveries("/of/metrics").len();
+    let mut client = RawClient::log_in(gateway.address("pg"), ROLE, ROLE_PASSWORD, &site.database)
+        .await
+        .unwrap();
+    client.simple("select 1").await.unwrap();
+    let is_there = |deliveries: &[Delivery]| spans(deliveries).iter().any(|span| span.text(5) == "transaction");
+    wait_for(&other, "/of/traces", is_there).await;
+
+    // A file that is wrong is refused, and the former one goes on.
+    std::fs::write(&path, "status: enabled\ndata_types: [traces]\n").unwrap();
+    let refused = async {
+        while !gateway.log().contains("metadata refused") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(HANG, refused).await.expect("the file is refused");
+    let so_far = other.deliveries("/of/metrics").len();
+    wait_for(&other, "/of/metrics", |deliveries| deliveries.len() > so_far).await;
+
+    std::fs::write(&path, "status: disabled\n").unwrap();
+    let ended = async {
+        while !config().await["traces"].is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(HANG, ended)
+        .await
+        .expect("nothing is sent any more");
+    client.simple("select 2").await.unwrap();
+    // The last one of the former task may have been under way.
+    assert!(collector.deliveries("/of/metrics").len() <= before + 1);
+    assert!(!gateway.log().contains("canary"), "{}", gateway.log());
 }
 
 #[tokio::test]

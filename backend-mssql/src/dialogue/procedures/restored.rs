@@ -10,7 +10,10 @@ use bytes::{BufMut as _, BytesMut};
 use crate::{
     dialogue::{Conversation, pending::Pending},
     limits,
-    session::handles::{Statement, StatementKind},
+    session::{
+        handles::{Statement, StatementKind},
+        last_values::Values,
+    },
     wire::{
         rpc::{Enclave, ParameterValue, RpcPiece, RpcReader, status, write},
         utf16::Utf16,
@@ -33,7 +36,7 @@ impl Conversation {
         call.put_slice(parameters);
         let mut pending = Pending::new();
         let mut reader = RpcReader::new(self.version, Enclave::No, limits::MAX_TEXT);
-        let (mut input, mut count) = (&call[..], 0);
+        let (mut input, mut count, mut covers) = (&call[..], 0, Values::NONE);
         while let Some(piece) = reader.next(&mut input).ok()? {
             match piece {
                 RpcPiece::Call(_) if kind == StatementKind::Procedure => pending.calls_procedures(),
@@ -46,7 +49,9 @@ impl Conversation {
                         ParameterValue::Integer { .. } | ParameterValue::Follows => return None,
                     }
                     if count == 2 && kind == StatementKind::Text {
-                        self.text(&parameter, &mut pending);
+                        let findings = self.text(&parameter, &mut pending);
+                        covers = findings.names.covers;
+                        pending.joined(&findings);
                     }
                 }
                 RpcPiece::Pass(_) | RpcPiece::Separator(_) => return None,
@@ -54,8 +59,9 @@ impl Conversation {
         }
         let is_it = reader.is_complete() && count == kind.parameters();
         is_it.then(|| {
-            self.shared
-                .intern(kind, parameters, &pending.findings, pending.text.as_ref())
+            let mut findings = pending.findings;
+            findings.names.covers = covers;
+            self.shared.intern(kind, parameters, &findings, pending.text.as_ref())
         })
     }
 }

@@ -15,8 +15,9 @@ use crate::{
     limits,
     session::{
         Session, Tracker,
-        classify::{Calls, Classifier, Findings, MayChange, classify},
+        classify::{Calls, Classifier, Findings, MayChange, Names, classify},
         handles::{Statement, StatementKind},
+        last_values::Values,
         pins::Tie,
         shown::Beginning,
     },
@@ -82,6 +83,8 @@ struct Preparation {
     replaced: Option<i32>,
     /// What the client calls the parameter for the handle.
     name: Box<[u8]>,
+    /// What its text surely sets.
+    covers: Values,
 }
 
 /// Where a call goes, and what is noted about it on the way.
@@ -161,6 +164,7 @@ impl Conversation {
             }
             Procedure::Unknown(_) => {
                 pending.findings.begins.add(Tie::Unsure);
+                pending.findings.names.join(Names::CHANGES);
                 What::Other
             }
         };
@@ -184,7 +188,10 @@ impl Conversation {
                 return self.execute(parameter, *flags, &head, passage);
             }
             What::Prepare(_) => return self.preparation(parameter, at_hand, passage),
-            What::Text if parameter.ordinal == 0 => self.text(parameter, passage.pending),
+            What::Text if parameter.ordinal == 0 => {
+                let findings = self.text(parameter, passage.pending);
+                passage.pending.joined(&findings);
+            }
             What::Unprepare if parameter.ordinal == 0 => return self.unprepare_in_batch(parameter, passage),
             What::Named => {
                 if let Some(classifier) = &mut at_hand.classifier {
@@ -216,7 +223,7 @@ impl Conversation {
         } else {
             preparation.collect(parameter);
             if parameter.ordinal == 2 && kind == StatementKind::Text {
-                self.text(parameter, passage.pending);
+                preparation.text(self.text(parameter, passage.pending), passage.pending);
             }
         }
         let Some(held) = head else {
@@ -244,24 +251,27 @@ impl Conversation {
     }
 
     fn statement_of(&self, preparation: &Preparation, pending: &Pending) -> Arc<Statement> {
-        let (kind, parameters) = (preparation.kind(), &preparation.parameters);
-        self.shared
-            .intern(kind, parameters, &pending.findings, pending.text.as_ref())
+        let mut findings = pending.findings.clone();
+        // The others also count what other calls of the request do, which does no harm.
+        findings.names.covers = preparation.covers;
+        self.shared.intern(
+            preparation.kind(),
+            &preparation.parameters,
+            &findings,
+            pending.text.as_ref(),
+        )
     }
 
     /// The text of a statement, which runs in a scope of its own.
-    pub(super) fn text(&self, parameter: &Parameter<'_>, pending: &mut Pending) {
+    pub(super) fn text(&self, parameter: &Parameter<'_>, pending: &mut Pending) -> Findings {
         match parameter.value {
             ParameterValue::Text(text) => {
                 let findings = self.scoped(classify(text.0));
                 pending.suspect(text.0, &findings);
-                pending.joined(&findings);
+                findings
             }
-            ParameterValue::Null => {}
-            _ => {
-                pending.findings.begins.add(Tie::Unsure);
-                pending.transaction = MayChange::Yes;
-            }
+            ParameterValue::Null => Findings::default(),
+            _ => Findings::unseen(),
         }
     }
 
@@ -301,6 +311,7 @@ fn well_known(procedure: WellKnown, flags: u16, pending: &mut Pending) -> What {
             completeness: Completeness::Whole,
             replaced: None,
             name: Box::default(),
+            covers: Values::NONE,
         })
     };
     match procedure {
@@ -316,6 +327,7 @@ fn well_known(procedure: WellKnown, flags: u16, pending: &mut Pending) -> What {
             // The last of them leaves a cursor and what it was prepared as; each is closed with a call of its own.
             let count = if procedure == WellKnown::CursorPrepExec { 2 } else { 1 };
             pending.findings.begins.add_many(Tie::Cursor, count);
+            pending.findings.names.join(Names::CHANGES);
             pending.text = Some(Beginning::whatever(&utf16::encode("EXEC sp_cursoropen")));
             What::Other
         }
@@ -323,9 +335,11 @@ fn well_known(procedure: WellKnown, flags: u16, pending: &mut Pending) -> What {
             pending.findings.ends.add(Tie::Cursor);
             What::Other
         }
-        WellKnown::Cursor | WellKnown::CursorFetch | WellKnown::CursorOption | WellKnown::ResetConnection => {
+        WellKnown::Cursor => {
+            pending.findings.names.join(Names::CHANGES);
             What::Other
         }
+        WellKnown::CursorFetch | WellKnown::CursorOption | WellKnown::ResetConnection => What::Other,
     }
 }
 
@@ -347,6 +361,15 @@ impl Preparation {
     /// Whether the server connection may have the statement already, so that executing it is all that is left to do.
     fn may_be_known(&self, flags: u16) -> bool {
         self.procedure == WellKnown::PrepExec && flags & !NO_METADATA == 0
+    }
+
+    /// What is prepared, and perhaps carried out.
+    fn text(&mut self, mut findings: Findings, pending: &mut Pending) {
+        self.covers = findings.names.covers;
+        if self.procedure == WellKnown::Prepare {
+            findings.names.covers = Values::NONE;
+        }
+        pending.joined(&findings);
     }
 
     /// Keeps what a statement is prepared from: its declarations and text, or a procedure's name.

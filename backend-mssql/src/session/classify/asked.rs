@@ -16,6 +16,10 @@ pub(crate) struct Names {
     pub(crate) asks_alone: Values,
     /// It writes, so that somebody may want to know what became of it.
     pub(crate) sets: Values,
+    /// It may change these, also where nobody would ask: what it sets, and what triggers may do.
+    pub(crate) may_set: Values,
+    /// It sets these for certain, if it is carried out at all.
+    pub(crate) covers: Values,
 }
 
 impl Names {
@@ -24,12 +28,42 @@ impl Names {
         asks: Values::ALL,
         asks_alone: Values::NONE,
         sets: Values::ALL,
+        may_set: Values::ALL,
+        covers: Values::NONE,
     };
 
+    /// A procedure, whose text nobody sees.
+    pub(crate) const CALL: Names = Names {
+        asks: Values::NONE,
+        asks_alone: Values::NONE,
+        sets: Values::ALL,
+        may_set: Values::ALL,
+        covers: Values::OUTCOME,
+    };
+
+    /// It may change rows, with whatever triggers they have.
+    pub(crate) const CHANGES: Names = Names {
+        asks: Values::NONE,
+        asks_alone: Values::NONE,
+        sets: Values::NONE,
+        may_set: Values::ALL,
+        covers: Values::NONE,
+    };
+
+    /// Another text that is carried out behind it.
     pub(crate) fn join(&mut self, other: Names) {
-        self.asks = self.asks.with(other.asks);
+        self.asks = self.asks.with(other.asks.without(self.covers));
         self.asks_alone = self.asks_alone.with(other.asks_alone);
         self.sets = self.sets.with(other.sets);
+        self.may_set = self.may_set.with(other.may_set);
+        self.covers = self.covers.with(other.covers);
+    }
+
+    /// More that nobody has seen is carried out behind it.
+    pub(crate) fn join_unseen(&mut self) {
+        let alone = self.asks_alone;
+        self.join(Names::UNKNOWN);
+        self.asks_alone = alone;
     }
 }
 
@@ -113,12 +147,15 @@ impl Asked {
     /// A call of a procedure, whose text nobody sees.
     pub(super) fn calls(&mut self) {
         self.names.sets = Values::ALL;
+        self.names.may_set = Values::ALL;
         if matches!(self.statement, Statement::None | Statement::Other) {
             self.statement = Statement::Execute;
         }
     }
 
-    pub(super) fn finish(self) -> Names {
+    pub(super) fn finish(mut self) -> Names {
+        self.ends();
+        self.names.covers = self.covered;
         self.names
     }
 
@@ -150,6 +187,7 @@ impl Asked {
             (_, "ALL") => return self.chain = chain,
             (Statement::Select, "INTO") => {
                 self.names.sets = self.names.sets.with(Values::IDENTITY);
+                self.names.may_set = self.names.may_set.with(Values::IDENTITY);
                 Statement::SelectInto
             }
             (Statement::Update, "SET") => Statement::Plain,
@@ -162,9 +200,13 @@ impl Asked {
                 Some(statement) => {
                     self.ends();
                     self.names.sets = self.names.sets.with(sets(statement));
+                    self.names.may_set = self.names.may_set.with(may_set(word));
                     statement
                 }
-                None if self.statement == Statement::None => Statement::Other,
+                None if self.statement == Statement::None => {
+                    self.names.may_set = Values::ALL;
+                    Statement::Other
+                }
                 None => return,
             },
         };
@@ -222,6 +264,15 @@ fn sets(statement: Statement) -> Values {
         Statement::Insert | Statement::Merge | Statement::Execute => Values::ALL,
         Statement::Update | Statement::Plain => Values::OUTCOME,
         _ => Values::NONE,
+    }
+}
+
+/// What the statement that begins with this word may set, whoever asks: rows and definitions have triggers, which insert.
+fn may_set(word: &str) -> Values {
+    match word {
+        "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "EXEC" | "EXECUTE" | "BULK" | "CREATE" | "ALTER" | "DROP"
+        | "GRANT" | "REVOKE" | "DENY" => Values::ALL,
+        _ => Values::OUTCOME,
     }
 }
 
@@ -334,6 +385,37 @@ mod tests {
             ("p 1", Values::ALL),
         ] {
             assert_eq!(names(text).sets, sets, "{text}");
+        }
+    }
+
+    #[test]
+    fn triggers_insert_as_well() {
+        for (text, may) in [
+            ("SELECT v FROM t", Values::OUTCOME),
+            ("DECLARE @x int", Values::OUTCOME),
+            ("SET NOCOUNT ON", Values::OUTCOME),
+            ("UPDATE t SET a = 1", Values::ALL),
+            ("DELETE t WHERE a = 1", Values::ALL),
+            ("SELECT v INTO u FROM t", Values::ALL),
+            ("CREATE TABLE t (a int)", Values::ALL),
+            ("EXEC p", Values::ALL),
+            ("DISABLE TRIGGER x ON t", Values::ALL),
+        ] {
+            assert_eq!(names(text).may_set.with(Values::OUTCOME), may, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_carried_out_for_certain_is_told() {
+        for (text, covers) in [
+            ("SELECT v FROM t", Values::OUTCOME),
+            ("DECLARE @x int", Values::NONE),
+            ("IF @a = 1 SELECT 1", Values::OUTCOME),
+            ("BEGIN TRAN", Values::NONE),
+            ("INSERT INTO t VALUES (1)", Values::OUTCOME),
+            ("", Values::NONE),
+        ] {
+            assert_eq!(names(text).covers, covers, "{text}");
         }
     }
 }

@@ -29,6 +29,7 @@ fn object(subject: &Subject, problems: &[Problem]) -> Value {
         Subject::Source(name) => ("source", Some(name)),
         Subject::Listener(name) => ("listener", Some(name)),
         Subject::User(name) => ("user", Some(name)),
+        Subject::Telemetry => ("open_telemetry", None),
     };
     let is_its = |problem: &&Problem| problem.severity == Severity::Error && problem.subject == *subject;
     let reasons: Vec<&str> = problems

@@ -1,4 +1,4 @@
-//! `/v1/metadata`: requests of the form `{"type", "version"?, "resource_version"?, "args"}`, one file for each group of
+//! `/v1/metadata`, and `/v1/query`, its older name: requests of the form `{"type", "version"?, "resource_version"?, "args"}`, one file for each group of
 //! types.
 //!
 //! Invariant: whatever a request is part of, it is understood and answered in the same way; only the path in its errors
@@ -30,7 +30,10 @@ use arguments::parse_failed;
 
 /// What this folder answers.
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/v1/metadata", post(metadata))
+    Router::new()
+        .route("/v1/metadata", post(metadata))
+        // Where Hasura's command line, whatever it is to do, asks first for the version of the metadata.
+        .route("/v1/query", post(metadata))
 }
 
 async fn metadata(State(shared): State<Shared>, request: axum::extract::Request) -> Result<Json<Value>, ApiError> {

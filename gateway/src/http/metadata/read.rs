@@ -55,6 +55,10 @@ pub(super) fn source_kinds() -> Value {
 /// A request of no type that is served.
 pub(super) fn unknown(request: &Request) -> ApiError {
     let kind = &request.kind;
+    if ["get_catalog_state", "set_catalog_state"].contains(&kind.as_str()) {
+        let why = "there is no catalog here: the metadata stands in files, and migrations are not this gateway's";
+        return not_supported(request, format!("{kind}: {why}"));
+    }
     if GRAPHQL.iter().any(|end| kind.ends_with(end)) {
         return not_supported(
             request,
