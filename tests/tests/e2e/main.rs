@@ -57,4 +57,5 @@ mod startup;
 mod stopping;
 mod takeover;
 mod takeover_mssql;
+mod takeover_standing;
 mod telemetry;

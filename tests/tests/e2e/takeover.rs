@@ -496,11 +496,24 @@ async fn an_edit_that_the_running_process_refuses_is_refused_to_its_successor_as
     let mut spoilt = listener("spoilt", 0, None);
     spoilt["ssl_configuration"] = json!({ "sslmode": "require" });
     let missing = json!({ "from_env": "WEIR_TEST_NOBODY_SETS_IT" });
+    let user = |limit: serde_json::Value| json!({ "name": "other", "password": ROLE_PASSWORD, "sources": "*", "max_connections": limit });
+    let sound = || sound().user(user(json!(5)));
     let edits = [
-        (source(url()).listener(spoilt), "serves listener spoilt"),
         (
-            source(missing).listener(listener("spoilt", 0, None)),
+            source(url()).listener(spoilt).user(user(json!(5))),
+            "serves listener spoilt",
+        ),
+        (
+            source(missing)
+                .listener(listener("spoilt", 0, None))
+                .user(user(json!(5))),
             "serves source spoilt",
+        ),
+        (
+            source(url())
+                .listener(listener("spoilt", 0, None))
+                .user(user(json!("many"))),
+            "lets user other in",
         ),
     ];
     for (edit, reason) in edits {

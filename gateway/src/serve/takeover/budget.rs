@@ -270,6 +270,7 @@ impl Left {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::sources::Sources;
 
     fn view(limit: u32, clients: u32, demand: u32) -> View {
         View { limit, clients, demand }
@@ -311,5 +312,49 @@ mod tests {
         let view = view(1, 5, 3);
         left.look(&view, now);
         assert_eq!((left.most, left.tell(&view, 1)), (1, 0));
+    }
+
+    /// What is declared in a folder with one source at this host.
+    fn declared(host: &str) -> weir_config::Metadata {
+        let folder = tempfile::tempdir().expect("there is a place for files");
+        let text = format!(
+            "- {{name: one, kind: postgres, configuration: {{connection_info: {{database_url: 'postgres://u@{host}/d', \
+             pool_settings: {{max_connections: 20}}}}}}}}\n"
+        );
+        std::fs::create_dir(folder.path().join("databases")).expect("a folder");
+        std::fs::write(folder.path().join("databases/databases.yaml"), text).expect("a file");
+        let loaded = weir_config::load(folder.path(), &weir_config::ProcessEnvironment, false);
+        assert_eq!(loaded.metadata.sources.len(), 1, "{:?}", loaded.problems);
+        loaded.metadata
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_is_built_anew_begins_with_its_part() {
+        let mut sources = Sources::build(&declared("localhost"));
+        let clients = Clients::new();
+        let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
+        sources.share(budget.clone());
+        let pool = |sources: &Sources| {
+            let source = sources.postgres.source("one").expect("it is declared");
+            source.parts().primary.clone()
+        };
+        budget.predecessor_holds(vec![Held {
+            pool: "postgres/one/primary".to_owned(),
+            connections: 8,
+        }]);
+        let part = |elsewhere, most| Portion { elsewhere, most };
+        let first = pool(&sources);
+        assert_eq!(first.portion(), part(8, None));
+        // Nothing is said meanwhile.
+        sources.reload(&declared("127.0.0.1"), &clients);
+        let second = pool(&sources);
+        assert!(!Arc::ptr_eq(&first, &second), "another place is another pool");
+        assert_eq!(second.portion(), part(8, None));
+        // A successor of this process serves: half of what is left, and less since there are no clients.
+        budget.yield_more();
+        let most = pool(&sources).portion().most;
+        sources.reload(&declared("localhost"), &clients);
+        assert_eq!(pool(&sources).portion(), part(8, most));
+        assert!(most.is_some());
     }
 }

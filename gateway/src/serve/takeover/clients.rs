@@ -8,7 +8,7 @@
 //! in doubt is closed rather than read twice.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     os::fd::OwnedFd,
     pin::Pin,
     sync::Arc,
@@ -16,7 +16,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{sync::mpsc, time::timeout};
-use tracing::debug;
+use tracing::{debug, info};
 use weir_core::{
     front::{Annex, HandedClient, Life, Offer, Successor},
     net::Peer,
@@ -26,7 +26,7 @@ use weir_core::{
 
 use super::{
     kin::{Kin, Link},
-    limits::{MAX_ARRIVING, OFFER_PATIENCE},
+    limits::{MAX_ARRIVING, MAX_REASONS, OFFER_PATIENCE},
     message::{Blob, Message, Origin, Traveller},
 };
 
@@ -69,7 +69,11 @@ enum Stage {
 
 /// Those that are offered to a successor, and what it answers.
 #[derive(Debug, Default)]
-pub(super) struct Leaving(Mutex<HashMap<u64, mpsc::Sender<Answer>>>);
+pub(super) struct Leaving {
+    offered: Mutex<HashMap<u64, mpsc::Sender<Answer>>>,
+    /// Why it declined some, as far as that is in the log.
+    reasons: Mutex<HashSet<String>>,
+}
 
 #[derive(Debug)]
 enum Answer {
@@ -88,12 +92,18 @@ impl Arriving {
 impl Leaving {
     /// The successor is not heard any more.
     pub(super) fn clear(&self) {
-        self.0.lock().clear();
+        self.offered.lock().clear();
+    }
+
+    /// Whether nobody was declined for this reason before.
+    fn is_news(&self, reason: &str) -> bool {
+        let mut reasons = self.reasons.lock();
+        reasons.len() < MAX_REASONS && reasons.insert(reason.to_owned())
     }
 
     /// What the successor says about a client; `None` when nobody waits for that any more.
     fn tell(&self, number: u64, answer: Answer) -> Option<()> {
-        let waiting = self.0.lock().get(&number).cloned()?;
+        let waiting = self.offered.lock().get(&number).cloned()?;
         // There is room for both answers that a client gets; one that says more is not listened to.
         waiting.try_send(answer).ok()
     }
@@ -179,9 +189,9 @@ impl Successor for Link {
         Box::pin(async move {
             let number = self.next_number();
             let (sender, mut answers) = mpsc::channel(2);
-            self.leaving().0.lock().insert(number, sender);
+            self.leaving().offered.lock().insert(number, sender);
             let outcome = self.negotiate(number, client, &mut answers).await;
-            self.leaving().0.lock().remove(&number);
+            self.leaving().offered.lock().remove(&number);
             outcome
         })
     }
@@ -201,7 +211,10 @@ impl Link {
         match timeout(OFFER_PATIENCE, accepted).await {
             Ok(Some(Answer::Accepted)) => {}
             Ok(Some(Answer::Declined(reason))) => {
-                debug!(reason, "a client stays with this process");
+                match self.leaving().is_news(&reason) {
+                    true => info!(reason, "clients stay with this process"),
+                    false => debug!(reason, "a client stays with this process"),
+                }
                 return Offer::Refused;
             }
             // Whatever it says from now on, it must not begin. It cannot have begun: it was not told to.

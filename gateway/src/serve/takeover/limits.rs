@@ -37,6 +37,9 @@ pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(5);
 /// Clients that are being taken in at a time. The predecessor offers some 30 at once.
 pub(super) const MAX_ARRIVING: usize = 1024;
 
+/// Different reasons for which clients stay that are logged at level info; a name in them makes many of one.
+pub(super) const MAX_REASONS: usize = 32;
+
 /// Until the other process hears of a PAUSE: a moment for a person.
 pub(super) const STANDING_TOLD: Duration = Duration::from_millis(50);
 
