@@ -491,13 +491,12 @@ async fn an_edit_that_the_running_process_refuses_is_refused_to_its_successor_as
             .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
             .listener(listener("kept", 0, None))
     };
-    let sound = || source(url()).listener(listener("spoilt", 0, None));
+    let user = |limit: serde_json::Value| json!({ "name": "other", "password": ROLE_PASSWORD, "sources": "*", "max_connections": limit });
+    let sound = || source(url()).listener(listener("spoilt", 0, None)).user(user(json!(5)));
     let mut gateway = Gateway::start(&sound());
     let mut spoilt = listener("spoilt", 0, None);
     spoilt["ssl_configuration"] = json!({ "sslmode": "require" });
     let missing = json!({ "from_env": "WEIR_TEST_NOBODY_SETS_IT" });
-    let user = |limit: serde_json::Value| json!({ "name": "other", "password": ROLE_PASSWORD, "sources": "*", "max_connections": limit });
-    let sound = || sound().user(user(json!(5)));
     let edits = [
         (
             source(url()).listener(spoilt).user(user(json!(5))),
