@@ -15,7 +15,7 @@ use weir_core::{
 };
 
 use super::{
-    GOODBYE,
+    GOODBYE, GOODBYE_TO_A_SUCCESSOR,
     change::{self, Change, ChangeError, Changed, Prepared},
     changes::Changes,
     control::{Applied, Control, Exported, Order, Orders, Refused, State, Views},
@@ -225,7 +225,7 @@ impl Running {
                 let state = self.orders.state();
                 let sources = state.metadata.sources.iter();
                 let sources = sources.map(|source| source.name.clone()).collect();
-                let users = state.metadata.users.iter().map(|user| user.name.clone()).collect();
+                let users = takeover::some_names(state.metadata.users.iter().map(|user| &user.name));
                 // The one who asked may have gone.
                 let _ = reply.send(doors.map(|doors| takeover::Offer { doors, sources, users }));
             }
@@ -406,6 +406,10 @@ impl Running {
 
     /// Listeners first, then clients, then pools.
     pub(super) async fn end(mut self, timeout: Duration) {
+        let goodbye = match self.has_successor() {
+            true => GOODBYE_TO_A_SUCCESSOR,
+            false => GOODBYE,
+        };
         self.orders.close();
         let clients: Arc<Clients> = self.listeners.clients().clone();
         self.listeners.stop().await;
@@ -421,7 +425,7 @@ impl Running {
         }
         // Last, so that one can look until the end. Idle server connections take their leave meanwhile; the ones that
         // cannot in time are closed with the process.
-        let close = tokio::time::timeout(GOODBYE, self.sources.close());
+        let close = tokio::time::timeout(goodbye, self.sources.close());
         let _ = tokio::join!(self.http.stop(), close, self.otlp.finish());
     }
 }

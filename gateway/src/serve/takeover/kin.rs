@@ -106,6 +106,11 @@ impl Kin {
         self.predecessor.lock().is_some()
     }
 
+    /// Whether clients are on their way to a successor, a predecessor's among them.
+    pub(in crate::serve) fn is_passing_on(&self) -> bool {
+        self.successor().is_some_and(|link| link.has_offers())
+    }
+
     /// Whether a successor has been met.
     pub(super) fn successor(&self) -> Option<Link> {
         self.successor.lock().clone()

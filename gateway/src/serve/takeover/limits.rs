@@ -7,6 +7,10 @@ use std::time::Duration;
 /// listeners or pools fit as well.
 pub(super) const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
+/// Bytes of the names of users in a welcome: ten thousand of them and more, and with every character escaped still less than
+/// a message.
+pub(super) const MAX_NAMES: usize = 256 * 1024;
+
 /// Descriptors that come with one message: Linux passes at most 253 at a time.
 pub(super) const MAX_DESCRIPTORS: usize = 250;
 

@@ -26,5 +26,5 @@ pub(super) use budget::Budget;
 pub(super) use clients::Annexes;
 pub(super) use kin::Kin;
 pub(super) use predecessor::Predecessor;
-pub(super) use seat::{Offer, Seat, Wish};
+pub(super) use seat::{Offer, Seat, Wish, some_names};
 pub(super) use standing::Standings;

@@ -24,7 +24,7 @@ use weir_core::front::{Bound, HandedDoor, Inheritance, PrivateDoor, Successor};
 use super::{
     channel::{self, Reader, Writer},
     kin::{Kin, Link, Side},
-    limits::{MAX_DESCRIPTORS, MAX_PEERS, OFFER_AGAIN, PATIENCE},
+    limits::{MAX_DESCRIPTORS, MAX_NAMES, MAX_PEERS, OFFER_AGAIN, PATIENCE},
     message::{Door, Message, Place, VERSION},
     place, restart,
     standing::Agreed,
@@ -72,7 +72,7 @@ pub(in crate::serve) struct Offer {
     pub(in crate::serve) doors: Vec<HandedDoor>,
     /// The names of the sources that are served.
     pub(in crate::serve) sources: Vec<String>,
-    /// The names of the users that may log in.
+    /// The names of the users that may log in, as many as there is room for.
     pub(in crate::serve) users: Vec<String>,
 }
 
@@ -164,7 +164,9 @@ impl Seat {
 
     /// Whether somebody still waits for an answer here, or a predecessor of this process for its clients.
     pub(in crate::serve) fn is_needed(&self) -> bool {
-        Arc::strong_count(&self.shared.conversations) > 1 || self.shared.kin.has_predecessor()
+        Arc::strong_count(&self.shared.conversations) > 1
+            || self.shared.kin.has_predecessor()
+            || self.shared.kin.is_passing_on()
     }
 }
 
@@ -174,6 +176,17 @@ impl Drop for Seat {
             accepting.abort();
         }
     }
+}
+
+/// As many as there is room for in a welcome.
+pub(in crate::serve) fn some_names<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut room = MAX_NAMES;
+    let fits = |name: &&String| {
+        let left = room.checked_sub(name.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    names.take_while(fits).cloned().collect()
 }
 
 async fn accept(shared: Arc<Shared>, door: Arc<PrivateDoor>) {
@@ -376,6 +389,15 @@ mod tests {
         super::{Budget, Standings},
         *,
     };
+
+    #[test]
+    fn of_very_many_users_some_are_named() {
+        let many: Vec<_> = (0..100_000).map(|number| format!("user {number}")).collect();
+        let some = some_names(many.iter());
+        assert!(some.len() > 10_000 && some.len() < many.len());
+        assert_eq!(some[..], many[..some.len()]);
+        assert_eq!(some_names(many[..3].iter()).len(), 3);
+    }
 
     async fn hear(reader: &mut Reader) -> Message {
         let heard = timeout(PATIENCE, reader.next()).await.expect("no hang");
