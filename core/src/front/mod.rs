@@ -16,6 +16,7 @@ mod listener;
 pub mod packing;
 mod places;
 mod proxy_protocol;
+mod unwelcome;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub use gate::{GateClosed, LoginGate};
 pub use handover::{Annex, HandedClient, Life, Offer, Successor};
 pub use inheritance::{HandedDoor, Inheritance, PrivateDoor};
 pub use listener::{Doors, Listener, ListenerLimits, ListenerSettings};
+pub use unwelcome::{LastWords, Unwelcome, dismiss};
 
 use crate::{
     backend::{Access, Backend},
