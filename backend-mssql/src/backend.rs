@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use weir_config::{MssqlConnection, SessionFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
+    net::Socket,
     refusal::{OpenError, Retry},
 };
 
@@ -210,6 +211,17 @@ impl Backend for Mssql {
 
     fn is_at_same_server(&self, other: &Self) -> bool {
         self.opener.is_at_same_server(&other.opener)
+    }
+
+    fn clear_socket(io: &TdsStream) -> Option<&Socket> {
+        match io {
+            TdsStream::Plain(socket) => Some(socket),
+            TdsStream::TlsServer(_) | TdsStream::TlsClient(_) => None,
+        }
+    }
+
+    fn pack_profile(profile: &Profile) -> Option<Vec<u8>> {
+        profile.pack()
     }
 
     fn label(&self) -> &str {

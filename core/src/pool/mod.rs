@@ -224,6 +224,11 @@ impl<B: Backend> Pool<B> {
         self.apply(|state, now, _| state.engine.apportion(portion, now));
     }
 
+    /// What of the limit is this process's.
+    pub fn portion(&self) -> Portion {
+        self.state.lock().engine.portion()
+    }
+
     /// The pool at this moment.
     pub fn stats(&self) -> PoolStats {
         let state = self.state.lock();

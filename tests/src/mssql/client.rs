@@ -224,6 +224,11 @@ impl RawClient {
         self.read().await.expect("the server answers")
     }
 
+    /// The number of the transaction that it was told it is in; 0: none.
+    pub fn descriptor(&self) -> u64 {
+        self.descriptor
+    }
+
     /// ALL_HEADERS with the descriptor of now.
     pub fn headers(&self) -> Vec<u8> {
         let mut out = Vec::new();

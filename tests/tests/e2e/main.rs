@@ -58,4 +58,6 @@ mod sqlsmith;
 mod startup;
 mod stopping;
 mod takeover;
+mod takeover_mssql;
+mod takeover_standing;
 mod telemetry;

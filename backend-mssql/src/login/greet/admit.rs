@@ -276,6 +276,6 @@ impl Facts<'_> {
     }
 }
 
-fn pool_of(route: &Route<Mssql>) -> Arc<Pool<Mssql>> {
+pub(super) fn pool_of(route: &Route<Mssql>) -> Arc<Pool<Mssql>> {
     route.pool(Access::ReadWrite)
 }
