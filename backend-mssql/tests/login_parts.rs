@@ -290,7 +290,7 @@ fn a_login_says_what_its_session_has_to_be_like() {
     assert_eq!(request.password.expose(), "canary-5K");
     assert_eq!((request.packet_size, request.language.as_str()), (8000, "Deutsch"));
     let profile = &request.profile;
-    assert!(profile.odbc && profile.read_only_intent && !profile.oledb && !profile.binary_xml);
+    assert!(profile.odbc && profile.read_only_intent && !profile.binary_xml);
     let expected = Features {
         utf8: true,
         json: 1,

@@ -57,8 +57,7 @@ impl LoginRequest {
             login: LoginAs::Source,
             // The layout of 8.0 is that of 7.4.
             tds_version: tds_version.min(TdsVersion::V7_4),
-            odbc: has(login.flags2, flags2::ODBC),
-            oledb: has(login.type_flags, type_flags::OLEDB),
+            odbc: has(login.flags2, flags2::ODBC) || has(login.type_flags, type_flags::OLEDB),
             read_only_intent: has(login.type_flags, type_flags::READ_ONLY_INTENT),
             binary_xml: has(login.flags3, flags3::BINARY_XML),
             features: features(&login),

@@ -35,6 +35,7 @@ mod mssql_leaks;
 mod mssql_linger;
 mod mssql_login;
 mod mssql_oracle;
+mod mssql_profiles;
 mod mssql_scripts;
 mod mssql_stand_in;
 mod mssql_stand_in_dialect;
