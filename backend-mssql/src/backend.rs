@@ -213,13 +213,15 @@ impl Mssql {
     async fn log_in(&self, profile: &Profile) -> Result<(LoggedIn, Tracker), OpenError> {
         let mut opened = self.opener.open(profile).await?;
         let tracker = match self.tracker.get() {
+            // Such a server tells nothing of transactions to a client this old.
+            _ if !profile.tds_version.is_wide() => Tracker::Probe,
             Some(known) => *known,
             None => {
                 let found = self.opener.self_test(&mut opened, profile.tds_version).await?;
                 *self.tracker.get_or_init(|| found)
             }
         };
-        if !profile.odbc && self.baseline.get().is_none() {
+        if !profile.odbc && profile.tds_version.is_wide() && self.baseline.get().is_none() {
             let found = self.opener.defaults(&mut opened, profile.tds_version).await?;
             self.baseline.get_or_init(|| found);
         }

@@ -338,7 +338,7 @@ fn what_is_not_done_is_refused_by_name() {
             40510,
             "recovered",
         ),
-        (|login| login.tds_version = TdsVersion::V7_1.code(), 40510, "7.4"),
+        (|login| login.tds_version = 0x7000_0000, 40510, "7.4"),
     ];
     for (change, number, word) in cases {
         let mut login = login();

@@ -81,10 +81,9 @@ impl LoginRequest {
 }
 
 fn version(login: &Login7) -> Result<TdsVersion, Words> {
-    let known = login.version().filter(|version| *version >= TdsVersion::V7_2);
-    known.ok_or_else(|| {
+    login.version().ok_or_else(|| {
         unsupported(format!(
-            "TDS version {:#010x} is too old: the gateway speaks 7.2 (SQL Server 2005) and newer. Set the driver's TDS \
+            "TDS version {:#010x} is too old: the gateway speaks 7.1 (SQL Server 2000) and newer. Set the driver's TDS \
              version to 7.4",
             login.tds_version
         ))

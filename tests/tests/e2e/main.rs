@@ -34,6 +34,7 @@ mod mssql_gateway;
 mod mssql_leaks;
 mod mssql_linger;
 mod mssql_login;
+mod mssql_old;
 mod mssql_oracle;
 mod mssql_profiles;
 mod mssql_scripts;

@@ -212,7 +212,11 @@ impl Opener {
             flags1: flags1::USE_DATABASE | flags1::DATABASE_FATAL | flags1::SET_LANGUAGE,
             flags2: flags2::LANGUAGE_FATAL | flag(profile.odbc, flags2::ODBC),
             type_flags: flag(read_only, type_flags::READ_ONLY_INTENT),
-            flags3: flags3::UNKNOWN_COLLATIONS | flag(profile.binary_xml, flags3::BINARY_XML),
+            flags3: match asked.tds_version.is_wide() {
+                true => flags3::UNKNOWN_COLLATIONS | flag(profile.binary_xml, flags3::BINARY_XML),
+                // Not there yet.
+                false => 0,
+            },
             lcid: LCID,
             host: endpoint.workstation_id.clone().unwrap_or_default(),
             user,
