@@ -22,10 +22,10 @@ pub struct Profile {
     pub login: LoginAs,
     /// The version decides the layout of tokens; 8.0 has that of 7.4, and counts as it.
     pub tds_version: TdsVersion,
-    /// `fODBC`: ANSI_DEFAULTS, no limit for TEXTSIZE, no implicit transactions, from the start and after every reset.
+    /// `fODBC` or `fOLEDB`, which do the same: ANSI_DEFAULTS, no limit for TEXTSIZE, no implicit transactions, from the start
+    /// and after every reset. Where it is known what a session has without them, see [`Baseline`](crate::session::Baseline),
+    /// all have them.
     pub odbc: bool,
-    /// `fOLEDB`
-    pub oledb: bool,
     /// `fReadOnlyIntent`: the database may route such logins to a secondary.
     pub read_only_intent: bool,
     /// XML comes in binary form (OptionFlags3).

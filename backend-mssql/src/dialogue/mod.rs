@@ -128,7 +128,7 @@ impl Conversation {
     /// The conversation of a client that has just logged in.
     pub fn new(init: ConversationInit) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let mut settings = Settings::default();
+        let mut settings = init.baseline.0;
         if let Some(language) = &init.asked_language {
             settings.set(own::language(language));
         }

@@ -39,6 +39,7 @@ pub fn init(shared: &Arc<SourceState>, kind: Kind) -> ConversationInit {
         asked_database: String::new(),
         database: "app".to_owned(),
         language: "us_english".to_owned(),
+        baseline: Default::default(),
         asked_language: None,
         collation: [0; 5],
         features: Default::default(),

@@ -44,6 +44,17 @@ pub struct Credentials<'a> {
     pub packet_size: u32,
     /// Feature extensions: id and data.
     pub features: &'a [(u8, &'a [u8])],
+    /// With which defaults its session shall start.
+    pub defaults: Defaults,
+}
+
+/// What LOGIN7 asks for a session to start with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defaults {
+    /// ODBC's.
+    Odbc,
+    /// The server's.
+    Servers,
 }
 
 impl Default for Credentials<'_> {
@@ -54,6 +65,7 @@ impl Default for Credentials<'_> {
             database: super::DATABASE,
             packet_size: 4096,
             features: &[],
+            defaults: Defaults::Odbc,
         }
     }
 }
@@ -342,7 +354,11 @@ fn login(credentials: &Credentials<'_>) -> Vec<u8> {
     for value in [0, 0x7400_0004, credentials.packet_size, 0, 1, 0] {
         out.u32(value);
     }
-    out.raw(&[0xE0, 0x03, 0, if extended { 0x10 } else { 0 }]);
+    let odbc = match credentials.defaults {
+        Defaults::Odbc => 0x02,
+        Defaults::Servers => 0,
+    };
+    out.raw(&[0xE0, 0x01 | odbc, 0, if extended { 0x10 } else { 0 }]);
     out.u32(0);
     out.u32(0x0409);
     let mut offset = 94u16;

@@ -92,6 +92,11 @@ impl<'a> Target<'a> {
 
     /// Rows out of a file into `bulk_items` and back.
     pub(crate) async fn freebcp(&self, owner: usize) {
+        self.freebcp_as("7.4", owner).await;
+    }
+
+    /// The same in this version of TDS.
+    pub(crate) async fn freebcp_as(&self, version: &str, owner: usize) {
         let folder = std::env::temp_dir();
         let name = |what: &str| folder.join(format!("weir-{what}-{}-{owner}", self.address.port()));
         let (source, copy) = (name("in"), name("out"));
@@ -101,6 +106,7 @@ impl<'a> Target<'a> {
         std::fs::write(&source, &lines).unwrap();
         for (direction, file) in [("in", &source), ("out", &copy)] {
             let mut command = Command::new("freebcp");
+            command.env("TDSVER", version);
             command.args(["bulk_items", direction]).arg(file).args([
                 "-S",
                 &format!("127.0.0.1:{}", self.address.port()),

@@ -360,8 +360,9 @@ impl Session {
         let old = self.database.clone();
         self.attach(&database)?;
         let (server, number) = (self.shared.name(), if self.shared.probe() { 0 } else { 5701 });
+        let width = self.output.width();
         self.output
-            .token(|out| super::login::database_changed(out, &database, &old, server, number));
+            .token(|out| super::login::database_changed(out, width, &database, &old, server, number));
         self.done_plain(command::OTHER);
         Ok(())
     }

@@ -177,7 +177,7 @@ impl Session {
             self.output.token(|out| tokens::return_status(out, returned.status));
             for (ordinal, name, kind, value, _) in &returned.values {
                 let mut bytes = Vec::new();
-                tokens::return_value_head(&mut bytes, *ordinal, name, *kind);
+                tokens::return_value_head(&mut bytes, self.output.width(), *ordinal, name, *kind);
                 values::put_value(&mut bytes, *kind, value)?;
                 self.output.token(|out| out.extend(bytes));
             }

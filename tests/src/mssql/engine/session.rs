@@ -22,7 +22,7 @@ use crate::mssql::{
         login::Login,
         packet::{Message, status},
         request::{self, Headers, Request},
-        tokens::{self, Done, DoneKind, command, done},
+        tokens::{self, Done, DoneKind, Width, command, done},
         types::SqlType,
     },
 };
@@ -184,7 +184,7 @@ impl Session {
                 self.cancel.acknowledged();
             }
             Work::Malformed(malformed) => return self.malformed(&malformed),
-            Work::Message(message) => match request::parse(&message) {
+            Work::Message(message) => match request::parse(&message, self.output.width()) {
                 Ok((headers, request)) => self.request(&message, headers, request),
                 Err(malformed) => return self.malformed(&malformed),
             },
@@ -387,7 +387,8 @@ impl Session {
 
     /// The client's transaction must be the session's; a request that resets may name none instead.
     fn check_descriptor(&self, bits: u8, headers: Headers, request: &Request) -> Result<(), Failure> {
-        if self.shared.probe() || matches!(request, Request::Bulk(_)) {
+        let is_named = self.output.width() == Width::Wide;
+        if self.shared.probe() || !is_named || matches!(request, Request::Bulk(_)) {
             return Ok(());
         }
         let current = self.transaction.descriptor();
@@ -468,7 +469,7 @@ impl Session {
 
     pub(super) fn info(&mut self, failure: &Failure) {
         let name = self.shared.name();
-        self.output.token(|out| tokens::info(out, failure, name));
+        self.output.info(failure, name);
     }
 }
 
