@@ -45,13 +45,7 @@ impl Profile {
         }
         let mut out = Packer::new(VERSION);
         out.u32(self.tds_version.code());
-        for flag in [
-            self.odbc,
-            self.oledb,
-            self.read_only_intent,
-            self.binary_xml,
-            self.features.utf8,
-        ] {
+        for flag in [self.odbc, self.read_only_intent, self.binary_xml, self.features.utf8] {
             out.flag(flag);
         }
         out.u8(self.features.json);
@@ -69,7 +63,6 @@ impl Profile {
                 login: LoginAs::Source,
                 tds_version: TdsVersion::from_code(rest.u32()?)?,
                 odbc: rest.flag()?,
-                oledb: rest.flag()?,
                 read_only_intent: rest.flag()?,
                 binary_xml: rest.flag()?,
                 features: Features {

@@ -15,7 +15,7 @@ use crate::{
     backend::Mssql,
     dialogue::{Conversation, packed::Packed},
     login::{handshake::TlsPolicy, stream::TdsStream},
-    session::{ConversationInit, Notices},
+    session::{Baseline, ConversationInit, Notices},
     settings::Profile,
 };
 
@@ -56,6 +56,8 @@ pub(super) async fn adopt(
         asked_database: packed.asked_database.clone(),
         database: packed.login.database.clone(),
         language: String::new(),
+        // Part of what its login left, which comes with it.
+        baseline: Baseline::default(),
         asked_language: None,
         collation: [0; 5],
         features: profile.features,
