@@ -320,7 +320,9 @@ async fn prepared_handles() {
     client.batch("ROLLBACK").await;
     // one that begins by itself is nobody's mismatch: drivers in manual commit live from it
     client.batch("SET IMPLICIT_TRANSACTIONS ON").await;
-    let lines = client.call(Call::id(10).text("", "INSERT INTO t VALUES (1, N'a')").body()).await;
+    let lines = client
+        .call(Call::id(10).text("", "INSERT INTO t VALUES (1, N'a')").body())
+        .await;
     assert_eq!(plain(&lines)[0], "begun");
     assert!(!lines.iter().any(|line| line.starts_with("error ")), "{lines:#?}");
     client.batch("ROLLBACK; SET IMPLICIT_TRANSACTIONS OFF").await;
