@@ -218,9 +218,19 @@ impl RawClient {
     /// # Panics
     /// When the connection ends.
     pub async fn call(&mut self, body: &[u8]) -> Lines {
+        self.call_with(0, body).await
+    }
+
+    /// As [`RawClient::call`], with bits of the status.
+    ///
+    /// # Panics
+    /// When the connection ends.
+    pub async fn call_with(&mut self, bits: u8, body: &[u8]) -> Lines {
         let mut payload = self.headers();
         payload.raw(body);
-        self.send(kind::RPC, 0, &payload).await.expect("the connection is open");
+        self.send(kind::RPC, bits, &payload)
+            .await
+            .expect("the connection is open");
         self.read().await.expect("the server answers")
     }
 

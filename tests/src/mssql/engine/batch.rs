@@ -405,7 +405,9 @@ impl Session {
         };
         self.restore(scoped, settings, isolation, &database);
         let frame = self.leave_frame();
-        if self.transaction.count != count {
+        let implicitly = count == 0 && self.transaction.count == 1 && self.settings.is_on("IMPLICIT_TRANSACTIONS");
+        let mismatch = self.transaction.count != count && !implicitly;
+        if mismatch {
             let text = format!(
                 "Transaction count after EXECUTE indicates a mismatching number of BEGIN and COMMIT statements. Previous count = {count}, current count = {}.",
                 self.transaction.count
@@ -415,7 +417,7 @@ impl Session {
         Ok(Outcome {
             status: if let Flow::Return(status) = flow { status } else { 0 },
             frame,
-            mismatch: self.transaction.count != count,
+            mismatch,
         })
     }
 

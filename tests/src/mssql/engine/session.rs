@@ -186,6 +186,11 @@ impl Session {
             Work::Malformed(malformed) => return self.malformed(&malformed),
             Work::Message(message) => match request::parse(&message) {
                 Ok((headers, request)) => self.request(&message, headers, request),
+                // One that its client gave up may end anywhere.
+                Err(_) if self.is_given_up(&message) => {
+                    self.output.start(Faults::default());
+                    self.give_up();
+                }
                 Err(malformed) => return self.malformed(&malformed),
             },
         }
@@ -194,6 +199,15 @@ impl Session {
             record.transaction_count = self.transaction.count;
         });
         !self.client_is_gone && !self.output.is_dead()
+    }
+
+    fn is_given_up(&self, message: &Message) -> bool {
+        message.status & status::IGNORE != 0 && !self.shared.probe()
+    }
+
+    fn give_up(&mut self) {
+        self.output.done(self.done(done::ERROR, 0, 0));
+        self.output.finish();
     }
 
     fn malformed(&mut self, malformed: &Malformed) -> bool {
@@ -242,9 +256,8 @@ impl Session {
         }
         let silent = faults.missing_reset_acknowledgement;
         self.output.start(faults);
-        if message.status & status::IGNORE != 0 && !self.shared.probe() {
-            self.output.done(self.done(done::ERROR, 0, 0));
-            self.output.finish();
+        if self.is_given_up(message) {
+            self.give_up();
             return;
         }
         let kind = if matches!(request, Request::Rpc(_)) {

@@ -9,6 +9,8 @@ pub(crate) mod done {
     pub(crate) const ERROR: u16 = 0x02;
     pub(crate) const COUNT: u16 = 0x10;
     pub(crate) const ATTENTION: u16 = 0x20;
+    /// Of a call that others follow in the same request.
+    pub(crate) const CALL_IN_BATCH: u16 = 0x80;
 }
 
 /// Which statement a DONE token ends.
