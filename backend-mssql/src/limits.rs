@@ -101,14 +101,8 @@ pub const MAX_SHOWN_TEXT: usize = 1024;
 /// Requests that are remembered for that while a client holds a server connection.
 pub const MAX_SUSPECTS: usize = 4;
 
-/// Bytes of one message to the console. Its commands are a few words, and what drivers say first a few lines.
-pub const MAX_CONSOLE_MESSAGE: usize = 16 * 1024;
-
 /// Commands in one message to the console.
 pub const MAX_CONSOLE_COMMANDS: usize = 64;
-
-/// Bytes that a client of the console is read at a time.
-pub const CONSOLE_READ: usize = 4 * 1024;
 
 /// Bytes of an instance's name: MC-SQLR's own bound.
 pub const MAX_INSTANCE_NAME: usize = 32;

@@ -136,17 +136,11 @@ pub const MAX_SHOWN_STATEMENT: usize = 200;
 /// Statements that are remembered for that while a client holds a server connection.
 pub const MAX_SUSPECTS: usize = 4;
 
-/// Bytes of one message to the console. Its commands are a few words.
-pub const MAX_CONSOLE_MESSAGE: usize = 16 * 1024;
-
 /// Prepared statements, portals, or commands in one message, of one client of the console.
 pub const MAX_CONSOLE_STATEMENTS: usize = 64;
 
 /// Bytes of the console's answers that are written before the next command of a pipeline is looked at.
 pub const MAX_CONSOLE_ANSWER: usize = 256 * 1024;
-
-/// Bytes that a client of the console is read at a time.
-pub const CONSOLE_READ: usize = 4 * 1024;
 
 /// Bytes of what another process has to know of a client to go on with it, most of it its prepared statements: some hundred
 /// of them, copied while the client waits. One with more stays with the process that it is with, until it leaves.

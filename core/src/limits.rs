@@ -26,6 +26,15 @@ pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes that a client may send before it is authenticated, in all its messages together.
 pub const LOGIN_BYTES: usize = 16 * 1024;
 
+/// Bytes read from a peer at a time before it is logged in. A login is a few hundred.
+pub const LOGIN_READ: usize = 2048;
+
+/// Bytes of one message to the console. Its commands are a few words, and what drivers say first a few lines.
+pub const MAX_CONSOLE_MESSAGE: usize = 16 * 1024;
+
+/// Bytes that a client of the console is read at a time.
+pub const CONSOLE_READ: usize = 4 * 1024;
+
 /// Logins under way at a time on one listener. Each costs a task, a socket and at most `LOGIN_BYTES`.
 pub const MAX_HALF_OPEN: usize = 10_000;
 

@@ -7,7 +7,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     sync::OnceLock,
     time::Duration,
 };
@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 
 use crate::{
     certificates::Authority,
-    clock,
     process::{self, Watchdog},
 };
 
@@ -207,37 +206,15 @@ impl Cluster {
 
     /// Whether it came up and accepts connections.
     fn launch(&self) -> bool {
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.folder.join("log"))
-            .unwrap();
-        let mut command = self.command("postgres");
-        command
-            .arg("-D")
-            .arg(self.data())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        process::isolate(&mut command);
-        let mut child = command.spawn().expect("postgres starts");
-        let watchdog = Watchdog::over(Some(&child), &self.folder);
-        let deadline = clock::now() + Duration::from_secs(30);
         // The last line of postmaster.pid is the server's own word for being ready.
-        let ready = || {
+        let is_ready = || {
             fs::read_to_string(self.data().join("postmaster.pid")).is_ok_and(|text| text.trim_end().ends_with("ready"))
         };
-        while !ready() {
-            if child.try_wait().is_ok_and(|status| status.is_some()) || clock::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                watchdog.dismiss();
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        *self.running.lock() = Some((child, watchdog));
-        true
+        let patience = Duration::from_secs(30);
+        let launched = process::postgres(self.command("postgres"), &self.folder, patience, is_ready);
+        let is_up = launched.is_some();
+        *self.running.lock() = launched;
+        is_up
     }
 
     fn create_role(&self) {

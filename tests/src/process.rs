@@ -1,6 +1,7 @@
 //! Child processes that cannot outlive the tests, and programs that must end in time.
 
 use std::{
+    fs,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
@@ -51,6 +52,38 @@ impl Watchdog {
         }
         let _ = self.watcher.wait();
     }
+}
+
+/// Starts the PostgreSQL server whose data is in `folder` as `data`, and waits until it is ready. `None` when it has ended
+/// before, or takes longer than `patience`.
+pub fn postgres(
+    mut command: Command,
+    folder: &Path,
+    patience: Duration,
+    is_ready: impl Fn() -> bool,
+) -> Option<(Child, Watchdog)> {
+    let log = folder.join("log");
+    let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+    command
+        .arg("-D")
+        .arg(folder.join("data"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    isolate(&mut command);
+    let mut child = command.spawn().expect("postgres starts");
+    let watchdog = Watchdog::over(Some(&child), folder);
+    let deadline = clock::now() + patience;
+    while !is_ready() {
+        if child.try_wait().is_ok_and(|status| status.is_some()) || clock::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            watchdog.dismiss();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Some((child, watchdog))
 }
 
 /// Keeps Ctrl-C on the terminal from reaching the child: whoever started it ends it.

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::Duration,
 };
 
@@ -169,35 +169,12 @@ impl Standby {
 
     /// Whether it came up and accepts connections.
     fn launch(&self) -> bool {
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.folder.join("log"))
-            .unwrap();
-        let mut command = self.command("postgres");
-        command
-            .arg("-D")
-            .arg(self.data())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        process::isolate(&mut command);
-        let mut child = command.spawn().expect("postgres starts");
-        let watchdog = Watchdog::over(Some(&child), &self.folder);
-        let deadline = clock::now() + PATIENCE;
         // A standby that takes readers says "standby" where a primary says "ready", and "standby" it is from the
         // beginning of recovery on, before it is consistent: only a socket that answers is proof.
-        while !self.accepts() {
-            if child.try_wait().is_ok_and(|status| status.is_some()) || clock::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                watchdog.dismiss();
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        *self.running.lock() = Some((child, watchdog));
-        true
+        let launched = process::postgres(self.command("postgres"), &self.folder, PATIENCE, || self.accepts());
+        let is_up = launched.is_some();
+        *self.running.lock() = launched;
+        is_up
     }
 
     fn accepts(&self) -> bool {

@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 use weir_core::{
-    admin::{Answer, Command, Problem},
+    admin::{Answer, Command, Problem, Unanswered},
     refusal::{Fault, Refusal},
 };
 
@@ -62,15 +62,6 @@ pub(crate) enum Form {
     Call,
 }
 
-/// Why a command has no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unanswered {
-    /// It cannot be carried out.
-    Problem(Problem),
-    /// The client has taken it back: its Attention is acknowledged next.
-    Interrupted,
-}
-
 /// A request, as far as it is understood.
 enum Asked {
     Commands(Vec<Command>),
@@ -84,7 +75,7 @@ enum Asked {
 impl ConsoleConversation {
     /// With a client that has just logged in.
     pub(crate) fn new(version: TdsVersion, packet_size: u16) -> Self {
-        let mut messages = Assembler::new(Sender::Client, limits::MAX_CONSOLE_MESSAGE);
+        let mut messages = Assembler::new(Sender::Client, weir_core::limits::MAX_CONSOLE_MESSAGE);
         messages.set_packet_size(packet_size);
         ConsoleConversation {
             version,
@@ -196,7 +187,7 @@ impl ConsoleConversation {
     /// `sp_executesql` without parameters.
     fn call(&self, body: &[u8]) -> Result<Asked, Words> {
         let malformed = |what| refusals::describe(&Refusal::ProtocolViolation(what));
-        let mut reader = RpcReader::new(self.version, Enclave::No, limits::MAX_CONSOLE_MESSAGE);
+        let mut reader = RpcReader::new(self.version, Enclave::No, weir_core::limits::MAX_CONSOLE_MESSAGE);
         let (mut input, mut called, mut found) = (body, None, None);
         while let Some(piece) = reader.next(&mut input).map_err(malformed)? {
             match piece {
@@ -415,7 +406,7 @@ mod tests {
                 tag: "RELOAD",
                 notice: Some("applied".to_owned()),
             }),
-            Command::Pause(_) => Err(Unanswered::Interrupted),
+            Command::Pause(_) => Err(Unanswered::Cancelled),
             other => Err(Unanswered::Problem(Problem::Denied(other.to_string()))),
         }
     }
@@ -561,7 +552,7 @@ mod tests {
 
     #[test]
     fn nothing_that_a_client_sends_is_too_much_or_too_odd() {
-        let long = batch(&"x".repeat(limits::MAX_CONSOLE_MESSAGE));
+        let long = batch(&"x".repeat(weir_core::limits::MAX_CONSOLE_MESSAGE));
         assert!(said(&long).starts_with("error:4002"), "{}", said(&long));
         let whole = call(WellKnown::ExecuteSql, "show version");
         for cut in 0..whole.len() {

@@ -9,4 +9,4 @@ mod serve;
 
 pub(crate) use conversation::ConsoleConversation;
 pub(crate) use rows::COLLATION;
-pub(crate) use serve::{ConsoleClient, serve};
+pub(crate) use serve::serve;

@@ -1,172 +1,77 @@
-//! The shell around a conversation with the console: reads, answers, and ends when the client or the gateway does.
-
-use std::{
-    future::{poll_fn, ready},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+//! The shell around a conversation with the console: reads, answers, and ends when the client or the gateway does. What
+//! waiting takes is [`weir_core::admin::Visit`]'s.
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir_core::{
-    admin::{Answer, Console, Problem},
-    front::{Event, Farewell, Registration, Rung},
+    admin::{Answer, Command, Parting, Unanswered, Visit},
     refusal::Refusal,
 };
 
-use super::conversation::{ConsoleConversation, Form, Unanswered, Verdict};
-use crate::{limits, login::stream::TdsStream, refusals};
-
-/// Somebody who has logged in to the console.
-pub(crate) struct ConsoleClient {
-    pub(crate) stream: TdsStream,
-    /// What arrived behind the login.
-    pub(crate) buffer: BytesMut,
-    pub(crate) conversation: ConsoleConversation,
-    pub(crate) registration: Registration,
-    pub(crate) console: Arc<Console>,
-    /// What it may do is looked up for each command.
-    pub(crate) user: Arc<str>,
-    /// Among the clients of its user.
-    pub(crate) place: Box<dyn Send>,
-}
-
-/// How long a client may take to read an answer. The console is for people and scripts; whoever stops reading is gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::conversation::{ConsoleConversation, Form, Verdict};
+use crate::{login::stream::TdsStream, refusals};
 
 /// Answers until one side ends it.
-pub(crate) async fn serve(client: ConsoleClient) {
-    let ConsoleClient {
-        mut stream,
-        mut buffer,
-        mut conversation,
-        registration,
-        console,
-        user,
-        place,
-    } = client;
+pub(crate) async fn serve(mut visit: Visit<TdsStream>, mut conversation: ConsoleConversation) {
     let mut out = BytesMut::new();
+    if let Err(Parted::End(why, form)) = converse(&mut visit, &mut conversation, &mut out).await {
+        conversation.fail(&refusals::describe(&why), form, &mut out);
+        // It is told, if it listens.
+        let _ = visit.send(&mut out).await;
+    }
+    visit.leave().await;
+}
+
+/// What ends it, and what it was asked last: the answer to that is the place to say why.
+enum Parted {
+    Gone,
+    End(Refusal, Form),
+}
+
+async fn converse(
+    visit: &mut Visit<TdsStream>,
+    conversation: &mut ConsoleConversation,
+    out: &mut BytesMut,
+) -> Result<(), Parted> {
     loop {
-        let mut input = &buffer[..];
-        let verdict = conversation.judge(&mut input, &mut out);
-        let taken = buffer.len() - input.len();
-        buffer.advance(taken);
-        let is_over = verdict == Verdict::Finish;
+        let mut input = &visit.buffer[..];
+        let verdict = conversation.judge(&mut input, out);
+        let taken = visit.buffer.len() - input.len();
+        visit.buffer.advance(taken);
         let needs_more = verdict == Verdict::Need;
+        let is_over = verdict == Verdict::Finish;
         if let Verdict::Ask(commands, form) = verdict {
-            let mut answers = Vec::new();
-            for command in &commands {
-                let answer = console.answer_to(&user, command);
-                let answer = match wait(answer, &mut stream, &mut buffer, &registration).await {
-                    Ok(answer) => answer,
-                    Err(Heard::End(why)) => {
-                        conversation.fail(&refusals::describe(&why), form, &mut out);
-                        let _ = send(&mut stream, &mut out).await;
-                        return;
-                    }
-                    Err(_) => return,
-                };
-                let is_error = answer.is_err();
-                answers.push(answer);
-                if is_error {
-                    break;
-                }
-            }
-            conversation.answer(answers, form, &mut out);
+            let asked = ask(visit, &commands).await;
+            conversation.answer(asked.map_err(|parting| parted(parting, form))?, form, out);
         }
-        if send(&mut stream, &mut out).await.is_none() || is_over {
-            break;
+        let at_rest = |parting| parted(parting, Form::Batch);
+        visit.send(out).await.map_err(at_rest)?;
+        if is_over {
+            return Ok(());
         }
         if needs_more {
-            match listen(&mut stream, &mut buffer, &registration).await {
-                Heard::More => {}
-                Heard::Gone => break,
-                Heard::End(why) => {
-                    conversation.fail(&refusals::describe(&why), Form::Batch, &mut out);
-                    let _ = send(&mut stream, &mut out).await;
-                    break;
-                }
-            }
-        }
-    }
-    // The peer may have closed already; there is nobody left to tell.
-    let _ = tokio::time::timeout(PATIENCE, stream.shutdown()).await;
-    drop(place);
-}
-
-enum Heard {
-    More,
-    Gone,
-    End(Refusal),
-}
-
-async fn listen(stream: &mut TdsStream, buffer: &mut BytesMut, registration: &Registration) -> Heard {
-    tokio::select! {
-        heard = read(stream, buffer) => heard,
-        why = told(registration) => Heard::End(why),
-    }
-}
-
-type Answered = Result<Answer, Unanswered>;
-
-/// The answer; or what ends it: an Attention, a client that goes away, the gateway's end. Dropping `answer` takes back what
-/// can be taken back.
-async fn wait(
-    answer: impl Future<Output = Result<Answer, Problem>>,
-    stream: &mut TdsStream,
-    buffer: &mut BytesMut,
-    registration: &Registration,
-) -> Result<Answered, Heard> {
-    let mut answer = pin!(answer);
-    loop {
-        // Whoever sends on and on is not listened to; then it is seen only by the next answer that it has gone.
-        let may_read = buffer.len() < limits::MAX_CONSOLE_MESSAGE;
-        tokio::select! {
-            biased;
-            answer = &mut answer => return Ok(answer.map_err(Unanswered::Problem)),
-            () = ready(()), if ConsoleConversation::takes_back(buffer) => return Ok(Err(Unanswered::Interrupted)),
-            heard = read(stream, buffer), if may_read => match heard {
-                Heard::More => {}
-                gone => return Err(gone),
-            },
-            why = told(registration) => return Err(Heard::End(why)),
+            visit.listen().await.map_err(at_rest)?;
         }
     }
 }
 
-async fn read(stream: &mut TdsStream, buffer: &mut BytesMut) -> Heard {
-    buffer.reserve(limits::CONSOLE_READ);
-    match stream.read_buf(buffer).await {
-        Ok(count) if count > 0 => Heard::More,
-        _ => Heard::Gone,
+fn parted(parting: Parting, form: Form) -> Parted {
+    match parting {
+        Parting::Gone => Parted::Gone,
+        Parting::End(why) => Parted::End(why, form),
     }
 }
 
-/// Why the conversation has to end.
-async fn told(registration: &Registration) -> Refusal {
-    loop {
-        let mut rung = Rung::No;
-        match poll_fn(|cx| registration.poll_event(cx, &mut rung)).await {
-            // Cancelling is in band.
-            Event::Cancel(ticket) => drop(ticket),
-            Event::Drain(Farewell::Stopping) => return Refusal::ShuttingDown,
-            // The console has no source.
-            Event::Drain(Farewell::SourceRemoved) | Event::Renew | Event::Move(_) => {}
-            Event::Terminate => return Refusal::Terminated,
+/// The answers to the commands of one request, up to the first that has none.
+async fn ask(visit: &mut Visit<TdsStream>, commands: &[Command]) -> Result<Vec<Result<Answer, Unanswered>>, Parting> {
+    let mut answers = Vec::new();
+    for command in commands {
+        // Cancelling is in band.
+        let answer = visit.answer_to(command, ConsoleConversation::takes_back).await?;
+        let is_error = answer.is_err();
+        answers.push(answer);
+        if is_error {
+            break;
         }
     }
-}
-
-async fn send(stream: &mut TdsStream, out: &mut BytesMut) -> Option<()> {
-    if out.is_empty() {
-        return Some(());
-    }
-    let sent = tokio::time::timeout(PATIENCE, async {
-        stream.write_all(out).await?;
-        stream.flush().await
-    });
-    sent.await.ok()?.ok()?;
-    out.clear();
-    Some(())
+    Ok(answers)
 }

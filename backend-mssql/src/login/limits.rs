@@ -13,7 +13,7 @@ pub const GREETING: u32 = CLIENT_LOGIN7 as u32 + 8 * 1024;
 /// Bytes that a peer may send inside PRELOGIN packets for one TLS handshake: a certificate chain fits several times.
 pub const TLS_HANDSHAKE: usize = 64 * 1024;
 
-/// Bytes read from a peer at a time before it is logged in.
+/// Bytes read from a server at a time before we are logged in.
 pub const GREETING_READ: usize = 4096;
 
 /// Bytes of one message that a server may send while logging in. The initial session state of SESSIONRECOVERY is the

@@ -7,7 +7,7 @@
 use std::{borrow::Cow, collections::HashMap, vec};
 
 use bytes::BytesMut;
-use weir_core::admin::{Answer, Cell, Command, Problem, Table};
+use weir_core::admin::{Answer, Cell, Command, Problem, Table, Unanswered};
 
 use super::rows::{self, Formats};
 use crate::{
@@ -55,15 +55,6 @@ enum Asking {
     Portal(Vec<u8>, usize),
 }
 
-/// How the console may refuse to go on with a command that it waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unanswered {
-    /// The console's own reason.
-    Problem(Problem),
-    /// Its user has cancelled it.
-    Cancelled,
-}
-
 #[derive(Debug)]
 struct Portal {
     command: Option<Command>,
@@ -91,7 +82,7 @@ impl ConsoleConversation {
         let Some(head) = Head::read(bytes) else {
             return Verdict::Need;
         };
-        if head.check_client().is_err() || head.total() > limits::MAX_CONSOLE_MESSAGE as u64 {
+        if head.check_client().is_err() || head.total() > weir_core::limits::MAX_CONSOLE_MESSAGE as u64 {
             let error = ErrorMessage {
                 severity: Severity::Fatal,
                 ..error(

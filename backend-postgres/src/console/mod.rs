@@ -7,4 +7,4 @@ pub(crate) mod conversation;
 mod rows;
 mod serve;
 
-pub(crate) use serve::{ConsoleClient, serve};
+pub(crate) use serve::serve;

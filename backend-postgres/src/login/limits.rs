@@ -43,6 +43,3 @@ pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections of one source's `auth_query`. Lookups are rare: each answer is kept for [`LOOKUP_TTL`].
 pub const LOOKUP_CONNECTIONS: u32 = 2;
-
-/// Bytes read from a client at a time before it is logged in.
-pub const GREETING_READ: usize = 2048;

@@ -12,11 +12,7 @@ use bytes::{BufMut, BytesMut};
 use weir_postgres::wire::{Head, ready_for_query::TransactionStatus, write};
 
 /// Something that speaks the server's side.
-pub trait Server {
-    fn send(&mut self, bytes: &[u8]);
-    /// Everything that it has to say by now.
-    fn receive(&mut self) -> Vec<u8>;
-}
+pub use weir_core::testing::rig::Server;
 
 #[derive(Default)]
 pub struct Model {

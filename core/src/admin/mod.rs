@@ -14,6 +14,7 @@ mod problem;
 mod tables;
 pub mod time;
 mod view;
+mod visit;
 mod words;
 
 use std::sync::{Arc, OnceLock};
@@ -25,6 +26,7 @@ pub use command::{Command, Scope, Shutdown, SourceName, Topic};
 pub use overview::UserView;
 pub use problem::Problem;
 pub use view::{Family, PoolView, SourceControl, SourceView};
+pub use visit::{Parting, Unanswered, Visit};
 
 use crate::front::Clients;
 

@@ -14,6 +14,7 @@ mod inheritance;
 mod listener;
 mod places;
 mod proxy_protocol;
+mod unwelcome;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub use gate::{GateClosed, LoginGate};
 pub use handover::{Annex, HandedClient, Life, Offer, Successor};
 pub use inheritance::{HandedDoor, Inheritance, PrivateDoor};
 pub use listener::{Doors, Listener, ListenerLimits, ListenerSettings};
+pub use unwelcome::{LastWords, Unwelcome, dismiss};
 
 use crate::{
     backend::{Access, Backend},

@@ -2,7 +2,9 @@
 //! protocol and by TDS, and over HTTP; every cell is asserted, and so is that what was denied has not
 //! happened.
 
-use serde_json::json;
+use std::{fs, time::Duration};
+
+use serde_json::{Value, json};
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 use weir_tests::{
     cluster::{self, ROLE, ROLE_PASSWORD},
@@ -10,7 +12,7 @@ use weir_tests::{
     http::Http,
     mssql::{
         DATABASE, Kind,
-        client::{Credentials, RawClient as TdsClient},
+        client::{Call, Credentials, RawClient as TdsClient},
     },
     site::{Plan, Site, is_direct},
 };
@@ -169,8 +171,89 @@ async fn s9_every_command_by_everybody_on_the_console() {
     }
     let gone = boss.simple_query("SHUTDOWN WAIT_FOR_SERVERS").await;
     assert_ne!(code(&gone), Some("42501"));
-    let limit = std::time::Duration::from_secs(60);
+    let limit = Duration::from_secs(60);
     assert!(place.gateway.wait(limit).is_some(), "admin: SHUTDOWN");
+}
+
+/// Declares that `boss` has this role, and waits until it applies.
+async fn declare(gateway: &Gateway, role: &str) {
+    let path = gateway.folder().join("gateway.yaml");
+    let mut declared: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let users = declared["users"].as_array_mut().unwrap();
+    let boss = users.iter_mut().find(|user| user["name"] == "boss").unwrap();
+    boss["role"] = role.into();
+    let applied = || gateway.log().matches("metadata applied").count();
+    let before = applied();
+    fs::write(&path, declared.to_string()).unwrap();
+    let waiting = async {
+        while applied() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    assert!(waited.is_ok(), "{role} does not apply:\n{}", gateway.log());
+}
+
+/// What an open console may do after each change of its user's role: look, act.
+const PROMOTIONS: [(&str, bool, bool); 5] = [
+    ("stats", true, false),
+    ("support", false, false),
+    ("admin", true, true),
+    ("user", false, false),
+    ("stats", true, false),
+];
+
+#[tokio::test]
+async fn s9_a_role_that_is_taken_away_is_gone_from_an_open_console() {
+    let Some(place) = Place::start().await else { return };
+    let boss = place.console("boss").await;
+    assert!(boss.simple_query("PAUSE; RESUME").await.is_ok());
+    // Prepared while it might be given.
+    let prepared = boss.prepare("PAUSE").await.unwrap();
+    for (role, may_look, may_act) in PROMOTIONS {
+        declare(&place.gateway, role).await;
+        let denied = |may: bool| (!may).then_some("42501");
+        assert_eq!(code(&boss.simple_query("SHOW POOLS").await), denied(may_look), "{role}");
+        assert_eq!(code(&boss.query("SHOW POOLS", &[]).await), denied(may_look), "{role}");
+        assert_eq!(code(&boss.simple_query("RECONNECT").await), denied(may_act), "{role}");
+        assert_eq!(code(&boss.execute(&prepared, &[]).await), denied(may_act), "{role}");
+        if may_act {
+            assert!(boss.simple_query("RESUME").await.is_ok(), "{role}");
+        }
+    }
+    let watcher = place.console("watcher").await;
+    let state = table(&watcher, "STATE").await;
+    assert_eq!(state[1], ["paused", "no"], "nothing that was denied has happened");
+}
+
+#[tokio::test]
+async fn s9_a_role_that_is_taken_away_is_gone_from_an_open_console_over_tds() {
+    let server = server(Kind::SqlServer);
+    let gateway = gateway_with(&server, 2, |metadata| {
+        metadata.user(json!({ "name": "boss", "password": PASSWORD, "sources": "*", "role": "admin" }))
+    });
+    let credentials = Credentials {
+        user: "boss",
+        password: PASSWORD,
+        database: "weir",
+        ..Credentials::default()
+    };
+    let (mut boss, _) = TdsClient::log_in(gateway.address("tds"), &credentials).await.unwrap();
+    assert_eq!(error_number(&boss.batch("RECONNECT").await), None);
+    for (role, may_look, may_act) in PROMOTIONS {
+        declare(&gateway, role).await;
+        let denied = |may: bool| (!may).then_some("229");
+        for (command, may) in [("SHOW POOLS", may_look), ("RECONNECT", may_act)] {
+            let answer = boss.batch(command).await;
+            assert_eq!(error_number(&answer), denied(may), "{role}: {command}: {answer:?}");
+            let called = boss.call(Call::id(10).text("", command).body()).await;
+            assert_eq!(error_number(&called), denied(may), "{role}: {command}: {called:?}");
+        }
+    }
+    // Who comes only now is not let in at all by a role that is none.
+    declare(&gateway, "support").await;
+    let (_, answer) = TdsClient::log_in(gateway.address("tds"), &credentials).await.unwrap();
+    assert_eq!(error_number(&answer), Some("916"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -267,7 +350,7 @@ async fn s9_every_command_by_everybody_over_tds() {
         assert_eq!(error_number(&answer), expected, "admin: {command}: {answer:?}");
         if command == "PAUSE" {
             client.start(0, "SELECT 2").await;
-            let paused = tokio::time::timeout(std::time::Duration::from_millis(300), client.read()).await;
+            let paused = tokio::time::timeout(Duration::from_millis(300), client.read()).await;
             assert!(paused.is_err(), "no request is served in a pause");
         }
         if command == "RESUME" {
@@ -276,8 +359,5 @@ async fn s9_every_command_by_everybody_over_tds() {
         }
     }
     boss.start(0, "SHUTDOWN").await;
-    assert!(
-        gateway.wait(std::time::Duration::from_secs(60)).is_some(),
-        "admin: SHUTDOWN"
-    );
+    assert!(gateway.wait(Duration::from_secs(60)).is_some(), "admin: SHUTDOWN");
 }

@@ -2,7 +2,6 @@
 //! EXPLAIN POOL, and the same over HTTP. Load is real, and nothing may fail.
 
 use std::{
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -16,70 +15,28 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use weir_tests::{
     clock,
     cluster::{self, ROLE, ROLE_PASSWORD},
-    gateway::Gateway,
     http::Http,
     metadata::Metadata,
     process,
-    site::{Plan, Site, database_url, is_direct},
+    site::{Plan, database_url},
     wire::{self, RawClient, Security},
 };
 
-const PASSWORD: &str = "canary-boss-7c2";
+use super::administered::{BOSS_PASSWORD, Place};
 
 /// For a gateway that hangs.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A gateway with an administrator, and an HTTP interface.
-struct Place {
-    site: Site,
-    gateway: Gateway,
-    metadata: Metadata,
-}
-
 impl Place {
-    async fn start(plan: Plan) -> Option<Place> {
-        if is_direct() {
-            return None;
-        }
-        let site = Site::start(plan.clone()).await;
-        let metadata = Site::metadata(&plan, site.cluster, &site.database, &site.authority)
-            .user(json!({ "name": "boss", "password": PASSWORD, "sources": [], "role": "admin" }));
-        let gateway = Gateway::start(&metadata);
-        Some(Place {
-            site,
-            gateway,
-            metadata,
-        })
-    }
-
-    async fn console(&self) -> Client {
-        cluster::connect(self.gateway.address("pg"), "boss", PASSWORD, "weir")
-            .await
-            .unwrap()
-    }
-
     async fn raw_console(&self) -> RawClient {
-        RawClient::log_in(self.gateway.address("pg"), "boss", PASSWORD, "weir")
-            .await
-            .unwrap()
-    }
-
-    async fn client(&self) -> RawClient {
-        RawClient::log_in(self.gateway.address("pg"), ROLE, ROLE_PASSWORD, &self.site.database)
+        RawClient::log_in(self.gateway.address("pg"), "boss", BOSS_PASSWORD, "weir")
             .await
             .unwrap()
     }
 
     /// By psql, as people do it; its answer.
-    async fn psql(&self, command: &str) -> String {
-        let address = self.gateway.address("pg");
-        let mut psql = Command::new("psql");
-        psql.args(["--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-d", "weir"])
-            .args(["-p", &address.port().to_string(), "-U", "boss", "-c", command])
-            .env("PGPASSWORD", PASSWORD)
-            .env("PGSSLMODE", "disable")
-            .env("LC_ALL", "C.UTF-8");
-        let outcome = process::run(psql, LONG).await;
+    async fn by_psql(&self, command: &str) -> String {
+        let outcome = process::run(self.psql("boss", BOSS_PASSWORD, &[command]), LONG).await;
         outcome.expect_success(command);
         outcome.output
     }
@@ -215,12 +172,12 @@ async fn a_pause_under_load_fails_nothing_and_nothing_begins() {
     else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     let load = place.load(8).await;
     for round in 0..3 {
         load.goes_on(50).await;
         match round {
-            0 => drop(place.psql("PAUSE").await),
+            0 => drop(place.by_psql("PAUSE").await),
             // The extended protocol.
             1 => drop(
                 console
@@ -254,7 +211,7 @@ async fn a_pause_that_nobody_waits_for_is_taken_back() {
     let Some(place) = Place::start(busy(2)).await else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     let (mut holder, mut other) = (place.client().await, place.client().await);
     holder.simple("begin; select 1").await.unwrap();
     for way in ["cancel", "leave", "resume"] {
@@ -310,7 +267,7 @@ async fn who_is_pinned_goes_on_in_a_pause_which_waits_for_it() {
     let Some(place) = Place::start(busy(2)).await else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     let mut pinned = place.client().await;
     pinned.simple("create temp table mine (a int)").await.unwrap();
     let mut pausing = place.raw_console().await;
@@ -347,7 +304,7 @@ async fn a_reconnect_under_load_renews_every_backend_and_fails_nothing() {
     let Some(place) = Place::start(busy(3)).await else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     let load = place.load(6).await;
     let mut holder = place.client().await;
     holder.simple("begin").await.unwrap();
@@ -401,7 +358,7 @@ async fn kill_ends_everybody_and_new_clients_wait() {
     let Some(place) = Place::start(busy(3)).await else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     let (mut idle, mut running, mut in_transaction) =
         (place.client().await, place.client().await, place.client().await);
     in_transaction.simple("begin; select 1").await.unwrap();
@@ -436,7 +393,7 @@ async fn a_disabled_source_lets_nobody_in_and_nobody_down() {
     let Some(place) = Place::start(busy(2)).await else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     let mut inside = place.client().await;
     let name = &place.site.database;
     console.batch_execute(&format!("DISABLE \"{name}\"")).await.unwrap();
@@ -457,13 +414,13 @@ async fn a_source_that_is_moved_in_a_pause_is_used_on_one_side_only() {
     let Some(place) = Place::start(busy(2)).await else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     let cluster = place.site.cluster;
     let elsewhere = format!("{}_2", place.site.database);
     cluster.create_database(&elsewhere).await;
     let mut client = place.client().await;
     assert_eq!(client.rows("select current_database()").await, [&*place.site.database]);
-    place.psql("PAUSE").await;
+    place.by_psql("PAUSE").await;
     client.send(&wire::query("select current_database()")).await.unwrap();
     until("it waits", async || first(&console, "pools", "cl_waiting").await == "1").await;
     let plan = busy(2);
@@ -472,10 +429,10 @@ async fn a_source_that_is_moved_in_a_pause_is_used_on_one_side_only() {
         .postgres(&place.site.database, url.into(), json!({ "max_connections": 2 }))
         .listener(json!({ "name": "pg", "kind": "postgres", "host": "127.0.0.1", "port": 0 }))
         .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
-        .user(json!({ "name": "boss", "password": PASSWORD, "sources": [], "role": "admin" }))
+        .user(json!({ "name": "boss", "password": BOSS_PASSWORD, "sources": [], "role": "admin" }))
         .overlay(json!({ "name": place.site.database, "pool_settings": { "pool_mode": plan.mode } }));
     moved.write(place.gateway.folder());
-    let said = place.psql("RELOAD").await;
+    let said = place.by_psql("RELOAD").await;
     assert!(
         said.contains("NOTICE") && said.contains("1 sources, 0 inconsistent"),
         "{said}"
@@ -500,7 +457,7 @@ async fn reload_applies_as_a_whole_or_says_everything_that_is_wrong() {
     let Some(place) = Place::start(busy(2)).await else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     std::fs::write(place.gateway.folder().join("databases/databases.yaml"), "- name: [half").unwrap();
     let error = console.batch_execute("RELOAD").await.unwrap_err();
     let error = error.as_db_error().unwrap();
@@ -529,7 +486,7 @@ async fn explain_says_who_holds_what_and_what_to_do() {
     else {
         return;
     };
-    let console = place.console().await;
+    let console = place.boss().await;
     let name = place.site.database.clone();
     let (mut holder, mut waiter) = (place.client().await, place.client().await);
     let calm = explain(&console, &name).await;
@@ -556,7 +513,7 @@ async fn explain_says_who_holds_what_and_what_to_do() {
     assert!(!told.contains("canary"), "{told}");
     holder.simple("commit").await.unwrap();
     waiter.until(b'Z').await.unwrap();
-    let listed = place.psql(&format!("explain pool \"{name}\"")).await;
+    let listed = place.by_psql(&format!("explain pool \"{name}\"")).await;
     assert!(listed.contains("verdict"), "{listed}");
     let error = console.query("explain pool nowhere", &[]).await.unwrap_err();
     assert_eq!(error.code().map(|code| code.code()), Some("3D000"));

@@ -1,6 +1,6 @@
 //! The console: `psql -d weir`, and drivers that use the extended protocol.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -12,6 +12,8 @@ use weir_tests::{
     site::{Plan, Site, database_url, is_direct},
     wire::{self, RawClient},
 };
+
+use super::administered::{BOSS_PASSWORD, Place, WATCHER_PASSWORD};
 
 const TOPICS: [&str; 11] = [
     "clients",
@@ -27,63 +29,11 @@ const TOPICS: [&str; 11] = [
     "waits",
 ];
 
-/// Canaries: none may ever be shown.
-const BOSS_PASSWORD: &str = "canary-boss-5e1";
-const WATCHER_PASSWORD: &str = "canary-watcher-9a4";
-
-/// A gateway with an administrator and somebody who may look.
-struct Place {
-    site: Site,
-    gateway: Gateway,
-}
-
-impl Place {
-    async fn start(plan: Plan) -> Option<Place> {
-        if is_direct() {
-            return None;
-        }
-        let site = Site::start(plan.clone()).await;
-        let metadata = Site::metadata(&plan, site.cluster, &site.database, &site.authority)
-            .user(json!({ "name": "boss", "password": BOSS_PASSWORD, "sources": [], "role": "admin" }))
-            .user(json!({ "name": "watcher", "password": WATCHER_PASSWORD, "sources": [], "role": "stats" }));
-        let gateway = Gateway::start(&metadata);
-        Some(Place { site, gateway })
-    }
-
-    async fn boss(&self) -> Client {
-        cluster::connect(self.gateway.address("pg"), "boss", BOSS_PASSWORD, "weir")
-            .await
-            .unwrap()
-    }
-
-    async fn client(&self) -> RawClient {
-        RawClient::log_in(self.gateway.address("pg"), ROLE, ROLE_PASSWORD, &self.site.database)
-            .await
-            .unwrap()
-    }
-
-    async fn psql(&self, user: &str, password: &str, commands: &[&str]) -> process::Outcome {
-        let address = self.gateway.address("pg");
-        let mut psql = Command::new("psql");
-        psql.args([
-            "--no-psqlrc",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "--csv",
-            "-h",
-            "127.0.0.1",
-            "-d",
-            "weir",
-        ])
-        .args(["-p", &address.port().to_string(), "-U", user])
-        .env("PGPASSWORD", password)
-        .env("PGSSLMODE", "disable")
-        .env("LC_ALL", "C.UTF-8");
-        for command in commands {
-            psql.args(["-c", command]);
-        }
-        process::run(psql, Duration::from_secs(30)).await
-    }
+/// What psql says to these commands.
+async fn psql(place: &Place, user: &str, password: &str, commands: &[&str]) -> process::Outcome {
+    let mut psql = place.psql(user, password, commands);
+    psql.arg("--csv");
+    process::run(psql, Duration::from_secs(30)).await
 }
 
 /// Rows of a table by the simple protocol, each as (column, value).
@@ -122,7 +72,7 @@ async fn psql_shows_every_table_and_no_secret() {
     let commands: Vec<String> = TOPICS.iter().map(|topic| format!("SHOW {topic}")).collect();
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
     for (user, password) in [("boss", BOSS_PASSWORD), ("watcher", WATCHER_PASSWORD)] {
-        let outcome = place.psql(user, password, &commands).await;
+        let outcome = psql(&place, user, password, &commands).await;
         outcome.expect_success("psql on the console");
         assert!(
             outcome.output.contains("create temp table seen as select ? as secret"),
@@ -136,7 +86,7 @@ async fn psql_shows_every_table_and_no_secret() {
         !place.gateway.log().contains("temp table"),
         "statements are not for the log"
     );
-    let outcome = place.psql("boss", BOSS_PASSWORD, &["show nonsense"]).await;
+    let outcome = psql(&place, "boss", BOSS_PASSWORD, &["show nonsense"]).await;
     assert!(outcome.output.contains("SHOW HELP lists"), "{}", outcome.output);
 }
 

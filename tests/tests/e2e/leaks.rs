@@ -15,6 +15,8 @@ use weir_tests::{
     wire::{self, Patience, RawClient, Security, first_columns},
 };
 
+use super::leaving::{WAYS, Way};
+
 /// State that a client leaves behind, as a transcript (see `weir_tests::transcript`).
 struct Kind {
     name: &'static str,
@@ -166,28 +168,6 @@ const KINDS: &[Kind] = &[
         name: "notices",
         dirt: "Q set client_min_messages = debug5; do $$ begin raise notice 'dirty'; end $$\n< Z",
     },
-];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Clean,
-    AtRest,
-    InTransaction,
-    InMidAnswer,
-    AfterAnError,
-    AfterACancel,
-    /// Does not leave at all. The next client may find the connection pinned.
-    Stays,
-}
-
-const WAYS: &[Way] = &[
-    Way::Clean,
-    Way::AtRest,
-    Way::InTransaction,
-    Way::InMidAnswer,
-    Way::AfterAnError,
-    Way::AfterACancel,
-    Way::Stays,
 ];
 
 const FIXTURE: &str = "

@@ -7,6 +7,7 @@
 
 mod admin_roles;
 mod admin_verbs;
+mod administered;
 mod affinity;
 mod canaries;
 mod cancel;
@@ -21,6 +22,7 @@ mod hasura_cli;
 mod http;
 mod isolation;
 mod leaks;
+mod leaving;
 mod libpq;
 mod limits_and_timeouts;
 mod listen;

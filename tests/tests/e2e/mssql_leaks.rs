@@ -14,6 +14,8 @@ use weir_tests::{
     turn,
 };
 
+use super::leaving::{WAYS, Way};
+
 const USER: &str = "ann";
 const USERS_PASSWORD: &str = "canary-2W";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -163,29 +165,6 @@ const KINDS: &[Kind] = &[
     batch("TEXTSIZE", &["SET TEXTSIZE 17"]),
     batch("CONTEXT_INFO", &["SET CONTEXT_INFO 0x4711"]),
     batch("bulk load announced", &["INSERT BULK written (v nvarchar(10))"]),
-];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Clean,
-    /// The connection is reset, not ended.
-    AtRest,
-    InTransaction,
-    InMidAnswer,
-    AfterAnError,
-    AfterACancel,
-    /// Does not leave at all. The next client may find the connection pinned.
-    Stays,
-}
-
-const WAYS: &[Way] = &[
-    Way::Clean,
-    Way::AtRest,
-    Way::InTransaction,
-    Way::InMidAnswer,
-    Way::AfterAnError,
-    Way::AfterACancel,
-    Way::Stays,
 ];
 
 /// The answer of a connection that another client keeps.

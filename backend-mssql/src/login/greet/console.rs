@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_core::{
-    admin::{Console, DATABASES},
+    admin::{Console, DATABASES, Visit},
     front::{Identity, Registration, application_name},
     net::Peer,
     refusal::Refusal,
@@ -16,8 +16,8 @@ use super::{
     reception::{Line, UNKNOWN_SERVER},
 };
 use crate::{
-    console::{COLLATION, ConsoleClient, ConsoleConversation},
-    login::{reply::Welcome, request::LoginRequest},
+    console::{COLLATION, ConsoleConversation},
+    login::{reply::Welcome, request::LoginRequest, stream::TdsStream},
     refusals::{SERVER, Words, number},
     session::Features,
 };
@@ -40,17 +40,19 @@ pub(super) async fn admit(
     login: &LoginRequest,
     peer: Peer,
     console: Arc<Console>,
-) -> Result<ConsoleClient, (Ended, Line)> {
+) -> Result<(Visit<TdsStream>, ConsoleConversation), (Ended, Line)> {
     match let_in(settings, &mut line, login, peer).await {
-        Ok((user, registration, place)) => Ok(ConsoleClient {
-            conversation: ConsoleConversation::new(login.tds_version, login.packet_size),
-            stream: line.stream,
-            buffer: line.buffer,
-            registration,
-            console,
-            user,
-            place,
-        }),
+        Ok((user, registration, place)) => {
+            let visit = Visit {
+                stream: line.stream,
+                buffer: line.buffer,
+                registration,
+                console,
+                user,
+                place,
+            };
+            Ok((visit, ConsoleConversation::new(login.tds_version, login.packet_size)))
+        }
         Err(ended) => Err((ended, line)),
     }
 }

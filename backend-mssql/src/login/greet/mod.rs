@@ -12,12 +12,12 @@ mod reception;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tracing::{debug, info};
+use tracing::info;
 use weir_config::ListenerTlsMode;
 use weir_core::{
     admin::Console,
     backend::Frontend,
-    front::{Clients, Credentials, GateClosed, Greeting, LoginGate, Trust, UserCounts},
+    front::{Clients, Credentials, Greeting, LastWords, LoginGate, Trust, Unwelcome, UserCounts},
     net::{
         Peer, Socket,
         tls::{MaterialError, Reloadable, ServerTls, ServerTlsSettings, TlsVersions},
@@ -144,115 +144,60 @@ impl Frontend for MssqlFrontend {
         match reception::receive(&settings, socket, gate).await {
             Ok((line, login)) if let Some(console) = console::asked_for(&settings, &login) => {
                 match console::admit(&settings, line, &login, peer, console).await {
-                    Ok(client) => Greeting::Aside(Box::pin(crate::console::serve(client))),
-                    Err((ended, mut line)) => {
-                        ended.conclude(&settings, peer, &mut line).await;
-                        Greeting::Nothing
-                    }
+                    Ok((visit, conversation)) => Greeting::Aside(Box::pin(crate::console::serve(visit, conversation))),
+                    Err((ended, line)) => refuse(&settings, peer, ended, Some(line)).await,
                 }
             }
             Ok((mut line, login)) => match admit::admit(&settings, &mut line, *login, peer).await {
                 Ok(admitted) => Greeting::Client(Box::new(admitted.seat(line))),
-                Err(ended) => {
-                    ended.conclude(&settings, peer, &mut line).await;
-                    ended.into()
-                }
+                Err(ended) => refuse(&settings, peer, ended, Some(line)).await,
             },
-            Err((ended, Some(mut line))) => {
-                ended.conclude(&settings, peer, &mut line).await;
-                ended.into()
-            }
-            Err((ended, None)) => {
-                ended.note(&settings, peer);
-                ended.into()
-            }
+            Err((ended, line)) => refuse(&settings, peer, ended, line).await,
         }
     }
+}
+
+/// Tells the log, and a peer that can still be told.
+async fn refuse(
+    settings: &FrontendSettings,
+    peer: Peer,
+    ended: Ended,
+    line: Option<reception::Line>,
+) -> Greeting<Mssql> {
+    ended.note(&settings.listener, peer);
+    if let (Unwelcome::Told { words, .. }, Some(mut line)) = (&ended, line) {
+        line.close_with(words).await;
+    }
+    ended.into()
 }
 
 /// Why a greeting does not end with a client.
-#[derive(Debug)]
-enum Ended {
-    /// The client is told, and the log in its own words.
-    Told {
-        words: Box<Words>,
-        reason: String,
-        kind: RefusalKind,
-    },
-    /// Not worth a word to anybody: the peer went away, or never spoke this protocol.
-    Silent(String),
-}
+type Ended = Unwelcome<Words>;
 
-impl Ended {
-    fn told(words: Words, reason: impl Into<String>) -> Self {
-        Ended::Told {
-            kind: kind_of(&words),
-            words: Box::new(words),
-            reason: reason.into(),
+impl LastWords for Words {
+    fn kind(&self) -> RefusalKind {
+        match self.number {
+            number::LOGIN_FAILED | number::INTEGRATED_SECURITY => RefusalKind::Authentication,
+            number::NO_ACCESS => RefusalKind::Denied,
+            number::TOO_BUSY => RefusalKind::ClientLimit,
+            number::NOT_AVAILABLE => RefusalKind::Open,
+            number::PROTOCOL => RefusalKind::ProtocolViolation,
+            number::UNSUPPORTED => RefusalKind::Unsupported,
+            _ => RefusalKind::Other,
         }
     }
 
-    fn note(&self, settings: &FrontendSettings, peer: Peer) {
-        match self {
-            Ended::Told { words, reason, .. } => {
-                info!(listener = &*settings.listener, %peer, number = words.number, reason, "login refused");
-            }
-            Ended::Silent(reason) => {
-                debug!(listener = &*settings.listener, %peer, reason, "connection closed before login");
-            }
-        }
+    fn summary(&self) -> String {
+        self.text.to_string()
     }
 
-    async fn conclude(&self, settings: &FrontendSettings, peer: Peer, line: &mut reception::Line) {
-        self.note(settings, peer);
-        if let Ended::Told { words, .. } = self {
-            line.close_with(words).await;
-        }
+    fn log(&self, listener: &str, peer: Peer, reason: &str) {
+        info!(listener, %peer, number = self.number, reason, "login refused");
     }
 }
 
-impl From<Ended> for Greeting<Mssql> {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Told { kind, .. } => Greeting::Refused(kind),
-            Ended::Silent(_) => Greeting::Nothing,
-        }
-    }
-}
-
-/// The kind of a refusal that only a login can be told.
-fn kind_of(words: &Words) -> RefusalKind {
-    match words.number {
-        number::LOGIN_FAILED | number::INTEGRATED_SECURITY => RefusalKind::Authentication,
-        number::NO_ACCESS => RefusalKind::Denied,
-        number::TOO_BUSY => RefusalKind::ClientLimit,
-        number::NOT_AVAILABLE => RefusalKind::Open,
-        number::PROTOCOL => RefusalKind::ProtocolViolation,
-        number::UNSUPPORTED => RefusalKind::Unsupported,
-        _ => RefusalKind::Other,
-    }
-}
-
-impl From<Refusal> for Ended {
-    fn from(why: Refusal) -> Self {
-        let words = refusals::describe(&why);
-        let reason = words.text.to_string();
-        Ended::Told {
-            kind: RefusalKind::from(&why),
-            words: Box::new(words),
-            reason,
-        }
-    }
-}
-
-impl From<GateClosed> for Ended {
-    fn from(closed: GateClosed) -> Self {
-        Ended::from(Refusal::from(closed))
-    }
-}
-
-impl From<std::io::Error> for Ended {
-    fn from(error: std::io::Error) -> Self {
-        Ended::Silent(error.to_string())
+impl From<&Refusal> for Words {
+    fn from(why: &Refusal) -> Self {
+        refusals::describe(why)
     }
 }

@@ -1,11 +1,11 @@
 //! The first messages: from a socket to a line, in clear or inside TLS, with a login that makes sense.
 
-use std::{io::BufRead as _, time::Duration};
+use std::io::BufRead as _;
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use weir_core::{
-    front::LoginGate,
+    front::{self, LoginGate},
     net::{
         Socket,
         tls::{self, NothingBuffered},
@@ -40,10 +40,6 @@ pub(super) struct Line {
     /// Decides the layout of what it is told.
     pub(super) version: TdsVersion,
 }
-
-/// Time and bytes given to a peer to read its refusal before the socket is closed under it: closing with unread bytes
-/// resets the connection, and the refusal would be lost.
-const FAREWELL: (Duration, usize) = (Duration::from_millis(250), 64 * 1024);
 
 /// What the gateway says it is while it knows no server: SQL Server 2022. Drivers only ask whether it is younger than 2005.
 pub(super) const UNKNOWN_SERVER: ProductVersion = ProductVersion {
@@ -234,32 +230,12 @@ async fn secure(line: Line, material: Option<&ListenerMaterial>, security: Secur
 impl Line {
     /// Reads what has arrived, within the bounds of a login.
     async fn read_more(&mut self) -> Result<(), Ended> {
-        let Line {
-            stream, buffer, gate, ..
-        } = self;
-        let mut chunk = [0; limits::GREETING_READ];
-        let read = gate.within(stream.read(&mut chunk)).await??;
-        if read == 0 {
-            return Err(Ended::Silent("the peer went away".to_owned()));
-        }
-        gate.count(read)?;
-        buffer.extend_from_slice(&chunk[..read]);
-        chunk[..read].zeroize();
-        Ok(())
+        self.gate.read(&mut self.stream, &mut self.buffer).await
     }
 
     /// Writes everything.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
-        let stream = &mut self.stream;
-        let write = async {
-            stream.write_all(bytes).await?;
-            stream.flush().await
-        };
-        self.gate
-            .within(write)
-            .await
-            .map_err(|_| Ended::Silent("the peer does not read".to_owned()))??;
-        Ok(())
+        self.gate.write(&mut self.stream, bytes).await
     }
 
     /// Says the last words and closes, so that they arrive.
@@ -268,21 +244,6 @@ impl Line {
         words.write(self.version, &mut tokens);
         Done::statement(DoneStatus::ERROR, 0).write(self.version, &mut tokens);
         let packet = reframe::framed(PacketKind::Response, &tokens, LOGIN_PACKET_SIZE);
-        let (patience, most) = FAREWELL;
-        let farewell = async {
-            self.stream.write_all(&packet).await?;
-            self.stream.shutdown().await?;
-            let mut chunk = [0; limits::GREETING_READ];
-            let mut dropped = 0;
-            while dropped < most {
-                match self.stream.read(&mut chunk).await? {
-                    0 => break,
-                    read => dropped += read,
-                }
-            }
-            std::io::Result::Ok(())
-        };
-        // A peer that does not listen has nothing to complain about.
-        let _ = tokio::time::timeout(patience, farewell).await;
+        front::dismiss(&mut self.stream, &packet).await;
     }
 }

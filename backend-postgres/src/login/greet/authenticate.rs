@@ -65,7 +65,7 @@ pub(super) async fn authenticate(
         Lookup::Unknown => (None, "no such user"),
         Lookup::Unusable(reason) => {
             let failed = exchange_in_vain(settings, line, login, out).await;
-            return Err(failed.because(&reason));
+            return Err(because(failed, &reason));
         }
         Lookup::Unavailable(error) => {
             let fatal = Fatal::new("57P03", "the user cannot be looked up at the moment")
@@ -75,18 +75,19 @@ pub(super) async fn authenticate(
         }
     };
     let Some(account) = account else {
-        return Err(exchange_in_vain(settings, line, login, out).await.because(reason));
+        return Err(because(exchange_in_vain(settings, line, login, out).await, reason));
     };
     if local && settings.trust == Trust::Loopback {
         return Ok(Authenticated::as_allowed(account.grant));
     }
     match certificate(settings, line, login, &account) {
         Certificate::Proves => Ok(Authenticated::as_allowed(account.grant)),
-        Certificate::Fails(why) => Err(exchange_in_vain(settings, line, login, out).await.because(why)),
+        Certificate::Fails(why) => Err(because(exchange_in_vain(settings, line, login, out).await, why)),
         Certificate::SaysNothing => match &account.verifier {
-            None => Err(exchange_in_vain(settings, line, login, out)
-                .await
-                .because("the user needs a client certificate")),
+            None => Err(because(
+                exchange_in_vain(settings, line, login, out).await,
+                "the user needs a client certificate",
+            )),
             Some(verifier) => match exchange(line, login, (**verifier).clone(), out).await {
                 Ok(Proven { .. }) => Ok(Authenticated::as_allowed(account.grant)),
                 Err(ended) => {
@@ -222,16 +223,14 @@ fn failed(login: &Login, reason: &str) -> Ended {
     Ended::told(fatal, format!("user \"{}\": {reason}", login.user))
 }
 
-impl Ended {
-    /// The true reason, for the log.
-    fn because(self, why: &str) -> Self {
-        match self {
-            Ended::Told { fatal, kind, .. } if fatal.code == "28P01" => Ended::Told {
-                reason: format!("{}: {why}", fatal.message),
-                fatal,
-                kind,
-            },
-            other => other,
-        }
+/// The true reason of a login that failed, for the log.
+fn because(ended: Ended, why: &str) -> Ended {
+    match ended {
+        Ended::Told { words, kind, .. } if words.code == "28P01" => Ended::Told {
+            reason: format!("{}: {why}", words.message),
+            words,
+            kind,
+        },
+        other => other,
     }
 }

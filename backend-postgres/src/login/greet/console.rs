@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use weir_core::{
-    admin::{Console, DATABASES},
+    admin::{Console, DATABASES, Visit},
     front::Identity,
-    net::Peer,
+    net::{Peer, Stream},
     refusal::Refusal,
 };
 
 use super::{Ended, FrontendSettings, admit::application_name, authenticate::authenticate, reception::Line};
 use crate::{
-    console::ConsoleClient,
     login::{handshake::Login, words::Fatal},
     session::Parameters,
     wire::{authentication, ready_for_query::TransactionStatus, write},
@@ -36,9 +35,9 @@ pub(super) async fn admit(
     login: Login,
     peer: Peer,
     console: Arc<Console>,
-) -> Result<ConsoleClient, (Ended, Line)> {
+) -> Result<Visit<Stream>, (Ended, Line)> {
     match let_in(settings, &mut line, &login, peer).await {
-        Ok((user, registration, place)) => Ok(ConsoleClient {
+        Ok((user, registration, place)) => Ok(Visit {
             stream: line.stream,
             buffer: line.buffer,
             registration,

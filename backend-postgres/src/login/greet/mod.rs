@@ -13,13 +13,13 @@ mod reception;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tracing::{debug, info};
+use tracing::info;
 use weir_config::ListenerTlsMode;
 pub use weir_core::front::Trust;
 use weir_core::{
     admin::Console,
     backend::Frontend,
-    front::{Client, Clients, GateClosed, Greeting, HandedClient, LoginGate, Registration},
+    front::{Client, Clients, Greeting, HandedClient, LastWords, LoginGate, Registration, Unwelcome},
     net::{
         Peer, Socket,
         tls::{Reloadable, ServerTls},
@@ -103,29 +103,16 @@ impl Frontend for PostgresFrontend {
             Ok(reception::Received::Login { mut line, login }) => {
                 if let Some(console) = console::asked_for(&settings, &login) {
                     return match console::admit(&settings, line, *login, peer, console).await {
-                        Ok(client) => Greeting::Aside(Box::pin(crate::console::serve(client))),
-                        Err((ended, mut line)) => {
-                            ended.conclude(&settings, peer, &mut line).await;
-                            ended.into()
-                        }
+                        Ok(visit) => Greeting::Aside(Box::pin(crate::console::serve(visit))),
+                        Err((ended, line)) => refuse(&settings, peer, ended, Some(line)).await,
                     };
                 }
                 match admit::admit(&settings, &mut line, *login, peer).await {
                     Ok(admitted) => Greeting::Client(Box::new(admitted.seat(line))),
-                    Err(ended) => {
-                        ended.conclude(&settings, peer, &mut line).await;
-                        ended.into()
-                    }
+                    Err(ended) => refuse(&settings, peer, ended, Some(line)).await,
                 }
             }
-            Err((ended, Some(mut line))) => {
-                ended.conclude(&settings, peer, &mut line).await;
-                ended.into()
-            }
-            Err((ended, None)) => {
-                ended.note(&settings, peer);
-                ended.into()
-            }
+            Err((ended, line)) => refuse(&settings, peer, ended, line).await,
         }
     }
 
@@ -134,92 +121,50 @@ impl Frontend for PostgresFrontend {
     }
 }
 
+/// Tells the log, and a peer that can still be told.
+async fn refuse(
+    settings: &FrontendSettings,
+    peer: Peer,
+    ended: Ended,
+    line: Option<reception::Line>,
+) -> Greeting<Postgres> {
+    ended.note(&settings.listener, peer);
+    if let (Unwelcome::Told { words, .. }, Some(mut line)) = (&ended, line) {
+        line.close_with(words).await;
+    }
+    ended.into()
+}
+
 /// Why a greeting does not end with a client.
-#[derive(Debug)]
-enum Ended {
-    /// The client is told, and the log in its own words.
-    Told {
-        fatal: Box<Fatal>,
-        reason: String,
-        kind: RefusalKind,
-    },
-    /// Not worth a word to anybody: the peer went away, or never spoke this protocol.
-    Silent(String),
-}
+type Ended = Unwelcome<Fatal>;
 
-impl Ended {
-    fn told(fatal: Fatal, reason: impl Into<String>) -> Self {
-        Ended::Told {
-            kind: kind_of(&fatal),
-            fatal: Box::new(fatal),
-            reason: reason.into(),
+impl LastWords for Fatal {
+    fn kind(&self) -> RefusalKind {
+        match self.code.as_str() {
+            "28P01" | "28000" => RefusalKind::Authentication,
+            "42501" => RefusalKind::Denied,
+            "53300" => RefusalKind::ClientLimit,
+            "57P03" => RefusalKind::Open,
+            "08P01" => RefusalKind::ProtocolViolation,
+            "0A000" => RefusalKind::Unsupported,
+            _ => RefusalKind::Other,
         }
     }
 
-    fn note(&self, settings: &FrontendSettings, peer: Peer) {
-        match self {
-            Ended::Told { fatal, reason, .. } => {
-                info!(listener = &*settings.listener, %peer, sqlstate = fatal.code, reason, "login refused");
-            }
-            Ended::Silent(reason) => {
-                debug!(listener = &*settings.listener, %peer, reason, "connection closed before login");
-            }
+    fn summary(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{}: {detail}", self.message),
+            None => self.message.clone(),
         }
     }
 
-    async fn conclude(&self, settings: &FrontendSettings, peer: Peer, line: &mut reception::Line) {
-        self.note(settings, peer);
-        if let Ended::Told { fatal, .. } = self {
-            line.close_with(fatal).await;
-        }
+    fn log(&self, listener: &str, peer: Peer, reason: &str) {
+        info!(listener, %peer, sqlstate = self.code, reason, "login refused");
     }
 }
 
-impl From<Ended> for Greeting<Postgres> {
-    fn from(ended: Ended) -> Self {
-        match ended {
-            Ended::Told { kind, .. } => Greeting::Refused(kind),
-            Ended::Silent(_) => Greeting::Nothing,
-        }
-    }
-}
-
-/// The kind of a refusal that only a login can be told.
-fn kind_of(fatal: &Fatal) -> RefusalKind {
-    match fatal.code.as_str() {
-        "28P01" | "28000" => RefusalKind::Authentication,
-        "42501" => RefusalKind::Denied,
-        "53300" => RefusalKind::ClientLimit,
-        "57P03" => RefusalKind::Open,
-        "08P01" => RefusalKind::ProtocolViolation,
-        "0A000" => RefusalKind::Unsupported,
-        _ => RefusalKind::Other,
-    }
-}
-
-impl From<Refusal> for Ended {
-    fn from(why: Refusal) -> Self {
-        let fatal = Fatal::from(refusals::fatal(&why));
-        let reason = match &fatal.detail {
-            Some(detail) => format!("{}: {detail}", fatal.message),
-            None => fatal.message.clone(),
-        };
-        Ended::Told {
-            kind: RefusalKind::from(&why),
-            fatal: Box::new(fatal),
-            reason,
-        }
-    }
-}
-
-impl From<GateClosed> for Ended {
-    fn from(closed: GateClosed) -> Self {
-        Ended::from(Refusal::from(closed))
-    }
-}
-
-impl From<std::io::Error> for Ended {
-    fn from(error: std::io::Error) -> Self {
-        Ended::Silent(error.to_string())
+impl From<&Refusal> for Fatal {
+    fn from(why: &Refusal) -> Self {
+        Fatal::from(refusals::fatal(why))
     }
 }

@@ -1,12 +1,9 @@
 //! The first packets: from a socket to a line, in clear or inside TLS, with a startup packet that makes sense.
 
-use std::time::Duration;
-
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir_config::ListenerTlsMode;
 use weir_core::{
-    front::LoginGate,
+    front::{self, LoginGate},
     net::{
         Peer, Socket, Stream,
         tls::{self, NothingBuffered, ServerTls},
@@ -20,7 +17,6 @@ use crate::{
     dialogue::refusals,
     login::{
         handshake::{Handshake, Login, TlsOffer, Verdict},
-        limits,
         scram::Binding,
         words::Fatal,
     },
@@ -49,10 +45,6 @@ pub(super) struct Line {
     /// What its authentication can be bound to.
     pub(super) binding: Binding,
 }
-
-/// Time and bytes given to a peer to read its refusal before the socket is closed under it: closing with unread bytes
-/// resets the connection, and the refusal would be lost.
-const FAREWELL: (Duration, usize) = (Duration::from_millis(250), 64 * 1024);
 
 type Failure = (Ended, Option<Line>);
 
@@ -211,53 +203,18 @@ async fn secure(mut line: Line, tls: Option<&ServerTls>, start: Start) -> Result
 impl Line {
     /// Reads what has arrived, within the bounds of a login.
     pub(super) async fn read_more(&mut self) -> Result<(), Ended> {
-        let Line {
-            stream, buffer, gate, ..
-        } = self;
-        buffer.reserve(limits::GREETING_READ);
-        let mut chunk = [0; limits::GREETING_READ];
-        let read = gate.within(stream.read(&mut chunk)).await??;
-        if read == 0 {
-            return Err(Ended::Silent("the peer went away".to_owned()));
-        }
-        gate.count(read)?;
-        buffer.extend_from_slice(&chunk[..read]);
-        Ok(())
+        self.gate.read(&mut self.stream, &mut self.buffer).await
     }
 
     /// Writes everything.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Ended> {
-        let stream = &mut self.stream;
-        let write = async {
-            stream.write_all(bytes).await?;
-            stream.flush().await
-        };
-        self.gate
-            .within(write)
-            .await
-            .map_err(|_| Ended::Silent("the peer does not read".to_owned()))??;
-        Ok(())
+        self.gate.write(&mut self.stream, bytes).await
     }
 
     /// Says the last words and closes, so that they arrive.
     pub(super) async fn close_with(&mut self, fatal: &Fatal) {
         let mut words = BytesMut::new();
         fatal.write(&mut words);
-        let (patience, most) = FAREWELL;
-        let farewell = async {
-            self.stream.write_all(&words).await?;
-            self.stream.shutdown().await?;
-            let mut chunk = [0; limits::GREETING_READ];
-            let mut dropped = 0;
-            while dropped < most {
-                match self.stream.read(&mut chunk).await? {
-                    0 => break,
-                    read => dropped += read,
-                }
-            }
-            std::io::Result::Ok(())
-        };
-        // A peer that does not listen has nothing to complain about.
-        let _ = tokio::time::timeout(patience, farewell).await;
+        front::dismiss(&mut self.stream, &words).await;
     }
 }
