@@ -93,6 +93,8 @@ struct Done {
     certificates: u32,
     users: u32,
     passwords: u32,
+    /// The longest time for which the database and the file had different passwords. The gateway waits for ten seconds.
+    longest_rotation: Duration,
 }
 
 impl Scene {
@@ -207,7 +209,8 @@ impl Scene {
                     done.users += 2;
                 }
                 _ => {
-                    self.rotate(number as usize % 3, number, &mut random).await;
+                    let took = self.rotate(number as usize % 3, number, &mut random).await;
+                    done.longest_rotation = done.longest_rotation.max(took);
                     done.passwords += 1;
                 }
             }
@@ -216,7 +219,7 @@ impl Scene {
     }
 
     /// The next password of a role, in the database and in its file, one of them a moment before the other.
-    async fn rotate(&self, which: usize, number: u32, random: &mut Random) {
+    async fn rotate(&self, which: usize, number: u32, random: &mut Random) -> Duration {
         let role = self.present.lock().rotated[which].role.clone();
         let password = format!("canary-{role}-{number}");
         let admin = self.site.cluster.admin("postgres").await;
@@ -227,6 +230,7 @@ impl Scene {
             rotated.write(self.site.cluster);
         };
         let is_database_first = random.percent(50);
+        let began = clock::now();
         match is_database_first {
             true => admin.batch_execute(&sql).await.unwrap(),
             false => write(),
@@ -236,8 +240,10 @@ impl Scene {
             true => write(),
             false => admin.batch_execute(&sql).await.unwrap(),
         }
+        let took = began.elapsed();
         // So that there are logins with it before the next one.
         tokio::time::sleep(Duration::from_millis(500)).await;
+        took
     }
 
     /// New handshakes see the new one.
@@ -470,6 +476,13 @@ async fn conclude(scene: &Scene, asking: Vec<JoinHandle<Verdict>>, turn: u32, to
         "reload: {turn} reloads in {took:?}, {applied} applied; {done:?}; {failed} log lines of logins that failed; \
          right answers: {right:?}"
     );
+    if verdicts.iter().any(|verdict| verdict.failed > 0) {
+        let log = scene.gateway.log();
+        let told = log
+            .lines()
+            .filter(|line| line.contains("opened") && !line.contains("\"debug\""));
+        told.for_each(|line| eprintln!("{line}"));
+    }
     verdicts.iter().for_each(Verdict::expect_clean);
     verdicts[0].expect_written(&scene.site.admin().await).await;
     assert!(
