@@ -160,6 +160,10 @@ impl Backend for Postgres {
         })
     }
 
+    fn is_at_same_server(&self, other: &Self) -> bool {
+        self.opener.is_at_same_server(&other.opener)
+    }
+
     fn label(&self) -> &str {
         &self.opener.connection().label
     }

@@ -54,6 +54,21 @@ pub trait Backend: Sized + Send + Sync + 'static {
         None
     }
 
+    /// Whether a server counts the connections of both together, as far as can be told: one pool follows another, and what is
+    /// left of the old one counts against the limit of the new one. When in doubt, no: a server that is left behind because
+    /// it hangs must not keep its successor waiting.
+    fn is_at_same_server(&self, other: &Self) -> bool {
+        let _ = other;
+        false
+    }
+
+    /// What another process has to know of a client's profile, as bytes of a form that the family keeps to; `None` if no
+    /// server connection could be opened for it there.
+    fn pack_profile(profile: &Self::Profile) -> Option<Vec<u8>> {
+        let _ = profile;
+        Some(Vec::new())
+    }
+
     /// Its pool is being closed: nothing begins here any more. What it does outside of the pool ends now, and clients that
     /// rely on it are told.
     fn retired(&self) {}

@@ -24,7 +24,7 @@ use control::Claims;
 use crate::{
     backend::{Access, Backend},
     observe::RefusalCounts,
-    pool::Pool,
+    pool::{Pool, Succession},
     refusal::{Limit, Refusal},
     settings::{Origins, PoolSettings, ReplicaRouting, Timeouts},
 };
@@ -101,6 +101,22 @@ impl<B: Backend> SourceParts<B> {
         let named = self.named.iter().map(|(_, pool)| pool);
         std::iter::once(&self.primary).chain(&self.replicas).chain(named)
     }
+
+    /// All its pools, each with the one among `next` that serves in its place: a replica's is another replica, that of a
+    /// member of the connection set has its name; where there is none, it is the primary's.
+    fn successors<'a>(&'a self, next: &'a Self) -> impl Iterator<Item = (&'a Arc<Pool<B>>, &'a Arc<Pool<B>>)> {
+        let primary = std::iter::once((&self.primary, &next.primary));
+        let replicas = self.replicas.iter().enumerate().map(|(index, pool)| {
+            let count = next.replicas.len().max(1);
+            (pool, next.replicas.get(index % count).unwrap_or(&next.primary))
+        });
+        let named = self.named.iter().map(|(name, pool)| {
+            let mut members = next.named.iter();
+            let member = members.find_map(|(member, pool)| (member == name).then_some(pool));
+            (pool, member.unwrap_or(&next.primary))
+        });
+        primary.chain(replicas).chain(named)
+    }
 }
 
 /// Makes the pools of a source, and takes over those that serve already: an endpoint that is declared as it was keeps its
@@ -109,6 +125,8 @@ pub struct Pools<B: Backend> {
     name: Arc<str>,
     /// Those that nothing declared has taken over yet: each at most once, because two replicas may be declared alike.
     present: RefCell<Vec<Arc<Pool<B>>>>,
+    /// One that serves already, if any does.
+    first: Option<Arc<Pool<B>>>,
 }
 
 impl<B: Backend> Pools<B> {
@@ -117,6 +135,7 @@ impl<B: Backend> Pools<B> {
         Pools {
             name: name.into(),
             present: RefCell::new(present.into_iter().flat_map(SourceParts::pools).cloned().collect()),
+            first: present.map(|present| present.primary.clone()),
         }
     }
 
@@ -137,7 +156,10 @@ impl<B: Backend> Pools<B> {
                 pool.retune(settings);
                 pool
             }
-            None => Pool::new(self.name.clone(), role, Arc::new(endpoint), settings),
+            None => match &self.first {
+                Some(first) => first.another(role, Arc::new(endpoint), settings),
+                None => Pool::new(self.name.clone(), role, Arc::new(endpoint), settings),
+            },
         }
     }
 }
@@ -167,8 +189,9 @@ impl<B: Backend> Source<B> {
         self.live.load_full()
     }
 
-    /// Exchanges what is declared, and returns what was. Clients that are in a transaction end it where they are. Whoever
-    /// calls this closes the pools that are in the old parts only. A source that is paused stays so, whatever its pools.
+    /// Exchanges what is declared, and returns what was. Clients that are in a transaction end it where they are; those that
+    /// wait in a pool that is not declared any more wait in its successor from now on, in order of arrival. Whoever calls
+    /// this closes the pools that are in the old parts only. A source that is paused stays so, whatever its pools.
     pub fn exchange(&self, parts: SourceParts<B>) -> Arc<SourceParts<B>> {
         let mut course = self.course.lock();
         if course.flow == Flow::Paused {
@@ -178,8 +201,17 @@ impl<B: Backend> Source<B> {
         let before = self.live.swap(parts.clone());
         course.retired.retain(|pool| pool.strong_count() > 0);
         let stays = |pool: &Arc<Pool<B>>| parts.pools().any(|other| Arc::ptr_eq(pool, other));
-        let gone = before.pools().filter(|pool| !stays(pool)).map(Arc::downgrade);
-        course.retired.extend(gone);
+        for (pool, heir) in before.successors(&parts) {
+            if !stays(pool) {
+                course.retired.push(Arc::downgrade(pool));
+                let is_new = !before.pools().any(|other| Arc::ptr_eq(heir, other));
+                let succession = match is_new {
+                    true => Succession::Replaces,
+                    false => Succession::TakesIn,
+                };
+                pool.cede_to(heir, succession);
+            }
+        }
         drop(course);
         // After the exchange: whoever sees the new number sees the new parts.
         self.generation.fetch_add(1, Ordering::Release);
@@ -211,6 +243,14 @@ impl<B: Backend> Source<B> {
                 source: self.name.clone(),
             });
         }
+        self.admit_present()
+    }
+
+    /// The same for a client that is there already, in another process: it stays although the source takes no new ones.
+    ///
+    /// # Errors
+    /// [`Refusal::ClientLimit`].
+    pub fn admit_present(&self) -> Result<ClientCount, Refusal> {
         let parts = self.live.load();
         let limit = parts.max_client_connections.unwrap_or(u32::MAX);
         let taken = self

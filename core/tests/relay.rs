@@ -658,6 +658,61 @@ async fn a_paused_source_takes_nothing_from_its_users_clients_of_other_sources()
     }
 }
 
+/// I3, over a pause: those with a share, those who wait for one, and those whose connections are not counted.
+#[tokio::test(start_paused = true)]
+async fn a_pause_changes_nothing_about_the_order_of_arrival() {
+    let gateway = gateway(1);
+    let allowance = Arc::new(Allowance::new(2, "test".to_owned()));
+    let mut busy = gateway.connect();
+    assert_eq!(busy.ask("begin").await, "begun");
+    let mut waiting = Vec::new();
+    for number in 0..12 {
+        let counted = (number % 2 == 0).then(|| allowance.clone());
+        let mut client = gateway.connect_with(counted);
+        client.send(&format!("echo {number}")).await;
+        pass(Duration::from_millis(10)).await;
+        waiting.push(client);
+    }
+    for _ in 0..3 {
+        gateway.source.pause();
+        pass(Duration::from_secs(60)).await;
+        gateway.source.resume();
+        pass(Duration::from_secs(1)).await;
+    }
+    gateway.database.slow_down("echo", Duration::from_millis(10));
+    let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for (number, mut client) in waiting.into_iter().enumerate() {
+        let order = order.clone();
+        tasks.push(tokio::spawn(async move {
+            let answer = tokio::time::timeout(Duration::from_secs(60), client.answer()).await;
+            let (_, text) = answer.expect("served").expect("no pause is anybody's wait");
+            assert_eq!(text, number.to_string());
+            order.lock().push(number);
+        }));
+    }
+    busy.ask("commit").await;
+    for task in tasks {
+        task.await.expect("served");
+    }
+    let counted = |of: usize| {
+        order
+            .lock()
+            .iter()
+            .copied()
+            .filter(|number| number % 2 == of)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        counted(0),
+        [0, 2, 4, 6, 8, 10],
+        "of the user whose connections are counted"
+    );
+    assert_eq!(counted(1), [1, 3, 5, 7, 9, 11], "of the others");
+    // Two shares: those two keep their places among all; who has none yet cannot.
+    assert_eq!(order.lock()[..4], [0, 1, 2, 3]);
+}
+
 #[test]
 fn who_waits_for_a_share_in_a_pause_moves_on_when_the_pool_is_replaced() {
     // On a thread of its own: what this looks for is a task that never yields, which no clock of its runtime would end.

@@ -11,6 +11,7 @@ pub mod activity;
 pub mod certificates;
 pub mod clock;
 pub mod cluster;
+pub mod exactness;
 pub mod fault_proxy;
 pub mod gateway;
 pub mod http;

@@ -119,6 +119,7 @@ const WAITS: &[Column] = &[
     number("sv_in_use"),
     number("max_connections"),
     text("max_connections_set_in"),
+    text("reason"),
 ];
 const DATABASES: &[Column] = &[
     text("name"),
@@ -376,6 +377,7 @@ fn waits(source: &SourceView) -> Rows {
             count(stats.leased + stats.maintenance + stats.opening + stats.closing),
             count(stats.limit),
             say(limit_origin(&pool.settings)),
+            pool.wait_reason.as_deref().map_or(Cell::Null, say),
         ]
     });
     rows.collect()

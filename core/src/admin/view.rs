@@ -148,6 +148,8 @@ pub struct PoolView {
     pub settings: Arc<PoolSettings>,
     /// Why no server connection can be opened, if none can.
     pub trouble: Option<String>,
+    /// Why those who wait get no server connection, if it is not only that others have them.
+    pub wait_reason: Option<String>,
 }
 
 impl SourceView {
@@ -243,5 +245,6 @@ fn pool_view<B: Backend>(database: String, pool: &Pool<B>) -> PoolView {
         connections: pool.connections(),
         settings: pool.settings(),
         trouble: pool.trouble().map(|error| error.to_string()),
+        wait_reason: pool.wait_reason().map(|error| error.to_string()),
     }
 }

@@ -22,7 +22,8 @@
 //! * **Full** (the database has no room): while connections of ours are alive the waiters wait for those. The limit is
 //!   lowered to what the database accepted and raised again one by one. With none alive it is handled as transient.
 //!
-//! An administrator may pause and reconnect a pool while it serves: see `control`.
+//! An administrator may pause and reconnect a pool while it serves: see `control`. Another pool may take its place: see
+//! `succession`.
 
 mod chain;
 mod control;
@@ -30,12 +31,14 @@ mod opening;
 mod queue;
 mod refused;
 mod slots;
+mod succession;
 mod trouble;
 
 use std::{collections::VecDeque, num::NonZeroU64, time::Duration};
 
 pub use refused::ROTATION_PATIENCE;
 pub use slots::{Stage, Tally};
+pub use succession::Ceded;
 
 use queue::Queue;
 use refused::Refused;
@@ -239,6 +242,8 @@ struct Full {
 pub struct Engine {
     tuning: Tuning,
     portion: Portion,
+    /// Connections left in pools that this one follows.
+    forerunners: u32,
     mode: Mode,
     gate: Gate,
     /// The pauses that are over, together.
@@ -264,6 +269,7 @@ impl Engine {
     pub fn new(tuning: Tuning, seed: u64) -> Self {
         Engine {
             portion: Portion::default(),
+            forerunners: 0,
             mode: Mode::Serving,
             gate: Gate::Open { since: Moment::ZERO },
             shut_for: Duration::ZERO,
@@ -301,8 +307,12 @@ impl Engine {
 
     /// Queues a client for which [`Engine::take_idle`] had nothing. Its answer comes as an effect, perhaps at once.
     pub fn enqueue(&mut self, profile: ProfileId, now: Moment) -> WaiterId {
+        self.queue_up(profile, now, now)
+    }
+
+    fn queue_up(&mut self, profile: ProfileId, since: Moment, now: Moment) -> WaiterId {
         self.usual.get_or_insert(profile);
-        let waiter = self.queue.push(profile, now);
+        let waiter = self.queue.push(profile, since, now);
         if self.mode == Mode::Draining {
             self.fail(waiter, FailReason::Draining, now);
         } else if !self.is_paused() && self.is_refused_for_now(profile, now) {
@@ -409,6 +419,11 @@ impl Engine {
     pub fn apportion(&mut self, portion: Portion, now: Moment) {
         self.portion = portion;
         self.shed(now);
+    }
+
+    /// What of the limit is this process's.
+    pub fn portion(&self) -> Portion {
+        self.portion
     }
 
     /// Closes what is idle and above the limit.
@@ -709,6 +724,7 @@ impl Engine {
 
     fn portion_of(&self, limit: u32) -> u32 {
         let left = limit.saturating_sub(self.portion.elsewhere);
+        let left = left.saturating_sub(self.forerunners);
         left.min(self.portion.most.unwrap_or(u32::MAX))
     }
 

@@ -15,6 +15,7 @@ pub(super) enum Line {
     OpenFailed {
         error: OpenError,
         unreported: u32,
+        waiting: u32,
     },
     Recovered {
         failures: u32,
@@ -36,8 +37,12 @@ impl Line {
             Line::Opened { connection } => {
                 tracing::debug!(source, role, connection, "server connection opened");
             }
-            Line::OpenFailed { error, unreported } => {
-                tracing::warn!(source, role, %error, unreported, "server connection could not be opened");
+            Line::OpenFailed {
+                error,
+                unreported,
+                waiting,
+            } => {
+                tracing::warn!(source, role, %error, unreported, waiting, "server connection could not be opened");
             }
             Line::Recovered { failures } => {
                 tracing::info!(source, role, failures, "server connections can be opened again");
@@ -81,12 +86,14 @@ impl Journal {
         lines.push(Line::Opened { connection });
     }
 
-    pub(super) fn open_failed(&mut self, error: &OpenError, now: Moment, lines: &mut Vec<Line>) {
+    /// `waiting` clients go on waiting nevertheless.
+    pub(super) fn open_failed(&mut self, error: &OpenError, waiting: u32, now: Moment, lines: &mut Vec<Line>) {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         if let Some(unreported) = self.open_failures.admit(now) {
             lines.push(Line::OpenFailed {
                 error: error.clone(),
                 unreported,
+                waiting,
             });
         }
     }
@@ -147,7 +154,7 @@ mod tests {
         let mut lines = Vec::new();
         let error = OpenError::Unreachable("connection refused".to_owned());
         for second in 0..10 {
-            journal.open_failed(&error, Duration::from_secs(second), &mut lines);
+            journal.open_failed(&error, 0, Duration::from_secs(second), &mut lines);
         }
         assert!(matches!(
             lines[..],
@@ -162,7 +169,7 @@ mod tests {
             lines[..],
             [Line::Recovered { failures: 10 }, Line::Opened { connection: 1 }]
         ));
-        journal.open_failed(&error, Duration::from_secs(10), &mut lines);
+        journal.open_failed(&error, 0, Duration::from_secs(10), &mut lines);
         assert_eq!(lines.len(), 3, "a new event is told at once");
     }
 }

@@ -20,6 +20,7 @@ mod limits;
 mod profiles;
 mod state;
 mod stats;
+mod succession;
 mod tasks;
 
 use std::{
@@ -44,9 +45,11 @@ pub use connection::Connection;
 pub use control::Rest;
 pub use lease::Lease;
 pub use stats::{ConnectionView, Counters, PoolStats};
+pub use succession::Succession;
 
 use engine::{Engine, Moment, Portion, Stage, Tuning, Wish};
 use state::{After, Keeper, State};
+use succession::Heir;
 
 use crate::{
     backend::Backend,
@@ -78,6 +81,8 @@ pub struct Pool<B: Backend> {
     activity: Arc<Activity>,
     /// Differs from that of every other pool of the process.
     number: u32,
+    /// Where its clients go, once another one serves in its place.
+    heir: OnceLock<Heir<B>>,
     state: Mutex<State<B>>,
 }
 
@@ -85,6 +90,17 @@ impl<B: Backend> Pool<B> {
     /// An empty pool for the source `name`; `role` (`primary`, `replica`) is for logs. Nothing is opened before the
     /// first client comes, or [`Pool::warm`] is called.
     pub fn new(name: Arc<str>, role: &'static str, backend: Arc<B>, settings: PoolSettings) -> Arc<Self> {
+        Pool::beginning(clock::now(), name, role, backend, settings)
+    }
+
+    /// The same, with a clock that began at `began`: those of pools that follow one another must be comparable.
+    fn beginning(
+        began: Instant,
+        name: Arc<str>,
+        role: &'static str,
+        backend: Arc<B>,
+        settings: PoolSettings,
+    ) -> Arc<Self> {
         let seed = RandomState::new().hash_one(&name);
         let engine = Engine::new(tuning(&settings), seed);
         Arc::new_cyclic(|me| Pool {
@@ -93,7 +109,7 @@ impl<B: Backend> Pool<B> {
             role,
             backend,
             settings: ArcSwap::from_pointee(settings),
-            began: clock::now(),
+            began,
             me: me.clone(),
             runtime: OnceLock::new(),
             connection_ids: AtomicU64::new(0),
@@ -102,6 +118,7 @@ impl<B: Backend> Pool<B> {
             haste: AtomicBool::new(false),
             activity: Activity::of(role),
             number: next_pool_number(),
+            heir: OnceLock::new(),
         })
     }
 
@@ -149,6 +166,18 @@ impl<B: Backend> Pool<B> {
         Some(Lease::new(self.clone(), slot, connection))
     }
 
+    /// An idle connection as with [`Pool::try_acquire_near`], or a place in the queue, in one go. The place is to be polled
+    /// by the task of `waker`, and has no time-out yet: see [`Acquire::within`].
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        profile: &B::Profile,
+        wish: Wish,
+        waker: &Waker,
+        now: Instant,
+    ) -> Result<Lease<B>, Acquire<B>> {
+        Acquire::ask(self, profile, wish, waker, now)
+    }
+
     /// A connection: an idle one, or the next that returns or is opened when everybody who came before is served.
     ///
     /// Resolves to [`crate::refusal::Refusal::PoolTimeout`] after `pool_timeout` (`None` = never), to
@@ -156,7 +185,18 @@ impl<B: Backend> Pool<B> {
     /// time-out), to [`crate::refusal::Refusal::ShuttingDown`] when the pool was closed. Must be polled within a tokio
     /// runtime with time enabled.
     pub fn acquire(self: &Arc<Self>, profile: B::Profile, pool_timeout: Option<Duration>) -> Acquire<B> {
-        Acquire::new(self.clone(), profile, pool_timeout)
+        Acquire::new(self.clone(), profile, pool_timeout, None)
+    }
+
+    /// The same for a client that has waited since `since` already: it stands before everybody who came later. Its
+    /// `pool_timeout` runs from now.
+    pub fn acquire_since(
+        self: &Arc<Self>,
+        profile: B::Profile,
+        pool_timeout: Option<Duration>,
+        since: Instant,
+    ) -> Acquire<B> {
+        Acquire::new(self.clone(), profile, pool_timeout, Some(since))
     }
 
     /// Names the profile whose connections are kept open up to `min_connections`, and starts to open them. Without this
@@ -182,6 +222,11 @@ impl<B: Backend> Pool<B> {
     /// Another part of the limit is this process's from now on, because a predecessor or successor uses the rest.
     pub fn apportion(&self, portion: Portion) {
         self.apply(|state, now, _| state.engine.apportion(portion, now));
+    }
+
+    /// What of the limit is this process's.
+    pub fn portion(&self) -> Portion {
+        self.state.lock().engine.portion()
     }
 
     /// The pool at this moment.
@@ -257,6 +302,11 @@ impl<B: Backend> Pool<B> {
         }
     }
 
+    /// Why those who wait at the moment get no connection, if it is not only that others have them.
+    pub fn wait_reason(&self) -> Option<OpenError> {
+        self.state.lock().wait_reason().cloned()
+    }
+
     /// Clients served or waiting per connection that may be open; to choose among replicas.
     pub fn load(&self) -> f64 {
         let state = self.state.lock();
@@ -290,17 +340,24 @@ impl<B: Backend> Pool<B> {
     }
 
     fn apply_at<R>(&self, now: Instant, change: impl FnOnce(&mut State<B>, Moment, &mut After<B>) -> R) -> R {
-        let now = now.duration_since(self.began);
         let mut after = After::nothing();
-        let result = {
-            let mut state = self.state.lock();
-            let now = state.pass_time(now);
-            let result = change(&mut state, now, &mut after);
-            state.carry_out(&mut after);
-            state.mind_keeper(now, &mut after);
-            result
-        };
+        let result = self.change(now, &mut after, change);
         self.follow_up(after);
+        result
+    }
+
+    /// Changes something under the lock; the caller does what follows from it.
+    fn change<R>(
+        &self,
+        now: Instant,
+        after: &mut After<B>,
+        change: impl FnOnce(&mut State<B>, Moment, &mut After<B>) -> R,
+    ) -> R {
+        let mut state = self.state.lock();
+        let now = state.pass_time(self.moment(now));
+        let result = change(&mut state, now, after);
+        state.carry_out(after);
+        state.mind_keeper(now, after);
         result
     }
 
@@ -326,6 +383,7 @@ impl<B: Backend> Pool<B> {
         }
         if after.is_departure {
             self.changed.notify_waiters();
+            self.tell_heir();
         }
         if after.is_drained {
             self.drained.notify_waiters();
@@ -360,6 +418,10 @@ impl<B: Backend> Pool<B> {
 
     fn now(&self) -> Moment {
         clock::now().duration_since(self.began)
+    }
+
+    fn moment(&self, instant: Instant) -> Moment {
+        instant.saturating_duration_since(self.began)
     }
 
     fn instant(&self, moment: Moment) -> Option<Instant> {

@@ -58,6 +58,11 @@ impl<P: Clone + Eq + Hash> Profiles<P> {
         self.entry(id).map(|known| &known.profile)
     }
 
+    /// All that are known.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ProfileId, &P)> {
+        self.ids.iter().map(|(profile, id)| (*id, profile))
+    }
+
     pub(super) fn error(&self, id: ProfileId) -> Option<&OpenError> {
         self.entry(id).and_then(|known| known.error.as_ref())
     }

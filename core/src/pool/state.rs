@@ -11,6 +11,7 @@ use super::{
     journal::{Journal, Line},
     profiles::Profiles,
     stats::Counters,
+    succession::Removal,
 };
 use crate::{
     backend::{Backend, TransactionDetection},
@@ -35,6 +36,8 @@ pub(super) struct State<B: Backend> {
     host_error: Option<OpenError>,
     journal: Journal,
     departures: u64,
+    /// Connections left at the same server in pools that this one follows, by pool; those that have none are not here.
+    pub(super) forerunners: Vec<(u32, u32)>,
 }
 
 /// What a view shows of a connection, wherever it is.
@@ -55,6 +58,8 @@ struct Desk<B: Backend> {
 pub(super) enum Answer<B: Backend> {
     Granted(SlotId, Box<Connection<B>>),
     Failed(Refusal),
+    /// It waits elsewhere.
+    Moved(Removal<B>),
 }
 
 /// The task that watches idle connections and time.
@@ -128,6 +133,7 @@ impl<B: Backend> State<B> {
             host_error: None,
             journal: Journal::default(),
             departures: 0,
+            forerunners: Vec::new(),
         }
     }
 
@@ -216,7 +222,7 @@ impl<B: Backend> State<B> {
 
     pub(super) fn open_failed(&mut self, slot: SlotId, error: OpenError, now: Moment, after: &mut After<B>) {
         self.counters.open_errors += 1;
-        self.journal.open_failed(&error, now, &mut after.lines);
+        let told = error.clone();
         let failure = match &error {
             OpenError::Rejected(rejection) if rejection.retry == Retry::WhenLessFull => Failure::Full,
             OpenError::Rejected(rejection) if rejection.retry == Retry::WithNewPassword => Failure::WrongPassword,
@@ -235,6 +241,8 @@ impl<B: Backend> State<B> {
             Failure::Full | Failure::Transient => self.host_error = Some(error),
         }
         self.engine.open_failed(slot, failure, now);
+        self.journal
+            .open_failed(&told, self.engine.waiting(), now, &mut after.lines);
     }
 
     /// Closes a connection that somebody holds.
@@ -257,11 +265,19 @@ impl<B: Backend> State<B> {
         }
     }
 
-    pub(super) fn enqueue(&mut self, profile: ProfileId, waker: &Waker, now: Moment, after: &mut After<B>) -> WaiterId {
-        let waiter = self.engine.enqueue(profile, now);
+    /// Somebody who waits since `since`, here or elsewhere.
+    pub(super) fn enqueue(
+        &mut self,
+        profile: ProfileId,
+        waker: Option<Waker>,
+        since: Moment,
+        now: Moment,
+        after: &mut After<B>,
+    ) -> WaiterId {
+        let waiter = self.engine.enqueue_since(profile, since, now);
         let desk = Desk {
             profile,
-            waker: Some(waker.clone()),
+            waker,
             answer: None,
         };
         match self.desks.get_mut(waiter.0 as usize) {
@@ -287,25 +303,54 @@ impl<B: Backend> State<B> {
         }
     }
 
-    /// The waiter does not wait any more. What was granted to it meanwhile, untouched, goes to the next.
-    pub(super) fn give_up(&mut self, waiter: WaiterId, now: Moment, after: &mut After<B>) {
+    /// The waiter does not wait any more. What was granted to it meanwhile, untouched, goes to the next. If it waits
+    /// elsewhere, it is to give up there.
+    pub(super) fn give_up(&mut self, waiter: WaiterId, now: Moment, after: &mut After<B>) -> Option<Removal<B>> {
         let desk = &mut self.desks[waiter.0 as usize];
         desk.waker = None;
         let answer = desk.answer.take();
-        if let Some(Answer::Granted(slot, connection)) = answer {
-            self.check_in(slot, connection, now, after);
-        }
         self.engine.leave(waiter, now);
+        match answer {
+            Some(Answer::Granted(slot, connection)) => {
+                self.check_in(slot, connection, now, after);
+                None
+            }
+            Some(Answer::Moved(removal)) => Some(removal),
+            Some(Answer::Failed(_)) | None => None,
+        }
+    }
+
+    /// A waiter waits elsewhere from now on: what for, and who is to be woken there.
+    pub(super) fn vacate(&mut self, waiter: WaiterId) -> (B::Profile, Option<Waker>) {
+        let desk = &mut self.desks[waiter.0 as usize];
+        let profile = self.profiles.profile(desk.profile);
+        let profile = profile.expect("a profile that somebody waits for is in use, so it is known");
+        (profile.clone(), desk.waker.take())
+    }
+
+    /// Where it waits now.
+    pub(super) fn forward(&mut self, waiter: WaiterId, removal: Removal<B>) {
+        self.desks[waiter.0 as usize].answer = Some(Answer::Moved(removal));
     }
 
     /// What the last attempt to open a connection said, if that is why a client of this profile still waits.
     pub(super) fn trouble_of(&self, profile: ProfileId) -> Option<OpenError> {
-        if self.engine.live_of(profile) > 0 {
-            return None;
+        match self.engine.live_of(profile) {
+            0 => self.said_of(profile).cloned(),
+            _ => None,
         }
+    }
+
+    /// Why those who wait get no connection, if it is not only that others have them.
+    pub(super) fn wait_reason(&self) -> Option<&OpenError> {
+        let (_, profile) = self.engine.waiters().next()?;
+        self.said_of(profile)
+    }
+
+    fn said_of(&self, profile: ProfileId) -> Option<&OpenError> {
         match self.engine.trouble_of(profile)? {
-            FailReason::Refused => self.profiles.error(profile).cloned(),
-            FailReason::Unreachable => self.host_error.clone(),
+            FailReason::Refused => self.profiles.error(profile),
+            FailReason::Unreachable => self.host_error.as_ref(),
             FailReason::Draining => None,
         }
     }

@@ -1,69 +1,76 @@
 //! Waiting in the queue for a server connection, with an ear for the client: it may leave, cancel, or have to end.
 
 use std::{
-    future::{Future as _, poll_fn},
-    pin::pin,
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use super::{
     Ending, Held, Life, Prospect,
+    asking::{Asking, Outcome, Wanted},
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
     backend::{Access, Backend, Dialogue, Outbox},
-    clock,
-    front::{self, Allowance, Share, Standing},
+    clock::{self, Instant},
+    front::{self, Standing},
     limits,
-    pool::{Lease, Pool},
+    pool::{Acquire, Pool},
     refusal::Refusal,
 };
 
 impl<B: Backend> Life<B> {
     /// Waits in the queue for a server connection. Meanwhile the client may go away, cancel, or be told to end.
-    pub(super) async fn wait_for_lease(&mut self, access: Access) -> Option<Ending> {
-        let mut pool = self.route.pool(access);
-        let since = clock::now();
+    ///
+    /// `since` is the present; `place` is where it stands in the queue, if it has asked already.
+    pub(super) async fn wait_for_lease(
+        &mut self,
+        access: Access,
+        since: Instant,
+        place: Option<Acquire<B>>,
+    ) -> Option<Ending> {
         self.registration.card().stand(Standing::Waiting, since);
+        let mut asking = match place {
+            Some(place) => Asking::Queued(place),
+            None => self.ask(self.route.pool(access), since),
+        };
+        let (mut now, mut polled) = (since, Polled::Never);
         loop {
-            let timeout = self.terms.pool_timeout(&pool);
-            let waited = {
-                let allowance = self.terms.allowance.clone();
-                let mut acquire = pin!(acquire(pool.clone(), self.profile.clone(), allowance, timeout));
-                poll_fn(|cx| {
-                    if let Poll::Ready(answer) = acquire.as_mut().poll(cx) {
-                        return Poll::Ready(Waited::Answer(answer));
+            let waited = poll_fn(|cx| {
+                if std::mem::replace(&mut polled, Polled::Before) == Polled::Before {
+                    now = clock::now();
+                }
+                if let Poll::Ready(answer) = asking.poll(cx, now) {
+                    return Poll::Ready(Waited::Answer(answer));
+                }
+                while let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
+                    match event {
+                        // Applies with the next transaction; this one goes on waiting in its place.
+                        front::Event::Renew => {}
+                        front::Event::Move(successor) => self.may_move_to(successor),
+                        event => return Poll::Ready(Waited::Inbox(event)),
                     }
-                    while let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
-                        match event {
-                            // Applies with the next transaction; this one goes on waiting in its place.
-                            front::Event::Renew => {}
-                            front::Event::Move(successor) => self.may_move_to(successor),
-                            event => return Poll::Ready(Waited::Inbox(event)),
-                        }
-                    }
-                    with_scratch(|scratch| self.listen_while_waiting(cx, scratch))
-                })
-                .await
-            };
+                }
+                with_scratch(now, |scratch| self.listen_while_waiting(cx, scratch))
+            })
+            .await;
             if !matches!(waited, Waited::Answer(_)) {
                 self.registration.card().stand(Standing::Idle, clock::now());
             }
             return match waited {
-                Waited::Answer(Ok((lease, share))) => {
+                Waited::Answer((_, Ok((lease, share)))) => {
                     let sent = self.to_server.unjudged();
-                    self.attach(lease, share, sent, Some(since), clock::now(), &mut Outbox::default());
+                    self.attach(lease, share, sent, Some(since), now, &mut Outbox::default());
                     self.held = Held::Again;
                     None
                 }
-                Waited::Answer(Err(refusal)) => {
+                Waited::Answer((asked, Err(refusal))) => {
                     // A replica that cannot be reached is avoided, not suffered; and a pool may have been closed because
                     // the source has another one now.
                     let other = self.route.pool(access);
-                    if matches!(refusal, Refusal::Open { .. } | Refusal::ShuttingDown) && !Arc::ptr_eq(&other, &pool) {
-                        pool = other;
+                    if matches!(refusal, Refusal::Open { .. } | Refusal::ShuttingDown) && !Arc::ptr_eq(&other, &asked) {
+                        asking = self.ask(other, since);
                         continue;
                     }
                     self.registration.card().stand(Standing::Idle, clock::now());
@@ -99,6 +106,15 @@ impl<B: Backend> Life<B> {
         }
     }
 
+    fn ask(&self, pool: Arc<Pool<B>>, since: Instant) -> Asking<B> {
+        let wanted = Wanted {
+            profile: self.profile.clone(),
+            patience: self.terms.pool_timeout(&pool),
+            since,
+        };
+        wanted.ask(pool, self.terms.allowance.clone())
+    }
+
     fn listen_while_waiting(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Waited<B>> {
         if self
             .to_client
@@ -121,42 +137,17 @@ impl<B: Backend> Life<B> {
     }
 }
 
-/// A server connection, and the share of its user's that it takes, if the user's are counted; both within `timeout`.
-async fn acquire<B: Backend>(
-    pool: Arc<Pool<B>>,
-    profile: B::Profile,
-    allowance: Option<Arc<Allowance>>,
-    timeout: Option<Duration>,
-) -> Result<(Lease<B>, Option<Share>), Refusal> {
-    let Some(allowance) = allowance else {
-        return Ok((pool.acquire(profile, timeout).await?, None));
-    };
-    let mut patience = timeout;
-    loop {
-        // A pause is nobody's wait; and the share is not kept from the user's clients of other sources meanwhile.
-        pool.until_open().await;
-        let began = clock::now();
-        let left = || patience.map(|patience| patience.saturating_sub(began.elapsed()));
-        let attempt = async {
-            let share = tokio::select! {
-                biased;
-                share = allowance.take(pool.name(), patience) => share?,
-                // Its successor is to be asked, which may be paused: then this is nobody's wait either.
-                () = pool.until_closed() => return Err(Refusal::ShuttingDown),
-            };
-            Ok((pool.acquire(profile.clone(), left()).await?, Some(share)))
-        };
-        tokio::select! {
-            biased;
-            outcome = attempt => return outcome,
-            () = pool.until_paused() => patience = left(),
-        }
-    }
+/// Whether the wait has been looked at since it began: the first look is at the time of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Polled {
+    Never,
+    Before,
 }
 
 /// What waiting for a server connection came to.
 enum Waited<B: Backend> {
-    Answer(Result<(Lease<B>, Option<Share>), Refusal>),
+    /// From this pool.
+    Answer((Arc<Pool<B>>, Outcome<B>)),
     Inbox(front::Event),
     /// The client has taken its request back.
     Withdrawn,

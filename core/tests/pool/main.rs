@@ -5,6 +5,7 @@ mod failures;
 mod idle;
 mod leases;
 mod limits;
+mod succession;
 mod torture;
 mod toy;
 

@@ -56,7 +56,11 @@ pub(crate) struct Toy {
 
 impl Toy {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Toy {
+        Arc::new(Toy::fresh())
+    }
+
+    fn fresh() -> Self {
+        Toy {
             weather: Mutex::new(Weather::Fine),
             showers: Mutex::default(),
             login_takes: Mutex::new(Duration::from_millis(5)),
@@ -67,11 +71,19 @@ impl Toy {
             most_alive: AtomicU32::new(0),
             servers: Mutex::default(),
             resets: Arc::default(),
-        })
+        }
     }
 
     pub(crate) fn pool(self: &Arc<Self>, settings: PoolSettings) -> Arc<Pool<Toy>> {
         Pool::new("ledger".into(), "primary", self.clone(), settings)
+    }
+
+    /// The same server under another password.
+    pub(crate) fn beside(self: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Toy {
+            alive: self.alive.clone(),
+            ..Toy::fresh()
+        })
     }
 
     pub(crate) fn opens(&self) -> u32 {
@@ -222,6 +234,10 @@ impl Backend for Toy {
 
     async fn cancel(&self, _key: &()) -> Result<(), OpenError> {
         Ok(())
+    }
+
+    fn is_at_same_server(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.alive, &other.alive)
     }
 }
 

@@ -124,7 +124,11 @@ fn random_op(random: &mut Random, world: &World, profiles: u64, failures: bool, 
         let roll = random.below(100);
         match roll {
             0..27 if is_calm && world.total() > 2 && !world.has_idle() => {}
-            0..10 => return Op::Arrive(ProfileId(random.below(profiles) as u32)),
+            0..3 => {
+                let before = Duration::from_millis([0, 60, 300, 3000][random.among(4)]);
+                return Op::ArriveLate(ProfileId(random.below(profiles) as u32), before);
+            }
+            3..10 => return Op::Arrive(ProfileId(random.below(profiles) as u32)),
             10..27 => {
                 let memory = (random.below(3) > 0).then(|| random.among(4));
                 return Op::ArriveWith(ProfileId(random.below(profiles) as u32), memory, random.below(4));
@@ -152,6 +156,7 @@ fn random_op(random: &mut Random, world: &World, profiles: u64, failures: bool, 
                 };
             }
             83..91 if !world.closing.is_empty() => return Op::Closed(random.among(world.closing.len())),
+            91 if random.below(4) == 0 => return Op::Forerunners(random.below(4) as u32),
             91 if random.below(2) == 0 => {
                 return Op::Apportion(Portion {
                     elsewhere: random.below(4) as u32,
@@ -167,7 +172,7 @@ fn random_op(random: &mut Random, world: &World, profiles: u64, failures: bool, 
             }
             93 if random.below(2) == 0 => return [Op::Pause, Op::Resume, Op::Resume, Op::Reconnect][random.among(4)],
             93..99 => return Op::Advance(Duration::from_millis([1, 60, 250, 600, 2000][random.among(5)])),
-            99 if random.below(20) == 0 => return Op::Drain,
+            99 if random.below(20) == 0 => return [Op::Drain, Op::Cede][random.among(2)],
             _ => {}
         }
     }

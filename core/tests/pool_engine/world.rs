@@ -15,6 +15,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     Arrive(ProfileId),
+    /// Somebody who has waited elsewhere for so long.
+    ArriveLate(ProfileId, Duration),
     /// The same with a wish: the connection of this memory, and a likeness.
     ArriveWith(ProfileId, Option<usize>, u64),
     /// What is set on the connection of the next to finish.
@@ -36,11 +38,15 @@ pub(crate) enum Op {
         min: u32,
     },
     Apportion(Portion),
+    /// So many connections are left in pools that this one follows.
+    Forerunners(u32),
     Advance(Duration),
     Pause,
     Resume,
     Reconnect,
     Drain,
+    /// Another pool serves in its place.
+    Cede,
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +82,7 @@ pub(crate) struct World {
     pub(crate) now: Duration,
     pub(crate) tuning: Tuning,
     portion: Portion,
+    forerunners: u32,
     queue: Vec<Waiter>,
     answered: VecDeque<(WaiterId, Option<SlotId>)>,
     pub(crate) opening: Vec<(SlotId, ProfileId)>,
@@ -111,6 +118,7 @@ impl World {
             now: Duration::ZERO,
             tuning,
             portion: Portion::default(),
+            forerunners: 0,
             queue: Vec::new(),
             answered: VecDeque::new(),
             opening: Vec::new(),
@@ -162,8 +170,9 @@ impl World {
     /// Does it, carries out what the engine answers, and checks the invariants.
     pub(crate) fn step(&mut self, op: Op) {
         match op {
-            Op::Arrive(profile) => self.arrive(profile, None, 0),
-            Op::ArriveWith(profile, memory, likeness) => self.arrive(profile, memory, likeness),
+            Op::Arrive(profile) => self.arrive(profile, None, 0, self.now),
+            Op::ArriveLate(profile, before) => self.arrive(profile, None, 0, self.now.saturating_sub(before)),
+            Op::ArriveWith(profile, memory, likeness) => self.arrive(profile, memory, likeness, self.now),
             Op::Set(place, likeness) => {
                 let (slot, _) = self.leased[place];
                 self.past.entry(slot).or_default().likeness = likeness;
@@ -221,6 +230,10 @@ impl World {
                 self.portion = portion;
                 self.engine.apportion(portion, self.now);
             }
+            Op::Forerunners(connections) => {
+                self.forerunners = connections;
+                self.engine.set_forerunners(connections, self.now);
+            }
             Op::Advance(by) => self.advance(by),
             Op::Pause => {
                 self.paused = self.paused.or(Some(self.now));
@@ -249,12 +262,20 @@ impl World {
                 self.draining = true;
                 self.engine.drain(self.now);
             }
+            Op::Cede => {
+                self.draining = true;
+                let ceded = self.engine.cede(self.now);
+                let ceded: Vec<_> = ceded.iter().map(|one| (one.waiter, one.profile, one.since)).collect();
+                let waiting = self.queue.drain(..).map(|one| (one.id, one.profile, one.since));
+                assert_eq!(ceded, waiting.collect::<Vec<_>>(), "I3");
+                self.answered.extend(ceded.iter().map(|(waiter, ..)| (*waiter, None)));
+            }
         }
         self.obey();
         self.check();
     }
 
-    fn arrive(&mut self, profile: ProfileId, memory: Option<usize>, likeness: u64) {
+    fn arrive(&mut self, profile: ProfileId, memory: Option<usize>, likeness: u64, since: Duration) {
         let memory = memory.and_then(|memory| self.memories.get(memory).cloned());
         let mark = memory.as_ref().map(|memory| memory.mark);
         match self.engine.take_idle(profile, Wish { mark, likeness }, self.now) {
@@ -274,12 +295,9 @@ impl World {
             }
             None => {
                 self.obey();
-                let id = self.engine.enqueue(profile, self.now);
-                self.queue.push(Waiter {
-                    id,
-                    profile,
-                    since: self.now,
-                });
+                let id = self.engine.enqueue_since(profile, since, self.now);
+                let place = self.queue.partition_point(|other| other.since <= since);
+                self.queue.insert(place, Waiter { id, profile, since });
             }
         }
     }
@@ -418,7 +436,7 @@ impl World {
     }
 
     fn portion_of(&self, limit: u32) -> usize {
-        let left = limit.saturating_sub(self.portion.elsewhere);
+        let left = limit.saturating_sub(self.portion.elsewhere + self.forerunners);
         left.min(self.portion.most.unwrap_or(left)) as usize
     }
 
@@ -487,6 +505,7 @@ impl World {
         self.step(Op::Resume);
         // The other process ends.
         self.step(Op::Apportion(Portion::default()));
+        self.step(Op::Forerunners(0));
         for _ in 0..10_000 {
             if self.queue.is_empty() && self.answered.is_empty() {
                 break;

@@ -82,6 +82,11 @@ impl Changes {
         self.folders = watched;
     }
 
+    /// There is something to look at, although nothing may happen any more.
+    pub(super) fn again(&self) {
+        self.events.notify_one();
+    }
+
     /// Resolves when something has changed and calm has returned. May be dropped and called again: nothing is lost.
     pub(super) async fn changed(&self) {
         self.events.notified().await;

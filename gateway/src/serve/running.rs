@@ -4,10 +4,12 @@
 //! runs (a source, listener or user that was sound is not any more, or nothing can be read), all of it is refused, each
 //! problem is logged, and the present one stays.
 
+mod reloading;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
-use weir_config::{Loaded, Metadata, Problem, ProcessEnvironment, Severity, model};
+use weir_config::{Loaded, Metadata, Problem, ProcessEnvironment, Severity, Subject, model};
 use weir_core::{
     admin::{Console, Family},
     clock::{self, Instant},
@@ -15,11 +17,9 @@ use weir_core::{
 };
 
 use super::{
-    GOODBYE,
-    change::{self, Change, ChangeError, Changed, Prepared},
+    GOODBYE, GOODBYE_TO_A_SUCCESSOR, change,
     changes::Changes,
-    control::{Applied, Control, Exported, Order, Orders, Refused, State, Views},
-    listener_tls::Renewal,
+    control::{Control, Exported, Order, Orders, Views},
     listeners::Listeners,
     log_problem,
     operator::ByControl,
@@ -28,16 +28,13 @@ use super::{
     signals::{Signals, Wish},
     sources::Sources,
     systemd,
-    takeover::{self, Budget, Kin, Predecessor, Seat, place},
+    takeover::{self, Budget, Kin, Predecessor, Seat, Standings, place},
     unusable,
 };
-use crate::{cli::ServeArgs, http::Http, otlp::Otlp, usable};
+use crate::{cli::ServeArgs, http::Http, otlp::Otlp};
 
 /// How often a process that has a successor looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Why metadata are refused whose listeners cannot be what they are declared to be.
-const UNUSABLE_TLS: &str = "a listener that is open could not use the TLS that is declared for it";
 
 /// Everything that serves.
 pub(super) struct Running {
@@ -85,21 +82,26 @@ impl Running {
         let refused = |reason: &String| error!(reason, "weir does not start");
         let control_socket = place::of(args.control_socket.as_deref(), &args.metadata);
         let (mut predecessor, inherited) = meet(args, &control_socket).await.inspect_err(refused).ok()?;
-        let sources = Sources::build(&loaded.metadata);
+        let mut sources = Sources::build(&loaded.metadata);
         let views = views(&sources, Clients::new());
         let (clients, console) = (views.clients.clone(), views.console.clone());
         let reloads = views.reloads.clone();
         let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
-        let kin = Kin::new(clients.clone(), budget);
+        sources.share(budget.clone());
+        let standings = Standings::new(sources.postgres.clone(), sources.mssql.clone());
+        let kin = Kin::new(clients.clone(), budget, standings);
         let served = Served {
             listeners: inherited.listeners(),
             sources: predecessor
                 .as_ref()
                 .map_or_else(Vec::new, |predecessor| predecessor.sources().to_vec()),
+            users: predecessor
+                .as_ref()
+                .map_or_else(Vec::new, |predecessor| predecessor.users().to_vec()),
         };
         let bound = Listeners::bind(&loaded.metadata, &sources, clients, console, &inherited).await;
         let mut listeners = bound.inspect_err(refused).ok()?;
-        if let Some(reason) = unfit(&loaded.metadata, &listeners, &served) {
+        if let Some(reason) = unfit(&loaded.metadata, &loaded.problems, &listeners, &served) {
             refused(&reason);
             return None;
         }
@@ -220,8 +222,9 @@ impl Running {
                 let state = self.orders.state();
                 let sources = state.metadata.sources.iter();
                 let sources = sources.map(|source| source.name.clone()).collect();
+                let users = takeover::some_names(state.metadata.users.iter().map(|user| &user.name));
                 // The one who asked may have gone.
-                let _ = reply.send(doors.map(|doors| takeover::Offer { doors, sources }));
+                let _ = reply.send(doors.map(|doors| takeover::Offer { doors, sources, users }));
             }
             // It has died while something else was done here: this process is the one that serves.
             takeover::Wish::Yield { done, .. } if done.is_closed() => {}
@@ -250,156 +253,12 @@ impl Running {
         is_alone || self.succession.is_some_and(|until| until <= clock::now())
     }
 
-    /// Reads the metadata again and applies it, or says why not.
-    async fn reload(&mut self, cause: &'static str) -> Result<Applied, Refused> {
-        let Some(loaded) = self.settled.load(&self.args).await else {
-            let reason = "reading the metadata broke off";
-            self.reloads.refused();
-            error!(cause, reason, "metadata refused; the present one stays");
-            return Err(Refused {
-                reason: reason.to_owned(),
-                problems: Vec::new(),
-            });
-        };
-        self.changes.follow(&loaded.files);
-        self.listeners.look_at_certificates();
-        let present = self.orders.state();
-        if loaded.metadata == *present.metadata && loaded.problems == *present.problems {
-            self.reloads.unchanged();
-            info!(cause, "metadata unchanged");
-            return Ok(self.retry(present).await);
-        }
-        if let Some(reason) = self.objection(&present, &loaded) {
-            return Err(self.refuse(cause, reason, loaded.problems));
-        }
-        match self.listeners.prepare(&loaded.metadata).await {
-            Ok(renewal) => Ok(self.apply(cause, &present, loaded, renewal).await),
-            Err(problems) => Err(self.refuse(cause, UNUSABLE_TLS, problems)),
-        }
-    }
-
-    fn refuse(&self, cause: &'static str, reason: &'static str, problems: Vec<Problem>) -> Refused {
-        problems.iter().for_each(log_problem);
-        self.reloads.refused();
-        error!(
-            cause,
-            reason,
-            hint = "weir check shows all problems at once",
-            "metadata refused; the present one stays"
-        );
-        Refused {
-            reason: reason.to_owned(),
-            problems,
-        }
-    }
-
-    /// What could not be opened may be now.
-    async fn retry(&mut self, present: Arc<State>) -> Applied {
-        if self.has_successor() {
-            return Applied { state: present };
-        }
-        self.http.reload().await;
-        if present.closed.is_empty() {
-            return Applied { state: present };
-        }
-        self.listeners.retry(&present.metadata, &self.sources).await;
-        Applied {
-            state: self.orders.closed(self.listeners.closed()),
-        }
-    }
-
-    /// Changes the metadata, or says why not. What is in the files and not applied yet is applied first.
-    async fn change(&mut self, change: Change) -> Result<Changed, ChangeError> {
-        self.reload(change.cause).await.map_err(ChangeError::Refused)?;
-        let present = self.orders.state();
-        match change.resource_version {
-            Some(referenced) if referenced != present.resource_version => {
-                return Err(ChangeError::Conflict(referenced));
-            }
-            _ => {}
-        }
-        let broke_off = |_| ChangeError::Files("changing the metadata broke off".to_owned(), Vec::new());
-        let (path, strict, cause) = (self.args.metadata.clone(), self.args.strict, change.cause);
-        let before = present.clone();
-        let preparing = tokio::task::spawn_blocking(move || change::prepare(&path, strict, &before, &change));
-        let Prepared {
-            changes,
-            loaded,
-            homeless,
-        } = preparing.await.map_err(broke_off)??;
-        if changes.is_empty() {
-            return Ok(Changed {
-                state: present,
-                homeless,
-            });
-        }
-        let renewal = self.listeners.prepare(&loaded.metadata).await;
-        let renewal = renewal.map_err(ChangeError::Inconsistent)?;
-        let files = changes.files().count();
-        let committing = tokio::task::spawn_blocking(move || changes.commit());
-        let committed = committing.await.map_err(broke_off)?;
-        committed.map_err(|error| {
-            error!(cause, %error, "metadata not written; the present one stays");
-            ChangeError::Files(error.to_string(), Vec::new())
-        })?;
-        self.settled.written();
-        info!(cause, files, "metadata written");
-        self.changes.follow(&loaded.files);
-        let Applied { state } = self.apply(cause, &present, loaded, renewal).await;
-        Ok(Changed { state, homeless })
-    }
-
-    async fn apply(&mut self, cause: &'static str, present: &State, loaded: Loaded, renewal: Renewal) -> Applied {
-        let began = clock::now();
-        let news = loaded
-            .problems
-            .iter()
-            .filter(|problem| !present.problems.contains(problem));
-        news.for_each(log_problem);
-        self.sources.reload(&loaded.metadata, self.listeners.clients());
-        // The places are a successor's, once there is one.
-        if !self.has_successor() {
-            self.listeners.reload(&loaded.metadata, renewal, &self.sources).await;
-        }
-        self.orders.apply(loaded.metadata, loaded.problems);
-        let state = self.orders.closed(self.listeners.closed());
-        self.otlp.reload();
-        if !self.has_successor() {
-            self.http.reload().await;
-        }
-        self.reloads.applied();
-        info!(
-            cause,
-            resource_version = state.resource_version,
-            sources = state.metadata.sources.len(),
-            listeners = state.metadata.listeners.len(),
-            users = state.metadata.users.len(),
-            took = began.elapsed().as_secs_f64(),
-            "metadata applied"
-        );
-        Applied { state }
-    }
-
-    /// Why it must not be applied.
-    fn objection(&self, present: &State, loaded: &Loaded) -> Option<&'static str> {
-        let known = |problem: &Problem| {
-            let same = |other: &Problem| other.severity == Severity::Error && other.subject == problem.subject;
-            present.problems.iter().any(same)
-        };
-        let mut errors = loaded
-            .problems
-            .iter()
-            .filter(|problem| problem.severity == Severity::Error);
-        if errors.any(|problem| !known(problem)) {
-            return Some("it has errors that the present one has not");
-        }
-        // The metadata API may have left nothing to serve; then less than nothing is no news.
-        let present = usable::reason_against(&present.metadata);
-        unusable(&loaded.metadata, &loaded.problems, self.args.strict).filter(|_| present.is_none())
-    }
-
     /// Listeners first, then clients, then pools.
     pub(super) async fn end(mut self, timeout: Duration) {
+        let goodbye = match self.has_successor() {
+            true => GOODBYE_TO_A_SUCCESSOR,
+            false => GOODBYE,
+        };
         self.orders.close();
         let clients: Arc<Clients> = self.listeners.clients().clone();
         self.listeners.stop().await;
@@ -415,7 +274,7 @@ impl Running {
         }
         // Last, so that one can look until the end. Idle server connections take their leave meanwhile; the ones that
         // cannot in time are closed with the process.
-        let close = tokio::time::timeout(GOODBYE, self.sources.close());
+        let close = tokio::time::timeout(goodbye, self.sources.close());
         let _ = tokio::join!(self.http.stop(), close, self.otlp.finish());
     }
 }
@@ -468,11 +327,15 @@ async fn meet(
 struct Served {
     listeners: Vec<Arc<str>>,
     sources: Vec<String>,
+    /// Those that may log in.
+    users: Vec<String>,
 }
 
 /// Why this process cannot serve: there are no listeners, or something is declared wrongly or cannot be opened that a
 /// predecessor serves (it may have refused the same edit). What is not declared any more is meant to go.
-fn unfit(metadata: &Metadata, listeners: &Listeners, served: &Served) -> Option<String> {
+///
+/// As a reload does, it leaves alone who is connected as a user that is not declared any more, or has another password.
+fn unfit(metadata: &Metadata, problems: &[Problem], listeners: &Listeners, served: &Served) -> Option<String> {
     if listeners.is_empty() {
         return Some("no listener could be opened".to_owned());
     }
@@ -489,6 +352,16 @@ fn unfit(metadata: &Metadata, listeners: &Listeners, served: &Served) -> Option<
         return Some(format!(
             "the running process serves listener {}, which is declared wrongly now ({}); it goes on",
             wrong.name, wrong.reason
+        ));
+    }
+    let mut errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let spoilt = errors.find_map(|problem| match &problem.subject {
+        Subject::User(name) if served.users.contains(name) => Some((name, problem)),
+        _ => None,
+    });
+    if let Some((name, problem)) = spoilt {
+        return Some(format!(
+            "the running process lets user {name} in, who is declared wrongly now ({problem}); it goes on"
         ));
     }
     let mut wrong = metadata.inconsistent.iter();

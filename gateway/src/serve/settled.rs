@@ -2,9 +2,11 @@
 //!
 //! Invariant: what is read is one state of the files. An editor that empties a file before it fills it, half of a list
 //! that is a list as well, files of two versions while a link is swapped: each may look sound, and would remove sources
-//! that serve. So files that changed while they were read, or a moment before, are read again.
+//! that serve. So files that changed while they were read, or a moment before, are read again; if that never ends,
+//! what applies stays.
 
 use std::{
+    collections::HashSet,
     fs,
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
@@ -22,8 +24,12 @@ const CALM: Duration = Duration::from_millis(100);
 /// Since a file was emptied. Whoever empties one is about to fill it; an empty list is written `[]`.
 const FILLED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Files that never rest are read as they are after this time.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Files that do not rest for so long are refused: what cannot be read as one state must not apply. The time does not begin
+/// before they have been read once, which may take long itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const BROKE_OFF: &str = "reading the metadata broke off";
+const RESTLESS: &str = "its files change faster than they can be read";
 
 /// What is known of the files.
 #[derive(Debug)]
@@ -44,9 +50,12 @@ impl Settled {
         self.written = SystemTime::now();
     }
 
-    /// `None` when the reading panicked.
-    pub(super) async fn load(&mut self, args: &ServeArgs) -> Option<Loaded> {
-        let until = clock::now() + PATIENCE;
+    /// What the files say when they are at rest.
+    ///
+    /// # Errors
+    /// Why that cannot be told: they never are, or the reading panicked.
+    pub(super) async fn load(&mut self, args: &ServeArgs) -> Result<Loaded, &'static str> {
+        let mut until = None;
         loop {
             let (known, written) = (self.files.clone(), self.written);
             let (path, strict) = (args.metadata.clone(), args.strict);
@@ -54,17 +63,27 @@ impl Settled {
             let loading = tokio::task::spawn_blocking(move || {
                 let before = stamps(&known);
                 let loaded = weir_config::load(&path, &ProcessEnvironment, strict);
-                let is_torn = stamps(&known) != before;
+                // A file that was not known before may have changed after it was read.
+                let is_torn = stamps(&known) != before || !is_known(&loaded.files, &known);
                 (is_torn || is_fresh(&loaded.files, written), loaded)
             });
-            let (is_unsettled, loaded) = loading.await.ok()?;
+            let (is_unsettled, loaded) = loading.await.map_err(|_| BROKE_OFF)?;
             self.files.clone_from(&loaded.files);
-            if !is_unsettled || clock::now() >= until {
-                return Some(loaded);
+            if !is_unsettled {
+                return Ok(loaded);
+            }
+            let now = clock::now();
+            if now >= *until.get_or_insert(now + PATIENCE) {
+                return Err(RESTLESS);
             }
             tokio::time::sleep(CALM / 2).await;
         }
     }
+}
+
+fn is_known(files: &[PathBuf], known: &[PathBuf]) -> bool {
+    let known: HashSet<&PathBuf> = known.iter().collect();
+    files.iter().all(|file| known.contains(file))
 }
 
 /// Which file stands at each path, and since when it is as it is.

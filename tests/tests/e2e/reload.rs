@@ -9,9 +9,12 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio_postgres::SimpleQueryMessage;
 use weir_tests::{
     certificates::Identity,
+    clock,
     cluster::{self, Cluster, ROLE, ROLE_PASSWORD},
     gateway::Gateway,
     metadata::Metadata,
@@ -97,16 +100,20 @@ async fn limits_that_change_hold_without_anybody_noticing() {
             APPLIED,
         )
         .await;
-        // The last lease above a lower limit ends after its statement.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // Up or down: it gets there, and stays. How soon is what `reload_load` asks.
+        let reached = tokio::time::timeout(SOON, async {
+            while site.server_connections().await != limit {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(
+            reached.await.is_ok(),
+            "64 clients do not come to use {limit} server connections"
+        );
         let sampler = site.sampler().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let most = sampler.stop().await;
         assert!(most <= limit, "{most} server connections, the limit is {limit}");
-        assert!(
-            most * 2 > limit,
-            "{most} server connections for 64 clients, the limit is {limit}"
-        );
     }
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
@@ -264,6 +271,10 @@ async fn a_source_moves() {
         .unwrap()
         .get(0);
     assert!(after.starts_with("18"), "{after}");
+    until_no_server_connection(&site).await;
+}
+
+async fn until_no_server_connection(site: &Site) {
     let left = tokio::time::timeout(SOON, async {
         while site.server_connections().await > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -323,6 +334,95 @@ async fn users_and_their_passwords_change() {
     connect("rotated-password").await.expect("the new one counts");
     there.batch_execute("SELECT 1").await.expect("who is in stays in");
     assert!(!gateway(&site).log().contains("rotated-password"));
+}
+
+/// A password that is written in the metadata changes, in the database and in the file, and one of them comes first. Who
+/// waits meanwhile is served when both are there, in order of arrival, and the console says why it waits.
+#[tokio::test]
+async fn who_waits_while_a_written_password_is_rotated_is_served_in_order() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let role = new_name("rotated");
+    let admin = site.cluster.admin("postgres").await;
+    let sql = format!("CREATE ROLE {role} LOGIN IN ROLE {ROLE} PASSWORD 'canary-first'");
+    admin.batch_execute(&sql).await.unwrap();
+    let with = |password: &str| {
+        let url = format!(
+            "postgres://{role}:{password}@{}/{}?sslmode=disable",
+            site.cluster.address(),
+            site.database
+        );
+        Metadata::new()
+            .postgres(
+                &site.database,
+                url.into(),
+                json!({ "max_connections": 1, "connection_lifetime": 1 }),
+            )
+            .loopback()
+            .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*", "role": "stats" }))
+    };
+    write_and_wait(gateway(&site), &with("canary-first"), APPLIED).await;
+    let console = cluster::connect(site.address(), ROLE, ROLE_PASSWORD, "weir")
+        .await
+        .unwrap();
+    for (password, is_database_first) in [("canary-second", true), ("canary-third", false)] {
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            clients.push(site.connect().await);
+        }
+        clients[0].batch_execute("SELECT 1").await.unwrap();
+        let sql = format!("ALTER ROLE {role} PASSWORD '{password}'");
+        match is_database_first {
+            true => admin.batch_execute(&sql).await.unwrap(),
+            false => write_and_wait(gateway(&site), &with(password), APPLIED).await,
+        }
+        // The connection that was there has had its time.
+        until_no_server_connection(&site).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for (number, client) in clients.into_iter().enumerate() {
+            let order = order.clone();
+            tasks.push(tokio::spawn(async move {
+                client.batch_execute("SELECT 1").await.expect("nobody is told no");
+                order.lock().push(number);
+            }));
+            until_waiting(&console, &site.database, number + 1, "password authentication failed").await;
+        }
+        match is_database_first {
+            true => write_and_wait(gateway(&site), &with(password), APPLIED).await,
+            false => admin.batch_execute(&sql).await.unwrap(),
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.lock(), [0, 1, 2, 3, 4]);
+    }
+    assert!(!gateway(&site).log().contains("canary-"), "a secret is in the log");
+}
+
+/// As the console tells it.
+async fn until_waiting(console: &tokio_postgres::Client, source: &str, count: usize, reason: &str) {
+    let is_so = async || {
+        let messages = console.simple_query("SHOW WAITS").await.unwrap();
+        messages.iter().any(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                let is_told = row.get("reason").is_some_and(|told| told.contains(reason));
+                row.get("database") == Some(source) && row.get("cl_waiting") == Some(&*count.to_string()) && is_told
+            }
+            _ => false,
+        })
+    };
+    let waited = tokio::time::timeout(SOON, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(
+        waited.await.is_ok(),
+        "{count} clients are not seen to wait for a {reason}"
+    );
 }
 
 #[tokio::test]
@@ -428,16 +528,7 @@ async fn a_file_that_is_being_written_is_read_when_it_is_written() {
     }
     let site = Site::start(Plan::default()).await;
     let gateway = gateway(&site);
-    let url = database_url(site.cluster, ROLE, &site.database, "sslmode=disable");
-    let sound = Metadata::new()
-        .postgres(&site.database, url.into(), json!({ "max_connections": 1 }))
-        .loopback()
-        .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
-        .top_level(
-            "admin",
-            json!({ "host": "127.0.0.1", "admin_secret": "canary-being-written" }),
-        );
-    write_and_wait(gateway, &sound, APPLIED).await;
+    write_and_wait(gateway, &without_overlay(&site), APPLIED).await;
     let client = site.connect().await;
     let file = gateway.folder().join("databases/databases.yaml");
     let content = std::fs::read(&file).unwrap();
@@ -451,4 +542,51 @@ async fn a_file_that_is_being_written_is_read_when_it_is_written() {
         client.batch_execute("SELECT 1").await.expect("it is declared");
     }
     assert!(!gateway.log().contains("source removed"), "{}", gateway.log());
+}
+
+/// For longer than anybody waits for them to rest. Each state in between is one that nobody has declared.
+#[tokio::test]
+async fn files_that_never_rest_remove_nothing() {
+    if is_direct() {
+        return;
+    }
+    let site = Site::start(Plan::default()).await;
+    let gateway = gateway(&site);
+    write_and_wait(gateway, &without_overlay(&site), APPLIED).await;
+    let client = site.connect().await;
+    let file = gateway.folder().join("databases/databases.yaml");
+    let content = std::fs::read(&file).unwrap();
+    let began = clock::now();
+    while began.elapsed() < Duration::from_secs(12) {
+        let emptied = clock::now();
+        std::fs::write(&file, []).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        std::fs::write(&file, &content).unwrap();
+        if emptied.elapsed() > Duration::from_secs(1) {
+            // This machine has other things to do; an empty file that rests may be meant.
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.batch_execute("SELECT 1").await.expect("it is declared");
+    }
+    assert!(!gateway.log().contains("source removed"), "{}", gateway.log());
+    let wider = String::from_utf8(content)
+        .unwrap()
+        .replace("\"max_connections\": 1", "\"max_connections\": 2");
+    let before = said(gateway, APPLIED);
+    std::fs::write(&file, wider).unwrap();
+    wait_long_for(gateway, APPLIED, before, A_LONG_READ).await;
+}
+
+/// Without a word in `gateway.yaml` that would be wrong if the source were not declared.
+fn without_overlay(site: &Site) -> Metadata {
+    let url = database_url(site.cluster, ROLE, &site.database, "sslmode=disable");
+    Metadata::new()
+        .postgres(&site.database, url.into(), json!({ "max_connections": 1 }))
+        .loopback()
+        .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
+        .top_level(
+            "admin",
+            json!({ "host": "127.0.0.1", "admin_secret": "canary-being-written" }),
+        )
 }

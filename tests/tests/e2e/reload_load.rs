@@ -2,11 +2,16 @@
 //! up and down, time-outs change, sources and users come and go, passwords are rotated in the database and in the file
 //! (one of the two first), those of the gateway's own users too, and the listener's certificate is renewed.
 
+mod rotated;
+
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,7 +23,8 @@ use weir_tests::{
     activity::Sampler,
     certificates::{Authority, Identity},
     clock,
-    cluster::{Cluster, ROLE, ROLE_PASSWORD},
+    cluster::{self, ROLE, ROLE_PASSWORD},
+    exactness::{Change, GRACE, Seen, Watch},
     gateway::Gateway,
     http::Http,
     metadata::Metadata,
@@ -28,14 +34,15 @@ use weir_tests::{
     wire::{self, RawClient},
 };
 
+use rotated::{MOST, PasswordPlace, Rotated};
+
 /// A change is seen, read and applied. Generous for a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 /// Three times a second.
 const TURN: Duration = Duration::from_millis(333);
-/// From the answer of the reload that lowered the limit: the last lease above it ends (the oracle's longest statement
-/// takes 50 ms), 100 ms for the gateway, and what a busy machine adds to both.
-const SETTLED: Duration = Duration::from_millis(300);
-const MEASURED: Duration = Duration::from_millis(200);
+/// Added to the 100 ms within which a limit is exact: two looks at the database, and what two cores that gateway, database
+/// and eighty clients share need until each of them had its turn.
+const SLACK: Duration = Duration::from_millis(100);
 const LIMITS: [u32; 4] = [10, 4, 20, 7];
 const SECRET: &str = "canary-reload-admin-41c";
 const PREFIX: &str = "HASURA_GRAPHQL_DYNAMIC_SECRETS_ALLOWED_PATH_PREFIX";
@@ -53,78 +60,9 @@ enum Cause {
     Api,
 }
 
-/// A limit holds for four turns. It applies once the API has answered, in the second one; then it is measured.
-const CAUSES: [Cause; 4] = [Cause::Signal, Cause::Api, Cause::Swap, Cause::Files];
-
-/// A source whose role's password changes.
-struct Rotated {
-    database: String,
-    role: String,
-    password: String,
-    place: PasswordPlace,
-}
-
-enum PasswordPlace {
-    /// The whole URL in a file.
-    UrlFile(PathBuf),
-    /// The password alone in a file.
-    PasswordFile(PathBuf),
-    /// Written in `databases.yaml`.
-    Written,
-}
-
-impl Rotated {
-    async fn create(site: &Site, name: &str, place: PasswordPlace) -> Rotated {
-        let (database, role) = (new_name("db"), new_name(name));
-        site.cluster.create_database(&database).await;
-        let admin = site.cluster.admin(&database).await;
-        Oracle::prepare(&admin).await;
-        let sql = format!("CREATE ROLE {role} LOGIN IN ROLE {ROLE} PASSWORD 'canary-{role}-0'");
-        admin.batch_execute(&sql).await.unwrap();
-        let rotated = Rotated {
-            password: format!("canary-{role}-0"),
-            database,
-            role,
-            place,
-        };
-        rotated.write(site.cluster);
-        rotated
-    }
-
-    fn write(&self, cluster: &Cluster) {
-        match &self.place {
-            PasswordPlace::UrlFile(path) => replace(path, &self.url(cluster)),
-            PasswordPlace::PasswordFile(path) => replace(path, &self.password),
-            PasswordPlace::Written => {}
-        }
-    }
-
-    fn url(&self, cluster: &Cluster) -> String {
-        let Rotated {
-            database,
-            role,
-            password,
-            ..
-        } = self;
-        format!(
-            "postgres://{role}:{password}@{}/{database}?sslmode=disable",
-            cluster.address()
-        )
-    }
-
-    /// Each connection lives for a second or two, so that there are logins in every rotation.
-    fn declare(&self, cluster: &Cluster, metadata: Metadata) -> Metadata {
-        let url = match &self.place {
-            PasswordPlace::UrlFile(path) => json!({ "dynamic_from_file": path }),
-            PasswordPlace::PasswordFile(path) => json!({ "connection_parameters": {
-                "host": cluster.address().ip().to_string(), "port": cluster.address().port(), "username": self.role,
-                "database": self.database, "password": { "dynamic_from_file": path } } }),
-            PasswordPlace::Written => self.url(cluster).into(),
-        };
-        let pool = json!({ "max_connections": 2, "connection_lifetime": 2 });
-        metadata.postgres(&self.database, url, pool)
-    }
-}
+/// For so many turns a limit holds. It applies once the API has answered, in the first one; from then on it is measured.
+const TURNS_OF_LIMIT: u32 = 8;
+const CAUSES: [Cause; 4] = [Cause::Api, Cause::Signal, Cause::Swap, Cause::Files];
 
 /// As it should be done: nobody ever reads half of it.
 fn replace(path: &Path, content: &str) {
@@ -155,6 +93,8 @@ struct Done {
     certificates: u32,
     users: u32,
     passwords: u32,
+    /// The longest time for which the database and the file had different passwords. The gateway waits for ten seconds.
+    longest_rotation: Duration,
 }
 
 impl Scene {
@@ -210,8 +150,8 @@ impl Scene {
         tokio::spawn(async move { oracle.run_mixed(&security).await })
     }
 
-    /// Declares what this turn's metadata are, and lets the gateway know.
-    async fn reload(&self, turn: u32) {
+    /// Declares what this turn's metadata are, and lets the gateway know. When the API has answered, `watch` is told.
+    fn reload(&self, turn: u32, watch: &Arc<Watch>) -> Option<JoinHandle<()>> {
         let cause = CAUSES[turn as usize % CAUSES.len()];
         let metadata = {
             let present = self.present.lock();
@@ -241,11 +181,15 @@ impl Scene {
             Cause::Signal => self.gateway.signal("HUP"),
             Cause::Files | Cause::Swap => {}
             Cause::Api => {
-                let http = Http::new(self.gateway.http()).with_secret(SECRET);
-                let answer = http.metadata(&json!({ "type": "reload_metadata", "args": {} })).await;
-                assert_eq!(answer.status, 200, "{}", answer.text);
+                let (http, watch) = (Http::new(self.gateway.http()).with_secret(SECRET), watch.clone());
+                return Some(tokio::spawn(async move {
+                    let answer = http.metadata(&json!({ "type": "reload_metadata", "args": {} })).await;
+                    assert_eq!(answer.status, 200, "{}", answer.text);
+                    watch.told(Change::now(limit(turn)));
+                }));
             }
         }
+        None
     }
 
     /// What else changes, one after the other; each is seen to have its effect.
@@ -264,10 +208,9 @@ impl Scene {
                     self.change_users(number).await;
                     done.users += 2;
                 }
-                // Not yet the one that is written in the metadata: who waits in the pool of the old password when it ends
-                // is told 28P01 after ten seconds, instead of being led to the new pool.
                 _ => {
-                    self.rotate(number as usize % 2, number, &mut random).await;
+                    let took = self.rotate(number as usize % 3, number, &mut random).await;
+                    done.longest_rotation = done.longest_rotation.max(took);
                     done.passwords += 1;
                 }
             }
@@ -276,11 +219,8 @@ impl Scene {
     }
 
     /// The next password of a role, in the database and in its file, one of them a moment before the other.
-    async fn rotate(&self, which: usize, number: u32, random: &mut Random) {
-        let (role, is_written) = {
-            let rotated = &self.present.lock().rotated[which];
-            (rotated.role.clone(), matches!(rotated.place, PasswordPlace::Written))
-        };
+    async fn rotate(&self, which: usize, number: u32, random: &mut Random) -> Duration {
+        let role = self.present.lock().rotated[which].role.clone();
         let password = format!("canary-{role}-{number}");
         let admin = self.site.cluster.admin("postgres").await;
         let sql = format!("ALTER ROLE {role} PASSWORD '{password}'");
@@ -289,8 +229,8 @@ impl Scene {
             rotated.password = password.clone();
             rotated.write(self.site.cluster);
         };
-        // A source that is declared anew has a new pool, which has nothing old to go on with.
-        let is_database_first = is_written || random.percent(50);
+        let is_database_first = random.percent(50);
+        let began = clock::now();
         match is_database_first {
             true => admin.batch_execute(&sql).await.unwrap(),
             false => write(),
@@ -300,8 +240,10 @@ impl Scene {
             true => write(),
             false => admin.batch_execute(&sql).await.unwrap(),
         }
+        let took = began.elapsed();
         // So that there are logins with it before the next one.
         tokio::time::sleep(Duration::from_millis(500)).await;
+        took
     }
 
     /// New handshakes see the new one.
@@ -331,18 +273,20 @@ impl Scene {
         assert!(self.log_in("scribe", &old).await.is_err());
     }
 
+    /// From outside: no more server connections than the limit that applies.
+    async fn watch(&self) -> Watch {
+        let admin = self.site.cluster.admin("postgres").await;
+        let console = cluster::connect(self.gateway.address("pg"), "watcher", "watcher", "weir").await;
+        Watch::start(
+            admin,
+            console.expect("the console lets its user in"),
+            &self.site.database,
+        )
+    }
+
     async fn log_in(&self, user: &str, secret: &str) -> std::io::Result<RawClient> {
         RawClient::log_in(self.gateway.address("pg"), user, secret, &self.site.database).await
     }
-}
-
-/// From outside: no more server connections than the limit that applies.
-async fn measure(cluster: &'static Cluster, database: String, limit: u32) {
-    tokio::time::sleep(SETTLED).await;
-    let sampler = Sampler::start(cluster.admin("postgres").await, &database);
-    tokio::time::sleep(MEASURED).await;
-    let most = sampler.stop().await;
-    assert!(most <= limit, "{most} server connections, the limit is {limit}");
 }
 
 /// What was changed applies soon.
@@ -358,7 +302,7 @@ async fn until_ok<T>(what: &str, attempt: impl AsyncFn() -> std::io::Result<T>) 
 }
 
 fn limit(turn: u32) -> u32 {
-    LIMITS[turn as usize / 4 % LIMITS.len()]
+    LIMITS[(turn / TURNS_OF_LIMIT) as usize % LIMITS.len()]
 }
 
 fn declare(site: &Site, secrets: &Path, rotated: &[Rotated], another: &str, written: &str, turn: u32) -> Metadata {
@@ -378,6 +322,7 @@ fn declare(site: &Site, secrets: &Path, rotated: &[Rotated], another: &str, writ
         .user(user(ROLE, ROLE_PASSWORD.into()))
         .user(user("keeper", file("keeper")))
         .user(user("scribe", written.into()))
+        .user(json!({ "name": "watcher", "password": "watcher", "sources": "*", "role": "stats" }))
         .defaults(json!({ "query_timeout": 60 + turn }))
         .top_level("admin", json!({ "host": "127.0.0.1", "admin_secret": SECRET }));
     if turn % 3 == 1 {
@@ -411,6 +356,11 @@ async fn reload_under_load(seconds: u64) {
     let began = clock::now();
     let mut asking = vec![scene.oracle(&scene.site.database, 60, seconds)];
     asking.extend(databases.iter().map(|database| scene.oracle(database, 6, seconds)));
+    let mut samplers = Vec::new();
+    for database in &databases {
+        let admin = scene.site.cluster.admin("postgres").await;
+        samplers.push((database, Sampler::start(admin, database)));
+    }
     // What is disturbed to the end needs reloads to the end.
     let (over, at_rest) = (AtomicBool::new(false), AtomicBool::new(false));
     let disturbing = async {
@@ -422,32 +372,75 @@ async fn reload_under_load(seconds: u64) {
         over.store(asking[0].is_finished(), Ordering::Relaxed);
         at_rest.load(Ordering::Relaxed)
     };
-    let (turns, done) = tokio::join!(keep_reloading(&scene, staying, is_over), disturbing);
+    let stays_in = keep_asking(staying, &at_rest);
+    let ((turns, limits), done, ()) = tokio::join!(keep_reloading(&scene, is_over), disturbing, stays_in);
     conclude(&scene, asking, turns, began.elapsed(), done).await;
+    expect_exact(&limits);
+    for (database, sampler) in samplers {
+        let most = sampler.stop().await;
+        assert!(
+            most <= MOST,
+            "{most} server connections in {database}, the limit is {MOST}"
+        );
+    }
 }
 
-/// Three times a second, until it is over; how often.
-async fn keep_reloading(scene: &Scene, mut staying: Vec<RawClient>, is_over: impl Fn() -> bool) -> u32 {
-    let (mut turn, mut measuring) = (0, None::<JoinHandle<()>>);
+/// Three times a second, until it is over; how often, and what was seen of the limits.
+async fn keep_reloading(scene: &Scene, is_over: impl Fn() -> bool) -> (u32, Vec<Seen>) {
+    let (mut turn, watch) = (0, Arc::new(scene.watch().await));
+    let mut ordered = None::<JoinHandle<()>>;
     let mut clock = tokio::time::interval(TURN);
     while !is_over() {
         clock.tick().await;
-        if turn % 4 == 0
-            && let Some(measuring) = measuring.take()
+        if turn % TURNS_OF_LIMIT == 0 {
+            if let Some(ordered) = ordered.take() {
+                ordered.await.expect("it applies");
+            }
+            watch.look_away();
+        }
+        if let Some(answered) = scene.reload(turn, &watch)
+            && let Some(before) = ordered.replace(answered)
         {
-            measuring.await.expect("the limit holds");
-        }
-        scene.reload(turn).await;
-        if turn % 4 == 1 {
-            let measured = measure(scene.site.cluster, scene.site.database.clone(), limit(turn));
-            measuring = Some(tokio::spawn(measured));
-        }
-        for client in &mut staying {
-            assert_eq!(client.rows("select 'here'").await, ["here"], "who is in stays in");
+            before.await.expect("it applies");
         }
         turn += 1;
     }
-    turn
+    if let Some(ordered) = ordered {
+        ordered.await.expect("it applies");
+    }
+    let watch = Arc::into_inner(watch).expect("nobody else watches any more");
+    (turn, watch.stop().await)
+}
+
+/// Never more than the limit, and as many where there is work for them.
+fn expect_exact(limits: &[Seen]) {
+    let most = |of: fn(&Seen) -> Duration| limits.iter().map(of).max().unwrap_or_default();
+    eprintln!(
+        "limits: {} changes, {} looks, the longest gap {:?}; too many for {:?} after the change in the database, {:?} on \
+         the console",
+        limits.len(),
+        limits.iter().map(|seen| seen.looks).sum::<u32>(),
+        most(|seen| seen.longest_gap),
+        most(|seen| seen.late),
+        most(|seen| seen.late_on_console),
+    );
+    for seen in limits {
+        let late = seen.late.max(seen.late_on_console);
+        assert!(late <= GRACE + SLACK, "too many for {late:?}: {seen:?}");
+    }
+    for limit in LIMITS {
+        let seen = || limits.iter().filter(|seen| seen.limit == limit);
+        let (there, on_console) = (
+            seen().map(|seen| seen.most).max(),
+            seen().map(|seen| seen.most_on_console).max(),
+        );
+        // Seen so often, it has applied for as long as it should and with all of the load at least once.
+        let is_reached = || there.min(on_console).is_some_and(|most| most >= limit);
+        assert!(
+            seen().count() < 3 || is_reached(),
+            "no more than {there:?}, {on_console:?} of {limit} were used"
+        );
+    }
 }
 
 /// Clients that log in before everything changes, one of them over TLS.
@@ -462,6 +455,16 @@ async fn stay(scene: &Scene) -> Vec<RawClient> {
     ]
 }
 
+/// As often as there are reloads, whether or not an answer takes longer than a turn: who is in stays in.
+async fn keep_asking(mut staying: Vec<RawClient>, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        for client in &mut staying {
+            assert_eq!(client.rows("select 'here'").await, ["here"], "who is in stays in");
+        }
+        tokio::time::sleep(TURN).await;
+    }
+}
+
 async fn conclude(scene: &Scene, asking: Vec<JoinHandle<Verdict>>, turn: u32, took: Duration, done: Done) {
     let mut verdicts = Vec::new();
     for asked in asking {
@@ -473,6 +476,13 @@ async fn conclude(scene: &Scene, asking: Vec<JoinHandle<Verdict>>, turn: u32, to
         "reload: {turn} reloads in {took:?}, {applied} applied; {done:?}; {failed} log lines of logins that failed; \
          right answers: {right:?}"
     );
+    if verdicts.iter().any(|verdict| verdict.failed > 0) {
+        let log = scene.gateway.log();
+        let told = log
+            .lines()
+            .filter(|line| line.contains("opened") && !line.contains("\"debug\""));
+        told.for_each(|line| eprintln!("{line}"));
+    }
     verdicts.iter().for_each(Verdict::expect_clean);
     verdicts[0].expect_written(&scene.site.admin().await).await;
     assert!(

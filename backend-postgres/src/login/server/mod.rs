@@ -16,7 +16,8 @@ use std::{io, sync::Arc};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weir_config::{
-    Host, HostName, LoadBalanceHosts, PostgresConnection, PostgresEndpoint, ResolveError, SslMode, SslNegotiation,
+    AddressSource, Host, HostName, LoadBalanceHosts, PostgresConnection, PostgresEndpoint, ResolveError, SslMode,
+    SslNegotiation,
 };
 use weir_core::{
     net::{RemoteAddress, Stream, Target, dial, redial, tls::ClientTls},
@@ -98,6 +99,22 @@ impl Opener {
             connection,
             parameters,
             materials: Materials::default(),
+        }
+    }
+
+    /// Whether the other one opens connections to the same server, as far as that is declared.
+    pub(crate) fn is_at_same_server(&self, other: &Self) -> bool {
+        match (self.hosts(), other.hosts()) {
+            (Some(own), Some(others)) => own == others,
+            _ => false,
+        }
+    }
+
+    /// `None` when the whole address is in a file.
+    fn hosts(&self) -> Option<&[Host]> {
+        match &self.connection.address {
+            AddressSource::Fixed(endpoint) | AddressSource::PasswordFile(endpoint, _) => Some(&endpoint.hosts),
+            AddressSource::File(_) => None,
         }
     }
 

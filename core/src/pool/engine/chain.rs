@@ -76,15 +76,27 @@ impl Chain {
 
     /// Appends an index that is in no chain of this arena.
     pub(super) fn push(&mut self, links: &mut Links, index: u32) {
-        *links.at(index) = Link {
-            previous: self.tail,
-            next: NOWHERE,
+        self.insert(links, index, self.last());
+    }
+
+    /// Puts an index that is in no chain of this arena behind `previous`, which is in this one; `None`: first of all.
+    pub(super) fn insert(&mut self, links: &mut Links, index: u32, previous: Option<u32>) {
+        let next = match previous {
+            Some(previous) => links.at(previous).next,
+            None => self.head,
         };
-        match some(self.tail) {
-            Some(tail) => links.at(tail).next = index,
+        *links.at(index) = Link {
+            previous: previous.unwrap_or(NOWHERE),
+            next,
+        };
+        match previous {
+            Some(previous) => links.at(previous).next = index,
             None => self.head = index,
         }
-        self.tail = index;
+        match some(next) {
+            Some(next) => links.at(next).previous = index,
+            None => self.tail = index,
+        }
         self.length += 1;
     }
 

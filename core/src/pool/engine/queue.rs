@@ -2,7 +2,8 @@
 //!
 //! Every waiter is in two lists: that of all, which says who is first, and that of its profile, which says who is first
 //! among those that a given connection can serve. Both cost the same with ten waiters and with ten thousand, and a
-//! waiter that gives up is taken out at once.
+//! waiter that gives up is taken out at once. Who has waited elsewhere before stands where it would stand if it had come
+//! here at once; finding that place costs a step for each who came later.
 
 use super::{
     Moment, ProfileId, WaiterId,
@@ -82,17 +83,19 @@ impl Queue {
     }
 
     /// The place in the order of arrival of the first waiter of `profile` behind `skip` others of it.
-    pub(super) fn arrival_of(&self, profile: ProfileId, skip: u32) -> Option<u64> {
+    pub(super) fn arrival_of(&self, profile: ProfileId, skip: u32) -> Option<(Moment, u64)> {
         let of_profile = self.by_profile.get(profile.0 as usize)?;
         let index = of_profile.waiters.iter(&self.profile_links).nth(skip as usize)?;
-        Some(self.waiters[index as usize].arrival)
+        let waiter = &self.waiters[index as usize];
+        Some((waiter.since, waiter.arrival))
     }
 
-    pub(super) fn push(&mut self, profile: ProfileId, now: Moment) -> WaiterId {
+    /// Somebody who has waited since `since`, here or elsewhere.
+    pub(super) fn push(&mut self, profile: ProfileId, since: Moment, now: Moment) -> WaiterId {
         let waiter = Waiter {
             standing: Standing::Waiting,
             profile,
-            since: now,
+            since,
             arrival: self.arrivals,
         };
         self.arrivals += 1;
@@ -106,19 +109,24 @@ impl Queue {
                 self.waiters.len() as u32 - 1
             }
         };
-        if self.all.is_empty() {
+        let previous = self.last_before(self.all.iter_back(&self.links), since);
+        if previous.is_none() {
             self.head_since = now;
         }
-        self.all.push(&mut self.links, index);
-        if self.by_profile.len() <= profile.0 as usize {
-            self.by_profile.resize(profile.0 as usize + 1, OfProfile::default());
+        self.all.insert(&mut self.links, index, previous);
+        let place = profile.0 as usize;
+        if self.by_profile.len() <= place {
+            self.by_profile.resize(place + 1, OfProfile::default());
         }
-        let of_profile = &mut self.by_profile[profile.0 as usize];
+        let of_profile = &mut self.by_profile[place];
         if of_profile.waiters.is_empty() {
             of_profile.place = self.profiles.len();
             self.profiles.push(profile);
         }
-        of_profile.waiters.push(&mut self.profile_links, index);
+        let previous = self.last_before(self.by_profile[place].waiters.iter_back(&self.profile_links), since);
+        self.by_profile[place]
+            .waiters
+            .insert(&mut self.profile_links, index, previous);
         WaiterId(index)
     }
 
@@ -144,6 +152,16 @@ impl Queue {
         self.all
             .iter(&self.links)
             .map(|index| (WaiterId(index), self.waiters[index as usize].profile))
+    }
+
+    /// Since when somebody waits.
+    pub(super) fn since(&self, waiter: WaiterId) -> Moment {
+        self.waiters[waiter.0 as usize].since
+    }
+
+    /// Of some waiters, from the last to the first, whom one that came at `since` stands behind.
+    fn last_before(&self, mut waiters: impl Iterator<Item = u32>, since: Moment) -> Option<u32> {
+        waiters.find(|index| self.waiters[*index as usize].since <= since)
     }
 
     fn unlink(&mut self, waiter: WaiterId, now: Moment) {

@@ -43,6 +43,16 @@ impl Refused {
         };
     }
 
+    /// It was let in where the one that has it now comes from.
+    pub(super) fn trust(&mut self, profile: ProfileId) {
+        self.record(profile).was_let_in = true;
+    }
+
+    /// Whether it was ever let in.
+    pub(super) fn was_let_in(&self, profile: ProfileId) -> bool {
+        self.0.get(profile.0 as usize).is_some_and(|record| record.was_let_in)
+    }
+
     /// Failures that belong to one event count once.
     pub(super) fn note(&mut self, profile: ProfileId, is_password: bool, now: Moment, jitter: u64) {
         let record = self.record(profile);
