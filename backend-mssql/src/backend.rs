@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use weir_config::{MssqlConnection, SessionFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{Backend, Opened},
+    net::Socket,
     refusal::{OpenError, Retry},
 };
 
@@ -21,7 +22,7 @@ use crate::{
         server::{LoggedIn, Opener},
         stream::TdsStream,
     },
-    session::{Session, SessionInit, SourceState, Tracker},
+    session::{Baseline, Features, Session, SessionInit, SourceState, Tracker},
     settings::{LoginAs, Profile},
     wire::prelogin::ProductVersion,
 };
@@ -34,12 +35,58 @@ pub struct Mssql {
     welcomes: Mutex<HashMap<Profile, Arc<Welcome>>>,
     /// How transactions are followed here: found out with the first connection.
     tracker: OnceLock<Tracker>,
+    /// What a session starts with that does not ask for ODBC's defaults: found out with the first one, `None` if it could not
+    /// be had on another connection.
+    baseline: OnceLock<Option<Baseline>>,
+    /// Extensions that servers here were asked for and did not acknowledge.
+    absent: Mutex<Absent>,
     /// Clients' own logins that were seen to succeed; `None` where they are not passed through.
     proven_logins: Option<ProvenLogins>,
     shared: Arc<SourceState>,
     session_state: SessionStatePolicy,
     session_functions: SessionFunctions,
     pin_notice: bool,
+}
+
+/// Extensions that a server does not have: whoever asks for them is served like who does not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Absent {
+    utf8: Absence,
+    json: Absence,
+    vector: Absence,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Absence {
+    #[default]
+    Unknown,
+    Seen,
+}
+
+impl Absent {
+    /// From what the server said last: it may have been replaced by a newer one.
+    fn learn(&mut self, asked: Features, acknowledged: Features) {
+        let note = |absence: &mut Absence, asked: bool, there: bool| {
+            if asked {
+                *absence = if there { Absence::Unknown } else { Absence::Seen };
+            }
+        };
+        note(&mut self.utf8, asked.utf8, acknowledged.utf8);
+        note(&mut self.json, asked.json > 0, acknowledged.json > 0);
+        note(&mut self.vector, asked.vector > 0, acknowledged.vector > 0);
+    }
+
+    fn remove_from(self, features: &mut Features) {
+        if self.utf8 == Absence::Seen {
+            features.utf8 = false;
+        }
+        if self.json == Absence::Seen {
+            features.json = 0;
+        }
+        if self.vector == Absence::Seen {
+            features.vector = 0;
+        }
+    }
 }
 
 /// Whether clients that are not gateway users may log in as themselves.
@@ -65,6 +112,8 @@ impl Mssql {
             opener: Opener::new(connection, application_name),
             welcomes: Mutex::default(),
             tracker: OnceLock::new(),
+            baseline: OnceLock::new(),
+            absent: Mutex::default(),
             proven_logins: (pass_through == PassThrough::Allowed).then(ProvenLogins::default),
             shared,
             session_state,
@@ -83,6 +132,21 @@ impl Mssql {
     /// let in without a server connection (TDS 3.3).
     pub fn welcome(&self, profile: &Profile) -> Option<Arc<Welcome>> {
         self.welcomes.lock().get(profile).cloned()
+    }
+
+    /// The profile of the connections that serve a client with this one as well, as far as is known by now, and what its
+    /// client has to find set on them: so that a pool is shared by the clients of all drivers (TDS 3.2).
+    pub fn common(&self, profile: &Profile) -> (Profile, Baseline) {
+        let mut common = profile.clone();
+        self.absent.lock().remove_from(&mut common.features);
+        let baseline = match self.baseline.get() {
+            Some(Some(baseline)) if !profile.odbc && profile.tds_version.is_wide() => {
+                common.odbc = true;
+                baseline.clone()
+            }
+            _ => Baseline::default(),
+        };
+        (common, baseline)
     }
 
     /// The version of the server that was seen last.
@@ -150,12 +214,20 @@ impl Mssql {
     async fn log_in(&self, profile: &Profile) -> Result<(LoggedIn, Tracker), OpenError> {
         let mut opened = self.opener.open(profile).await?;
         let tracker = match self.tracker.get() {
+            // Such a server tells nothing of transactions to a client this old.
+            _ if !profile.tds_version.is_wide() => Tracker::Probe,
             Some(known) => *known,
             None => {
                 let found = self.opener.self_test(&mut opened, profile.tds_version).await?;
                 *self.tracker.get_or_init(|| found)
             }
         };
+        if !profile.odbc && profile.tds_version.is_wide() && self.baseline.get().is_none() {
+            let found = self.opener.defaults(&mut opened, profile.tds_version).await?;
+            self.baseline.get_or_init(|| found);
+        }
+        let welcome = &opened.accepted.welcome;
+        self.absent.lock().learn(profile.features, welcome.features);
         Ok((opened, tracker))
     }
 }
@@ -210,6 +282,17 @@ impl Backend for Mssql {
 
     fn is_at_same_server(&self, other: &Self) -> bool {
         self.opener.is_at_same_server(&other.opener)
+    }
+
+    fn clear_socket(io: &TdsStream) -> Option<&Socket> {
+        match io {
+            TdsStream::Plain(socket) => Some(socket),
+            TdsStream::TlsServer(_) | TdsStream::TlsClient(_) => None,
+        }
+    }
+
+    fn pack_profile(profile: &Profile) -> Option<Vec<u8>> {
+        profile.pack()
     }
 
     fn label(&self) -> &str {

@@ -1,4 +1,4 @@
-//! The SQL Server family: TDS 7.2 to 8.0 on both sides.
+//! The SQL Server family: TDS 7.1 to 8.0 on both sides.
 //!
 //! [`login`] opens server connections and greets clients, [`dialogue`] and [`session`] judge what flows between them,
 //! [`wire`] holds the messages that are looked into, `console` answers administrators. Knows nothing of YAML, pools or relays but their types.

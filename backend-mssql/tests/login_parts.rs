@@ -290,7 +290,7 @@ fn a_login_says_what_its_session_has_to_be_like() {
     assert_eq!(request.password.expose(), "canary-5K");
     assert_eq!((request.packet_size, request.language.as_str()), (8000, "Deutsch"));
     let profile = &request.profile;
-    assert!(profile.odbc && profile.read_only_intent && !profile.oledb && !profile.binary_xml);
+    assert!(profile.odbc && profile.read_only_intent && !profile.binary_xml);
     let expected = Features {
         utf8: true,
         json: 1,
@@ -338,7 +338,7 @@ fn what_is_not_done_is_refused_by_name() {
             40510,
             "recovered",
         ),
-        (|login| login.tds_version = TdsVersion::V7_1.code(), 40510, "7.4"),
+        (|login| login.tds_version = 0x7000_0000, 40510, "7.4"),
     ];
     for (change, number, word) in cases {
         let mut login = login();

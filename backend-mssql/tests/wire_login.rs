@@ -52,6 +52,25 @@ fn a_login_survives_the_wire() {
 }
 
 #[test]
+fn an_old_login_has_the_old_layout() {
+    let old = Login7 {
+        tds_version: TdsVersion::V7_1.code(),
+        flags3: 0,
+        features: Vec::new(),
+        ..login()
+    };
+    let payload = old.to_payload().unwrap();
+    assert_eq!(Login7::parse(&payload), Ok(old));
+    // Where the host stands tells where the fixed part ends.
+    assert_eq!(payload[36..38], [86, 0]);
+    let unable = Login7 {
+        tds_version: TdsVersion::V7_1.code(),
+        ..login()
+    };
+    assert!(unable.to_payload().is_err());
+}
+
+#[test]
 fn the_password_is_not_in_the_clear_and_never_shown() {
     let payload = login().to_payload().unwrap();
     let clear: Vec<u8> = "pässword".encode_utf16().flat_map(u16::to_le_bytes).collect();

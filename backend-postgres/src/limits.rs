@@ -141,7 +141,3 @@ pub const MAX_CONSOLE_STATEMENTS: usize = 64;
 
 /// Bytes of the console's answers that are written before the next command of a pipeline is looked at.
 pub const MAX_CONSOLE_ANSWER: usize = 256 * 1024;
-
-/// Bytes of what another process has to know of a client to go on with it, most of it its prepared statements: some hundred
-/// of them, copied while the client waits. One with more stays with the process that it is with, until it leaves.
-pub const MAX_PACKED: usize = 256 * 1024;

@@ -26,6 +26,8 @@ LIMITS = {
 
 # CPU of a small TDS request against PostgreSQL's.
 TDS_LIMIT = 1.3
+# CPU of a prepared statement against the same request without one.
+FOLLOWING_LIMITS = {"prepared": 1.10}
 
 
 def arguments():
@@ -116,6 +118,8 @@ def main():
             outcome.save(folder, LIMITS)
         if not options.only or re.search(options.only, "protocols"):
             both_protocols(options, weir, rounds, outcome)
+        if not options.only or re.search(options.only, "following"):
+            following(options, weir, rounds, outcome)
         if not options.only:
             singles(options, targets[1:], outcome)
         print(outcome.save(folder, LIMITS))
@@ -141,6 +145,27 @@ def both_protocols(options, weir, rounds, outcome):
     medians["tds"]["goal"] = f"<= {TDS_LIMIT}: {'met' if report.median(ratios) <= TDS_LIMIT else 'MISSED'}"
     outcome.single[name] = medians
     say(f"{name}: {medians}")
+
+
+def following(options, weir, rounds, outcome):
+    """What it costs that sessions follow their clients, against clients with nothing to follow, round by round."""
+    seconds = options.seconds or (3 if options.quick else 5)
+    ways = list(dict.fromkeys([*workloads.FOLLOWED.values(), *workloads.FOLLOWED]))
+    for clients in (16, 100):
+        found = [
+            {way: workloads.small_requests(weir, options.tools, "postgres", clients, seconds, way) for way in ways}
+            for _ in range(rounds)
+        ]
+        name = f"Sessions that follow their clients, {clients} clients, Weir alone"
+        medians = {way: {key: report.median([entry[way][key] for entry in found]) for key in found[0][way]} for way in ways}
+        for way, base in workloads.FOLLOWED.items():
+            ratios = sorted(entry[way]["cpu_us"] / entry[base]["cpu_us"] for entry in found)
+            medians[way]["against"] = base
+            medians[way]["cpu ratio"] = f"{report.median(ratios):.2f} ({ratios[0]:.2f} - {ratios[-1]:.2f})"
+            if limit := FOLLOWING_LIMITS.get(way):
+                medians[way]["goal"] = f"<= {limit}: {'met' if report.median(ratios) <= limit else 'MISSED'}"
+        outcome.single[name] = medians
+        say(f"{name}: " + ", ".join(f"{way} {figures['cpu ratio']} of {figures['against']}" for way, figures in medians.items() if "against" in figures))
 
 
 def singles(options, targets, outcome):

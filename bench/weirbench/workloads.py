@@ -62,11 +62,15 @@ def pgbench(target, mode, clients, seconds, tls=False):
     return result
 
 
-def small_requests(target, tools, protocol, clients, seconds):
+# How clients of PostgreSQL ask, and what they are compared with: the same protocol without what the gateway has to follow.
+FOLLOWED = {"settings": "simple", "prepared": "unnamed", "pipeline": "unnamed"}
+
+
+def small_requests(target, tools, protocol, clients, seconds, way="simple"):
     """`SELECT 1` by so many clients, in either protocol, through the same process."""
     port, database = (target.tds_port, "tds") if protocol == "tds" else (target.port, servers.DATABASE)
     process = subprocess.Popen(
-        [f"{tools}/weir-load", "--protocol", protocol, "--address", f"127.0.0.1:{port}", "--user", servers.USER,
+        [f"{tools}/weir-load", "--protocol", protocol, "--way", way, "--address", f"127.0.0.1:{port}", "--user", servers.USER,
          "--password", servers.PASSWORD, "--database", database, "--clients", str(clients), "--seconds", str(seconds)],
         stdout=subprocess.PIPE, text=True,
     )

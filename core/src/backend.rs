@@ -62,6 +62,13 @@ pub trait Backend: Sized + Send + Sync + 'static {
         false
     }
 
+    /// What another process has to know of a client's profile, as bytes of a form that the family keeps to; `None` if no
+    /// server connection could be opened for it there.
+    fn pack_profile(profile: &Self::Profile) -> Option<Vec<u8>> {
+        let _ = profile;
+        Some(Vec::new())
+    }
+
     /// Its pool is being closed: nothing begins here any more. What it does outside of the pool ends now, and clients that
     /// rely on it are told.
     fn retired(&self) {}

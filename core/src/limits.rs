@@ -58,3 +58,7 @@ pub const HANDED_OVER_AT_ONCE: usize = 32;
 
 /// Until the next ones are told: 3,200 in a second.
 pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(10);
+
+/// Bytes of what another process has to know of a client to go on with it, most of it its prepared statements: some hundred
+/// of them, copied while the client waits. One with more stays with the process that it is with, until it leaves.
+pub const MAX_PACKED: usize = 256 * 1024;

@@ -243,6 +243,14 @@ impl<B: Backend> Source<B> {
                 source: self.name.clone(),
             });
         }
+        self.admit_present()
+    }
+
+    /// The same for a client that is there already, in another process: it stays although the source takes no new ones.
+    ///
+    /// # Errors
+    /// [`Refusal::ClientLimit`].
+    pub fn admit_present(&self) -> Result<ClientCount, Refusal> {
         let parts = self.live.load();
         let limit = parts.max_client_connections.unwrap_or(u32::MAX);
         let taken = self

@@ -84,6 +84,7 @@ fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
         asked_database: String::new(),
         database: if settings & 16 == 0 { "app" } else { "other" }.to_owned(),
         language: String::new(),
+        baseline: Default::default(),
         asked_language: None,
         collation: [0; 5],
         features: Default::default(),

@@ -326,6 +326,17 @@ fn every_dependency_is_in_the_documents_with_its_reason() {
     assert!(wrong.is_empty(), "not in docs/dependencies.md: {wrong:?}");
 }
 
+/// TLS is rustls's: what a client under test is built with stays in that client's own project.
+#[test]
+fn no_crate_brings_openssl() {
+    let lock = read(&root().join("Cargo.lock"));
+    let found: Vec<&str> = ["native-tls", "openssl", "openssl-sys", "mssql-tds"]
+        .into_iter()
+        .filter(|name| lock.contains(&format!("name = \"{name}\"\n")))
+        .collect();
+    assert!(found.is_empty(), "in Cargo.lock: {found:?}");
+}
+
 #[test]
 fn documents_point_at_what_exists() {
     let mut wrong = Vec::new();

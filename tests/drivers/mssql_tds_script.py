@@ -112,6 +112,10 @@ async def main():
         raise AssertionError("no time-out")
     except mssql_py_core.Error as error:
         assert time.monotonic() - start < 15, error
+    await slow.close()
+    # others have the server connection for a while
+    other.timeout = 60
+    slow = other.cursor()
     await slow.execute("SELECT ?", me)
     assert tuple(await slow.fetchone()) == (me,)
     await other.close()

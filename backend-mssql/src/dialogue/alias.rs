@@ -31,6 +31,11 @@ impl Alias {
         differ.then(|| Box::new(Alias { asked, real }))
     }
 
+    /// The gateway's name.
+    pub(super) fn asked(&self) -> &str {
+        &self.asked
+    }
+
     /// The packet with the real name in place of the other, if it is a whole batch that says `USE` with that.
     pub(super) fn replace(&self, header: Header, packet: &[u8], version: TdsVersion) -> Option<(Header, Vec<u8>)> {
         if header.kind != PacketKind::SqlBatch || !header.status.ends_message() {

@@ -4,7 +4,8 @@
 //! over), 7 (prepared statements on whichever server connection) and 8 (Attention). Files: `from_client` and `from_server`
 //! judge the two streams, `request` reads the front of a request, `transactions` and `handles` hold the rules for those,
 //! `adopt` what happens when a server connection comes, `pending` what a response will mean, `output` rewrites responses,
-//! `attention`, `lost` and `leave` what happens when one side breaks off, `pin_notice` what is told of a kept connection.
+//! `attention`, `lost` and `leave` what happens when one side breaks off, `pin_notice` what is told of a kept connection,
+//! `moving` and `packed` what goes along when another process goes on with the client.
 //!
 //! Invariants: one client, at most one session at a time, one request at a time; a request is sent only when everything
 //! that it relies on has been confirmed by the server; what the client is told about transactions is what the server
@@ -19,7 +20,9 @@ mod from_server;
 mod last_values;
 mod leave;
 mod lost;
+mod moving;
 mod output;
+pub mod packed;
 mod pending;
 mod pin_notice;
 mod procedures;
@@ -125,7 +128,7 @@ impl Conversation {
     /// The conversation of a client that has just logged in.
     pub fn new(init: ConversationInit) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let mut settings = Settings::default();
+        let mut settings = init.baseline.0;
         if let Some(language) = &init.asked_language {
             settings.set(own::language(language));
         }
@@ -259,6 +262,10 @@ impl Dialogue for Conversation {
 
     fn tell_pin(&mut self, news: PinNews, _: &mut Outbox) {
         self.hear_of_pin(news);
+    }
+
+    fn pack(&self) -> Option<Vec<u8>> {
+        self.packed()?.write()
     }
 
     fn leave(&mut self, session: &mut Session, mid_message: bool, out: &mut Outbox) -> Leave {

@@ -47,9 +47,23 @@ pub(super) enum State {
 /// What tells our numbers from a server's.
 const OURS: u64 = 0x00ff_0000_0000_0000;
 
+/// What of such a number is counted.
+const COUNTED: u64 = 0xffff_ffff_ffff;
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 fn new_descriptor() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    OURS | (NEXT.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff_ffff)
+    OURS | (NEXT.fetch_add(1, Ordering::Relaxed) & COUNTED)
+}
+
+/// Whether this is a number of a gateway's.
+pub(super) fn is_ours(descriptor: u64) -> bool {
+    descriptor & !COUNTED == OURS
+}
+
+/// Another process has given this number to a client that is here now: no later one is taken for it.
+pub(super) fn give_no_more_up_to(descriptor: u64) {
+    NEXT.fetch_max((descriptor & COUNTED) + 1, Ordering::Relaxed);
 }
 
 /// What becomes of the number in a request.
@@ -81,7 +95,7 @@ impl ClientTransaction {
     /// The number that a request carries, for this server connection.
     pub(super) fn outgoing(&self, carried: u64, session: &Session) -> Outgoing {
         let real = session.transaction.descriptor();
-        if carried & OURS != OURS || carried >> 56 != 0 {
+        if !is_ours(carried) {
             return Outgoing::AsItIs;
         }
         match session.transaction.tracker() {

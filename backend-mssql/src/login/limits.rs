@@ -45,3 +45,7 @@ pub const UNPROVEN_LOGINS: usize = 4;
 
 /// Logins that were seen to succeed at the server, for one source.
 pub const PROVEN_LOGINS: usize = 10_000;
+
+/// Kinds of server connections that one client may have tried for it: with and without ODBC's defaults, with and without
+/// extensions that a server turns out not to have.
+pub const SETTLING: u32 = 4;

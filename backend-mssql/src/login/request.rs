@@ -57,8 +57,7 @@ impl LoginRequest {
             login: LoginAs::Source,
             // The layout of 8.0 is that of 7.4.
             tds_version: tds_version.min(TdsVersion::V7_4),
-            odbc: has(login.flags2, flags2::ODBC),
-            oledb: has(login.type_flags, type_flags::OLEDB),
+            odbc: has(login.flags2, flags2::ODBC) || has(login.type_flags, type_flags::OLEDB),
             read_only_intent: has(login.type_flags, type_flags::READ_ONLY_INTENT),
             binary_xml: has(login.flags3, flags3::BINARY_XML),
             features: features(&login),
@@ -82,10 +81,9 @@ impl LoginRequest {
 }
 
 fn version(login: &Login7) -> Result<TdsVersion, Words> {
-    let known = login.version().filter(|version| *version >= TdsVersion::V7_2);
-    known.ok_or_else(|| {
+    login.version().ok_or_else(|| {
         unsupported(format!(
-            "TDS version {:#010x} is too old: the gateway speaks 7.2 (SQL Server 2005) and newer. Set the driver's TDS \
+            "TDS version {:#010x} is too old: the gateway speaks 7.1 (SQL Server 2000) and newer. Set the driver's TDS \
              version to 7.4",
             login.tds_version
         ))

@@ -105,6 +105,32 @@ pub(crate) struct ClientHandles {
 }
 
 impl ClientHandles {
+    /// Of a client that has come from another process, where it was given numbers up to this one.
+    pub(crate) fn resumed(last: i32) -> Self {
+        ClientHandles {
+            statements: HashMap::new(),
+            last,
+        }
+    }
+
+    /// A number that it has already; `None` when there are too many, or it is no number of a client's.
+    pub(crate) fn restore(&mut self, handle: i32, prepared: Prepared) -> Option<()> {
+        if self.is_full() || handle < 1 {
+            return None;
+        }
+        self.statements.insert(handle, prepared).is_none().then_some(())
+    }
+
+    /// The last number that was given.
+    pub(crate) fn last(&self) -> i32 {
+        self.last
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, &Prepared)> {
+        self.statements.iter().map(|(handle, prepared)| (*handle, prepared))
+    }
+
     /// A new number for a statement; `None` when the client has too many.
     pub(crate) fn insert(&mut self, prepared: Prepared) -> Option<i32> {
         if self.is_full() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weir_config::{MssqlIsolationLevel, SessionStatePolicy};
 use weir_core::settings::{PoolMode, ReplicaRouting};
 
-use super::{SourceState, last_values::Asker};
+use super::{Baseline, SourceState, last_values::Asker};
 use crate::settings::{Profile, TdsVersion};
 
 /// What login knows of a server connection that it has just opened.
@@ -66,6 +66,8 @@ pub struct ConversationInit {
     pub database: String,
     /// The language that it was told.
     pub language: String,
+    /// What it has to find set that its server connections do not have from their login.
+    pub baseline: Baseline,
     /// Its login asked for another language than the source's own (`LANGUAGE` in its connection string).
     pub asked_language: Option<String>,
     /// The collation that it was told.

@@ -53,6 +53,16 @@ impl Values {
     pub(crate) fn is_none(self) -> bool {
         self == Values::NONE
     }
+
+    /// As another process reads them.
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The other way round.
+    pub(crate) fn from_bits(bits: u8) -> Option<Self> {
+        (bits & !Values::ALL.0 == 0).then_some(Values(bits))
+    }
 }
 
 /// What all users of an endpoint are known to ask for.
@@ -87,10 +97,15 @@ impl Asker {
     /// What has to be true for this user's clients, also in a request of its own.
     pub(crate) fn relies_on(&self) -> Values {
         match self.policy {
-            SessionFunctions::Learn => Values(self.known.load(Ordering::Relaxed)),
+            SessionFunctions::Learn => self.known(),
             SessionFunctions::Pin => Values::ALL,
             SessionFunctions::Forget => Values::NONE,
         }
+    }
+
+    /// What the user has asked for.
+    pub(crate) fn known(&self) -> Values {
+        Values(self.known.load(Ordering::Relaxed))
     }
 
     /// The user has asked for what an earlier request came to.
@@ -167,6 +182,16 @@ pub(crate) struct LastRequests {
 }
 
 impl LastRequests {
+    /// As another process reads them.
+    pub(crate) fn numbers(&self) -> [u32; 3] {
+        [self.any, self.wrote, self.inserted]
+    }
+
+    /// The other way round.
+    pub(crate) fn from_numbers([any, wrote, inserted]: [u32; 3]) -> Self {
+        LastRequests { any, wrote, inserted }
+    }
+
     /// A request of the client's has been carried out. Where it is not certain that it changed what somebody else had left,
     /// that may stand there still.
     pub(crate) fn count(&mut self, written: Written, client: u64, authors: &mut Authors) {

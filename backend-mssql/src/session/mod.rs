@@ -6,6 +6,7 @@
 //! time.
 
 mod attention;
+mod baseline;
 pub(crate) mod classify;
 pub(crate) mod follow;
 pub(crate) mod handles;
@@ -32,6 +33,7 @@ use weir_core::{
     spread::Spread,
 };
 
+pub(crate) use self::own::integer_of_row;
 use self::{
     attention::Attentions,
     follow::Outcome,
@@ -45,6 +47,7 @@ use self::{
     transaction::{Told, Transaction},
 };
 pub use self::{
+    baseline::Baseline,
     init::{ConversationInit, Features, Notices, SessionInit, Tracker},
     source_state::SourceState,
 };

@@ -261,7 +261,7 @@ impl OwnAnswer {
 const ROW: usize = 6;
 
 /// The value of a row of one INT, with or without a length in front.
-fn integer_of_row(tail: &[u8]) -> Option<i32> {
+pub(crate) fn integer_of_row(tail: &[u8]) -> Option<i32> {
     let (head, value) = tail.split_last_chunk::<4>()?;
     match head {
         [.., 0xd1, 4] | [.., 0xd1] => Some(i32::from_le_bytes(*value)),

@@ -98,7 +98,8 @@ impl Key {
         Some((*key, *takes))
     }
 
-    fn name(self) -> &'static str {
+    /// As it stands behind SET.
+    pub(crate) fn name(self) -> &'static str {
         let found = OPTIONS.iter().find(|(_, key, _)| *key == self);
         found.map_or("", |(name, _, _)| *name)
     }
@@ -174,6 +175,11 @@ impl Settings {
         })
     }
 
+    /// What was set, in an order in which setting it gives the same again.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Setting> {
+        self.list().iter()
+    }
+
     fn list(&self) -> &[Setting] {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
@@ -226,6 +232,17 @@ impl Isolation {
             5 => Isolation::Snapshot,
             _ => return None,
         })
+    }
+
+    /// The other way round.
+    pub(crate) fn in_request(self) -> u8 {
+        match self {
+            Isolation::ReadUncommitted => 1,
+            Isolation::ReadCommitted => 2,
+            Isolation::RepeatableRead => 3,
+            Isolation::Serializable => 4,
+            Isolation::Snapshot => 5,
+        }
     }
 
     /// The statement that sets it.
@@ -287,6 +304,13 @@ mod tests {
         for (name, key, _) in OPTIONS {
             assert_eq!(key.name(), name);
             assert_eq!(Key::named(name).map(|(key, _)| key), Some(key));
+        }
+    }
+
+    #[test]
+    fn isolation_levels_are_numbered_in_one_way() {
+        for number in 1..=5 {
+            assert_eq!(Isolation::from_request(number).map(Isolation::in_request), Some(number));
         }
     }
 

@@ -26,22 +26,25 @@ pub fn question(instance: &str) -> Option<Vec<u8>> {
     })
 }
 
-/// The port of the instance, from an answer.
+/// Why there is no port in a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPort {
+    /// It answers the question: the instance is there, and cannot be reached.
+    Answered(&'static str),
+    /// It is none of the browser's, or about something else. Whoever sent it, the answer may still come.
+    Nonsense(&'static str),
+}
+
+/// The port of the instance, from a datagram.
 ///
 /// # Errors
 /// What is wrong with it, or that the instance does not listen on TCP.
-pub fn port(answer: &[u8], instance: &str) -> Result<u16, &'static str> {
-    let [ANSWER, low, high, text @ ..] = answer else {
-        return Err("it is no answer of a browser service");
-    };
-    let length = usize::from(u16::from_le_bytes([*low, *high]));
-    if length != text.len() || length > limits::MAX_BROWSER_ANSWER {
-        return Err("it is longer or shorter than it says");
-    }
+pub fn port(answer: &[u8], instance: &str) -> Result<u16, NoPort> {
+    let text = text_of(answer).map_err(NoPort::Nonsense)?;
     // Keys are ASCII; names in another code page are compared as what they are replaced with, and do not match.
     let text = String::from_utf8_lossy(text);
     let Some((first, _)) = text.split_once(";;") else {
-        return Err("it does not end");
+        return Err(NoPort::Nonsense("it does not end"));
     };
     let words: Vec<&str> = first.split(';').collect();
     let (pairs, _) = words.as_chunks::<2>();
@@ -50,13 +53,24 @@ pub fn port(answer: &[u8], instance: &str) -> Result<u16, &'static str> {
         found.map(|[_, value]| *value)
     };
     if !value("InstanceName").is_some_and(|name| name.eq_ignore_ascii_case(instance)) {
-        return Err("it is about another instance");
+        return Err(NoPort::Nonsense("it is about another instance"));
     }
-    let port = value("tcp").ok_or("the instance does not listen on TCP")?;
+    let port = value("tcp").ok_or(NoPort::Answered("the instance does not listen on TCP"))?;
     port.parse()
         .ok()
         .filter(|port| *port != 0)
-        .ok_or("its port is not a number between 1 and 65535")
+        .ok_or(NoPort::Nonsense("its port is not a number between 1 and 65535"))
+}
+
+fn text_of(answer: &[u8]) -> Result<&[u8], &'static str> {
+    let [ANSWER, low, high, text @ ..] = answer else {
+        return Err("it is no answer of a browser service");
+    };
+    let length = usize::from(u16::from_le_bytes([*low, *high]));
+    if length != text.len() || length > limits::MAX_BROWSER_ANSWER {
+        return Err("it is longer or shorter than it says");
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -112,9 +126,12 @@ mod tests {
                 "longer",
             ),
         ] {
-            let told = port(&bytes, "i").expect_err("nonsense");
+            let (NoPort::Answered(told) | NoPort::Nonsense(told)) = port(&bytes, "i").expect_err("nonsense");
             assert!(told.contains(why), "{bytes:?}: {told}");
         }
+        // Only this one is worth not to wait for another.
+        let only = port(&answer("InstanceName;i;np;x;;"), "i");
+        assert_eq!(only, Err(NoPort::Answered("the instance does not listen on TCP")));
         let mut odd = answer("InstanceName;i;tcp;77;;");
         for at in 0..odd.len() {
             for flip in [0xff, 0x01, 0x80] {

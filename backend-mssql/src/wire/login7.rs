@@ -214,16 +214,22 @@ impl Login7 {
         Ok(())
     }
 
-    /// The payload of a message, in the layout of 7.2 and later. The EXTENSION flag follows `features`.
+    /// The payload of a message, in the layout of its version. The EXTENSION flag follows `features`.
     ///
     /// # Errors
-    /// A text is longer than the protocol allows.
+    /// A text is longer than the protocol allows, or its version has no place for it.
     pub fn to_payload(&self) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         // Everything has a bound, so the vector never moves and leaves no copy of the password.
         let features: usize = self.features.iter().map(|feature| feature.data().len() + 5).sum();
+        let is_wide = self.version().is_none_or(TdsVersion::is_wide);
+        if !is_wide && !(self.features.is_empty() && self.new_password.expose().is_empty()) {
+            return Err("TDS 7.1 knows neither extensions nor new passwords");
+        }
+        let fixed = if is_wide { FIXED } else { FIXED_7_1 };
         let room = FIXED + 2 * (10 * limits::MAX_LOGIN_TEXT + limits::MAX_LOGIN_FILE) + self.sspi.expose().len() + 16;
         let mut out = Writer {
-            fixed: Vec::with_capacity(FIXED),
+            size: fixed,
+            fixed: Vec::with_capacity(fixed),
             data: Zeroizing::new(Vec::with_capacity(room + features)),
         };
         let flags3 = match self.features.is_empty() {
@@ -257,8 +263,10 @@ impl Login7 {
         out.fixed.extend_from_slice(&self.client_id);
         out.sspi(self.sspi.expose())?;
         out.text(&self.attach_file, limits::MAX_LOGIN_FILE)?;
-        out.password(&self.new_password)?;
-        out.u32(0);
+        if is_wide {
+            out.password(&self.new_password)?;
+            out.u32(0);
+        }
         out.finish(extension, &self.features)
     }
 }
@@ -355,6 +363,8 @@ impl<'a> Data<'a> {
 }
 
 struct Writer {
+    /// Bytes of the fixed part.
+    size: usize,
     fixed: Vec<u8>,
     data: Zeroizing<Vec<u8>>,
 }
@@ -365,7 +375,7 @@ impl Writer {
     }
 
     fn slot(&mut self, length: usize) -> Result<(), &'static str> {
-        let offset = u16::try_from(FIXED + self.data.len()).map_err(|_| TOO_LONG)?;
+        let offset = u16::try_from(self.size + self.data.len()).map_err(|_| TOO_LONG)?;
         let length = u16::try_from(length).map_err(|_| TOO_LONG)?;
         self.fixed.extend_from_slice(&offset.to_le_bytes());
         self.fixed.extend_from_slice(&length.to_le_bytes());
@@ -412,15 +422,15 @@ impl Writer {
 
     fn finish(mut self, extension: Option<usize>, features: &[Feature]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
         if let Some(at) = extension {
-            let offset = (FIXED + self.data.len()) as u32;
+            let offset = (self.size + self.data.len()) as u32;
             self.data[at..at + 4].copy_from_slice(&offset.to_le_bytes());
             let mut list = BytesMut::new();
             feature_ext::write(features, &mut list);
             self.data.extend_from_slice(&list);
             list.as_mut().zeroize();
         }
-        debug_assert_eq!(self.fixed.len(), FIXED, "every field was written");
-        let length = FIXED + self.data.len();
+        debug_assert_eq!(self.fixed.len(), self.size, "every field was written");
+        let length = self.size + self.data.len();
         if length > limits::MAX_LOGIN7 {
             return Err(TOO_LONG);
         }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use weir_core::{
+    backend::Dialogue as _,
     settings::{PoolMode, ReplicaRouting, SessionFunctions, SessionStatePolicy},
     testing::rig::{Connection, Rig, Server, Words},
 };
 use weir_mssql::{
-    dialogue::{Conversation, ConversationInit},
+    dialogue::{Conversation, ConversationInit, packed::Packed},
     session::{Session, SessionInit, SourceState, Tracker},
     wire::packet::Header,
 };
@@ -38,6 +39,7 @@ pub fn init(shared: &Arc<SourceState>, kind: Kind) -> ConversationInit {
         asked_database: String::new(),
         database: "app".to_owned(),
         language: "us_english".to_owned(),
+        baseline: Default::default(),
         asked_language: None,
         collation: [0; 5],
         features: Default::default(),
@@ -117,6 +119,20 @@ impl Gateway {
         let mut init = init(&self.shared, self.kind);
         change(&mut init);
         self.seat(Conversation::new(init))
+    }
+
+    /// Another process goes on with the client, if it is at rest and can be packed: of what was here, it knows nothing but
+    /// the bytes.
+    pub fn hand_over(&mut self, client: usize) -> bool {
+        let elsewhere = init(&SourceState::new(), self.kind);
+        let Some(bytes) = self.packed_at_rest(client) else {
+            return false;
+        };
+        let packed = Packed::read(&bytes).unwrap();
+        let resumed = Conversation::resume(elsewhere, &packed).unwrap();
+        assert_eq!(resumed.pack(), Some(bytes));
+        self.clients[client].conversation = resumed;
+        true
     }
 
     pub fn ask(&mut self, client: usize, bytes: &[u8]) -> String {

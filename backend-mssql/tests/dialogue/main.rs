@@ -10,6 +10,7 @@ mod hostile;
 mod last_values;
 mod messages;
 mod model;
+mod moving;
 mod pins;
 mod random;
 mod rules;

@@ -106,6 +106,19 @@ fn run(
     chunk: usize,
     packet_size: u16,
 ) -> Vec<String> {
+    run_with(kind, clients, connections, actions, chunk, packet_size, |_, _| {})
+}
+
+/// The same; `between` does what it likes with a client that was just answered.
+fn run_with(
+    kind: Kind,
+    clients: usize,
+    connections: u32,
+    actions: &[Vec<Action>],
+    chunk: usize,
+    packet_size: u16,
+    mut between: impl FnMut(&mut Gateway, usize),
+) -> Vec<String> {
     let models = (1..=connections).map(|name| {
         let mut model = Model::new(kind, name);
         model.packet_size = packet_size;
@@ -138,6 +151,7 @@ fn run(
             driver.learn(&answer);
             log.push_str(&told(&answer).replace("(v)", "(n)"));
             log.push('\n');
+            between(&mut gateway, *client);
         }
     }
     for connection in &gateway.connections {
@@ -205,6 +219,35 @@ fn each_client_believes_to_be_alone() {
             );
         }
     }
+}
+
+/// Whoever is handed over whenever it is at rest is told what everybody else is told.
+#[test]
+fn nobody_notices_that_another_process_goes_on() {
+    let (mut moved, mut in_transaction) = (0, 0);
+    for seed in 1..=100 {
+        let mut random = Random(seed * 0x2f_6e2b);
+        let kind = if seed % 2 == 0 { Kind::SqlServer } else { Kind::Probe };
+        let clients = 3;
+        let all: Vec<Vec<Action>> = (0..clients).map(|_| actions(&mut random, 30, true)).collect();
+        let here = run(kind, clients, 4, &all, usize::MAX, 512);
+        let mut often = Random(seed);
+        let elsewhere = run_with(kind, clients, 4, &all, usize::MAX, 512, |gateway, client| {
+            if often.below(3) > 0 && gateway.hand_over(client) {
+                moved += 1;
+                let packed = gateway.clients[client].conversation.packed().unwrap();
+                in_transaction += usize::from(packed.transaction.is_some());
+            }
+        });
+        for (index, own) in all.iter().enumerate() {
+            assert_eq!(
+                words(&elsewhere[index]),
+                words(&here[index]),
+                "seed {seed}, client {index}: {own:?}"
+            );
+        }
+    }
+    assert!(moved > 1_000 && in_transaction > 100, "{moved} {in_transaction}");
 }
 
 /// Without the numbers of transactions, which are the server's.

@@ -63,9 +63,7 @@ impl Conversation {
         }
         session.forget_suspects();
         self.adoption = Adoption::Settled;
-        if !self.told.is_same(&session.parameters) && self.told == session.parameters {
-            self.told = session.parameters.clone();
-        }
+        self.told.unite(&mut session.parameters);
     }
 
     /// What the last holders changed is put back; only what `currval` says, and custom settings that nobody knows by
@@ -129,13 +127,15 @@ impl Conversation {
     }
 
     /// Tells the client what is different here from what it was told before.
-    pub(super) fn tell_differences(&mut self, session: &Session, out: &mut BytesMut) {
+    pub(super) fn tell_differences(&mut self, session: &mut Session, out: &mut BytesMut) {
         if self.told.is_same(&session.parameters) {
             return;
         }
         for (name, value) in session.parameters.news_for(&self.told) {
             write::parameter_status(out, name, value);
         }
+        // The next comparison of the two, and of either with the others that are equal, costs a pointer.
+        self.told.unite(&mut session.parameters);
         self.told = session.parameters.clone();
     }
 

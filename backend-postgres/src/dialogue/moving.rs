@@ -1,7 +1,7 @@
 //! A client at rest that goes on in another process: what its dialogue packs, and a dialogue that goes on from that.
 //!
-//! Whoever has anything that is not in [`Packed`] stays: notifications, statements prepared with SQL, replication, a request
-//! that waits. Absent on purpose: what server connections know; the next one that the client gets is made its own as any.
+//! Whoever has anything that is not in [`Packed`] stays: notifications, replication, a request that waits. Absent on purpose:
+//! what server connections know; the next one that the client gets is made its own as any.
 
 use std::sync::Arc;
 
@@ -11,13 +11,17 @@ use super::{
     Adoption, Body, Conversation, ConversationInit, Permission, Presence, Protocol, Request,
     failed_block::Abandoned,
     heal::Descriptions,
-    packed::{Packed, PackedStatement, Pairs},
+    packed::{Packed, PackedSqlStatement, PackedStatement, Pairs},
     prepare,
     statements::ClientStatements,
 };
 use crate::{
     limits,
-    session::{Overlay, classify, statement::Statement},
+    session::{
+        Overlay, classify,
+        sql_statements::{SqlStatement, SqlStatements},
+        statement::Statement,
+    },
     wire,
 };
 
@@ -31,7 +35,6 @@ impl Conversation {
             && self.body == Body::None
             && matches!(self.abandoned, Abandoned::No)
             && self.listening.is_none()
-            && self.sql_statements.is_empty()
             && !self.custom_settings.has_others();
         if !is_plain {
             return None;
@@ -52,6 +55,10 @@ impl Conversation {
             custom_settings: self.custom_settings.iter().map(str::to_owned).collect(),
             unnamed,
             statements: self.statements.pack()?,
+            sql_statements: (self.sql_statements.iter())
+                .map(|known| (known.name.to_string(), known.text.to_string(), pairs(&known.context)))
+                .collect(),
+            asks_for_draws: self.asker.has_asked(),
         })
     }
 
@@ -99,8 +106,32 @@ impl Conversation {
             }
             resumed.statements.insert(name.into(), statement);
         }
+        resumed.sql_statements = sql_statements(packed.sql_statements)?;
+        if packed.asks_for_draws {
+            resumed.asker.asks();
+        }
         Ok(resumed)
     }
+}
+
+/// Those that a text prepares and nothing else, with the meaning that it had.
+fn sql_statements(packed: Vec<PackedSqlStatement>) -> Result<SqlStatements, &'static str> {
+    let mut statements = Vec::new();
+    for (name, text, context) in &packed {
+        if context.len() > limits::MAX_OVERLAY_SETTINGS {
+            return Err("it has more settings than there can be");
+        }
+        let context = Overlay::from_pairs(context.iter().map(|(name, value)| (name, value)));
+        let statement = SqlStatement::read(name, text, &context);
+        statements.push(Arc::new(
+            statement.ok_or("it has prepared with SQL what cannot be prepared again")?,
+        ));
+    }
+    let bytes: usize = statements.iter().map(|statement| statement.weight()).sum();
+    if bytes > limits::MAX_SQL_STATEMENT_BYTES || statements.len() > limits::MAX_SQL_STATEMENTS {
+        return Err("it has prepared more with SQL than there can be");
+    }
+    Ok(statements.into_iter().collect())
 }
 
 impl ClientStatements {

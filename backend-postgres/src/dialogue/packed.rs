@@ -1,15 +1,12 @@
 //! What another process has to know of a client's dialogue, as bytes: the form in which clients are handed over.
 //!
-//! A version, then the fields one after the other, numbers and lengths in big-endian order. Invariants: at most
-//! [`limits::MAX_PACKED`] bytes either way; what is read back is what was written, or an error, and never allocates by a
-//! claimed length; another version is refused as a whole. Pure. Must not know what the fields mean.
+//! Invariant: what is read back is what was written, or an error; see [`packing`](weir_core::front::packing) for the
+//! rest. Pure. Must not know what the fields mean.
 
-use bytes::{Buf, BufMut};
-
-use crate::limits;
+use weir_core::front::packing::{Packer, Unpacker, Unreadable};
 
 /// Of the form. Raised with every change: a client that cannot be read stays where it is.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,54 +29,47 @@ pub struct Packed {
     pub unnamed: Option<Vec<u8>>,
     /// Its named statements.
     pub statements: Vec<PackedStatement>,
+    /// Those that it has prepared with SQL.
+    pub sql_statements: Vec<PackedSqlStatement>,
+    /// Its user asks for what earlier transactions drew from sequences.
+    pub asks_for_draws: bool,
 }
 
 /// A named statement: the name, what follows it in Parse, and whether a server has prepared it.
 pub type PackedStatement = (Vec<u8>, Vec<u8>, bool);
 
+/// A statement prepared with SQL: its name, its text, and the settings that the text is read by.
+pub type PackedSqlStatement = (String, String, Pairs);
+
 /// Names and values.
 pub type Pairs = Vec<(String, String)>;
-
-/// Why bytes are no packed dialogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreadable {
-    /// Of another version.
-    Version(u8),
-    /// Longer than any.
-    TooLong,
-    /// Not the form.
-    Malformed,
-}
 
 impl Packed {
     /// As bytes; `None` if they are too many.
     pub fn write(&self) -> Option<Vec<u8>> {
-        let mut out = vec![VERSION];
-        for flag in [self.follows, self.read_only, self.has_described] {
-            out.put_u8(flag.into());
+        let mut out = Packer::new(VERSION);
+        for flag in [self.follows, self.read_only, self.has_described, self.asks_for_draws] {
+            out.flag(flag);
         }
         for pairs in [&self.told, &self.brought, &self.overlay] {
-            out.put_u32(u32::try_from(pairs.len()).ok()?);
-            for (name, value) in pairs {
-                put(&mut out, name.as_bytes())?;
-                put(&mut out, value.as_bytes())?;
-            }
+            out.list(pairs, put_pair);
         }
-        out.put_u32(u32::try_from(self.custom_settings.len()).ok()?);
-        for name in &self.custom_settings {
-            put(&mut out, name.as_bytes())?;
-        }
-        out.put_u8(self.unnamed.is_some().into());
+        out.list(&self.custom_settings, |out, name| out.text(name));
+        out.flag(self.unnamed.is_some());
         if let Some(body) = &self.unnamed {
-            put(&mut out, body)?;
+            out.bytes(body);
         }
-        out.put_u32(u32::try_from(self.statements.len()).ok()?);
-        for (name, body, is_accepted) in &self.statements {
-            put(&mut out, name)?;
-            put(&mut out, body)?;
-            out.put_u8((*is_accepted).into());
-        }
-        (out.len() <= limits::MAX_PACKED).then_some(out)
+        out.list(&self.statements, |out, (name, body, is_accepted)| {
+            out.bytes(name);
+            out.bytes(body);
+            out.flag(*is_accepted);
+        });
+        out.list(&self.sql_statements, |out, (name, text, context)| {
+            out.text(name);
+            out.text(text);
+            out.list(context, put_pair);
+        });
+        out.finish()
     }
 
     /// From bytes.
@@ -87,101 +77,43 @@ impl Packed {
     /// # Errors
     /// [`Unreadable`].
     pub fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
-        if bytes.len() > limits::MAX_PACKED {
-            return Err(Unreadable::TooLong);
-        }
-        let mut rest = bytes;
-        match rest.try_get_u8() {
-            Ok(VERSION) => {}
-            Ok(other) => return Err(Unreadable::Version(other)),
-            Err(_) => return Err(Unreadable::Malformed),
-        }
-        let packed = fields(&mut rest).ok_or(Unreadable::Malformed)?;
-        match rest.is_empty() {
-            true => Ok(packed),
-            false => Err(Unreadable::Malformed),
-        }
+        Unpacker::read(bytes, VERSION, fields)
     }
 }
 
-impl std::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Unreadable::Version(version) => {
-                write!(
-                    f,
-                    "what is known of it has version {version}, and this process reads version {VERSION}"
-                )
-            }
-            Unreadable::TooLong => write!(f, "what is known of it is more than {} bytes", limits::MAX_PACKED),
-            Unreadable::Malformed => f.write_str("what is known of it cannot be read"),
-        }
-    }
+fn put_pair(out: &mut Packer, (name, value): &(String, String)) {
+    out.text(name);
+    out.text(value);
 }
 
-/// Stops as soon as there is no room for more.
-fn put(out: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
-    if out.len() + bytes.len() > limits::MAX_PACKED {
-        return None;
-    }
-    out.put_u32(u32::try_from(bytes.len()).ok()?);
-    out.put_slice(bytes);
-    Some(())
-}
-
-fn fields(rest: &mut &[u8]) -> Option<Packed> {
+fn fields(rest: &mut Unpacker<'_>) -> Option<Packed> {
+    let [follows, read_only, has_described, asks_for_draws] = [rest.flag()?, rest.flag()?, rest.flag()?, rest.flag()?];
     Some(Packed {
-        follows: flag(rest)?,
-        read_only: flag(rest)?,
-        has_described: flag(rest)?,
-        told: list(rest, pair)?,
-        brought: list(rest, pair)?,
-        overlay: list(rest, pair)?,
-        custom_settings: list(rest, text)?,
-        unnamed: match flag(rest)? {
-            true => Some(blob(rest)?),
+        follows,
+        read_only,
+        has_described,
+        asks_for_draws,
+        told: rest.list(pair)?,
+        brought: rest.list(pair)?,
+        overlay: rest.list(pair)?,
+        custom_settings: rest.list(Unpacker::text)?,
+        unnamed: match rest.flag()? {
+            true => Some(rest.bytes()?),
             false => None,
         },
-        statements: list(rest, |rest| Some((blob(rest)?, blob(rest)?, flag(rest)?)))?,
+        statements: rest.list(|rest| Some((rest.bytes()?, rest.bytes()?, rest.flag()?)))?,
+        sql_statements: rest.list(|rest| Some((rest.text()?, rest.text()?, rest.list(pair)?)))?,
     })
 }
 
-/// Grows with what is there, not with the number that is claimed.
-fn list<T>(rest: &mut &[u8], mut one: impl FnMut(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {
-    let count = rest.try_get_u32().ok()?;
-    let mut all = Vec::new();
-    for _ in 0..count {
-        all.push(one(rest)?);
-    }
-    Some(all)
-}
-
-fn pair(rest: &mut &[u8]) -> Option<(String, String)> {
-    Some((text(rest)?, text(rest)?))
-}
-
-fn text(rest: &mut &[u8]) -> Option<String> {
-    String::from_utf8(blob(rest)?).ok()
-}
-
-fn blob(rest: &mut &[u8]) -> Option<Vec<u8>> {
-    let length = usize::try_from(rest.try_get_u32().ok()?).ok()?;
-    let (blob, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(blob.to_vec())
-}
-
-fn flag(rest: &mut &[u8]) -> Option<bool> {
-    match rest.try_get_u8().ok()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
+fn pair(rest: &mut Unpacker<'_>) -> Option<(String, String)> {
+    Some((rest.text()?, rest.text()?))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, option, prelude::*};
+    use weir_core::limits;
 
     use super::*;
 
@@ -189,23 +121,28 @@ mod tests {
         let pairs = || vec((".{0,12}", ".{0,12}"), 0..4);
         let bytes = || vec(any::<u8>(), 0..20);
         (
-            any::<(bool, bool, bool)>(),
+            any::<(bool, bool, bool, bool)>(),
             (pairs(), pairs(), pairs()),
             vec(".{0,12}", 0..3),
             option::of(bytes()),
             vec((bytes(), bytes(), any::<bool>()), 0..4),
+            vec((".{0,12}", ".{0,12}", pairs()), 0..3),
         )
-            .prop_map(|(flags, pairs, custom_settings, unnamed, statements)| Packed {
-                follows: flags.0,
-                read_only: flags.1,
-                has_described: flags.2,
-                told: pairs.0,
-                brought: pairs.1,
-                overlay: pairs.2,
-                custom_settings,
-                unnamed,
-                statements,
-            })
+            .prop_map(
+                |(flags, pairs, custom_settings, unnamed, statements, sql_statements)| Packed {
+                    follows: flags.0,
+                    read_only: flags.1,
+                    has_described: flags.2,
+                    asks_for_draws: flags.3,
+                    told: pairs.0,
+                    brought: pairs.1,
+                    overlay: pairs.2,
+                    custom_settings,
+                    unnamed,
+                    statements,
+                    sql_statements,
+                },
+            )
     }
 
     proptest! {
@@ -242,14 +179,20 @@ mod tests {
     fn another_version_is_refused() {
         let mut bytes = Packed::default().write().expect("short");
         bytes[0] = VERSION + 1;
-        assert_eq!(Packed::read(&bytes), Err(Unreadable::Version(VERSION + 1)));
+        assert_eq!(
+            Packed::read(&bytes),
+            Err(Unreadable::Version {
+                found: VERSION + 1,
+                known: VERSION
+            })
+        );
         assert_eq!(Packed::read(b""), Err(Unreadable::Malformed));
     }
 
     #[test]
     fn claims_are_not_believed_and_too_much_is_not_written() {
         assert_eq!(
-            Packed::read(&[VERSION, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF]),
+            Packed::read(&[VERSION, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF]),
             Err(Unreadable::Malformed)
         );
         let mut packed = Packed {

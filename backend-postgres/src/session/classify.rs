@@ -6,6 +6,8 @@
 //! whatever writes counts as drawing from a sequence, because its triggers may.
 //! Pure, one pass, no allocation but for the rare [`Shape::Deallocate`].
 
+mod plain;
+
 use super::{
     custom::CustomSettings,
     functions::{Effect, effect},
@@ -79,6 +81,21 @@ pub fn too_long_to_read() -> Class {
 
 /// Reads a text, which may hold several statements.
 pub fn classify(text: &[u8]) -> Class {
+    if plain::is_plain_select(text) {
+        return plain_select();
+    }
+    classify_whole(text)
+}
+
+/// What a text is that [`plain`] recognises.
+fn plain_select() -> Class {
+    Class {
+        shape: Shape::ReadOnly,
+        ..Class::default()
+    }
+}
+
+fn classify_whole(text: &[u8]) -> Class {
     let mut class = read(text);
     let is_code = matches!(class.shape, Shape::Code | Shape::Prepare(_));
     if matches!(class.shape, Shape::Prepare(_)) {

@@ -71,10 +71,15 @@ impl Asker {
     /// Whether what they say has to be true for this user's clients.
     pub(crate) fn relies_on_them(&self) -> bool {
         match self.policy {
-            SequenceFunctions::Learn => self.own.get().is_some() || self.shared.definition.get().is_some(),
+            SequenceFunctions::Learn => self.has_asked(),
             SequenceFunctions::Pin => true,
             SequenceFunctions::Forget => false,
         }
+    }
+
+    /// Whether the user has asked for what an earlier transaction drew, or something was defined that does.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.own.get().is_some() || self.shared.definition.get().is_some()
     }
 
     /// The user has asked for what an earlier transaction drew.

@@ -66,6 +66,19 @@ impl Parameters {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Makes one allocation of two lists, if they are equal. Of the two the one at the lower address stays: so whoever
+    /// meets whom, all equal lists of a source soon are one.
+    pub fn unite(&mut self, other: &mut Parameters) {
+        if self.is_same(other) || self != other {
+            return;
+        }
+        if Arc::as_ptr(&self.0) < Arc::as_ptr(&other.0) {
+            *other = self.clone();
+        } else {
+            *self = other.clone();
+        }
+    }
+
     /// What `self` says and `other` does not, or says differently.
     pub fn news_for<'a>(&'a self, other: &'a Parameters) -> impl Iterator<Item = (&'a str, &'a str)> {
         let all: &[Parameter] = if self.is_same(other) { &[] } else { &self.0 };
@@ -97,6 +110,22 @@ mod tests {
         assert!(copy.set("TimeZone", "CET"));
         assert_eq!(original.get("TimeZone"), Some("UTC"));
         assert_eq!(copy.news_for(&original).collect::<Vec<_>>(), [("TimeZone", "CET")]);
+    }
+
+    #[test]
+    fn equal_lists_become_one_whoever_meets_whom() {
+        let mut lists: Vec<Parameters> = (0..8).map(|_| Parameters::from_pairs([("TimeZone", "UTC")])).collect();
+        let mut other = Parameters::from_pairs([("TimeZone", "CET")]);
+        for _ in 0..3 {
+            for at in 1..lists.len() {
+                let (before, rest) = lists.split_at_mut(at);
+                before[at - 1].unite(&mut rest[0]);
+                rest[0].unite(&mut other);
+            }
+            lists.reverse();
+        }
+        assert!(lists.iter().all(|list| list.is_same(&lists[0])));
+        assert_eq!(other.get("TimeZone"), Some("CET"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use weir_core::{
     testing::rig::{Connection, Rig, Words},
 };
 use weir_postgres::{
-    dialogue::{Conversation, ConversationInit},
+    dialogue::{Conversation, ConversationInit, packed::Packed},
     session::{Overlay, Parameters, Session, SessionInit, SourceState},
 };
 
@@ -69,6 +69,18 @@ impl<S: Server> Gateway<S> {
         let mut init = init(&self.shared);
         change(&mut init);
         self.seat(Conversation::new(init))
+    }
+
+    /// Another process goes on with the client, if it is at rest and can be packed: of what was here, it knows nothing but
+    /// the bytes. (What clients and connections share stays the same: here the connections do, too.)
+    pub fn hand_over(&mut self, client: usize) -> bool {
+        let elsewhere = init(&self.shared);
+        let Some(bytes) = self.packed_at_rest(client) else {
+            return false;
+        };
+        let packed = Packed::read(&bytes).unwrap();
+        self.clients[client].conversation = Conversation::resume(elsewhere, packed).unwrap();
+        true
     }
 
     pub fn ask(&mut self, client: usize, bytes: &[u8]) -> String {

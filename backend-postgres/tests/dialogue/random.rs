@@ -158,6 +158,16 @@ pub fn direct<S: Server>(server: &mut S, script: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 /// Clients take turns at random; a client that waits for a connection is passed over.
 pub fn converse<S: Server>(gateway: &mut Gateway<S>, dice: &mut Dice, scripts: &[Vec<Vec<u8>>]) -> Vec<Vec<Vec<u8>>> {
+    converse_with(gateway, dice, scripts, |_, _| {})
+}
+
+/// The same; `between` does what it likes with a client that has just sent something.
+pub fn converse_with<S: Server>(
+    gateway: &mut Gateway<S>,
+    dice: &mut Dice,
+    scripts: &[Vec<Vec<u8>>],
+    mut between: impl FnMut(&mut Gateway<S>, usize),
+) -> Vec<Vec<Vec<u8>>> {
     let clients: Vec<usize> = (0..scripts.len())
         .map(|client| gateway.client_with(|init| init.overlay = own(client)))
         .collect();
@@ -181,6 +191,7 @@ pub fn converse<S: Server>(gateway: &mut Gateway<S>, dice: &mut Dice, scripts: &
             let bytes = gateway.receive(*client);
             heard[index].push(bytes);
         }
+        between(gateway, clients[turn]);
         stuck += 1;
         assert!(stuck < 10_000);
     }
@@ -191,13 +202,29 @@ pub fn converse<S: Server>(gateway: &mut Gateway<S>, dice: &mut Dice, scripts: &
 fn every_client_hears_what_its_own_connection_would_have_told_it() {
     // A nightly run asks for more.
     let seeds = std::env::var("WEIR_DIALOGUE_SEEDS").map_or(6_000, |seeds| seeds.parse().expect("a number"));
-    for seed in 0..seeds {
+    hears_its_own(0..seeds, |_, _| {});
+}
+
+/// Whoever is handed over whenever it is at rest hears the same.
+#[test]
+fn nobody_notices_that_another_process_goes_on() {
+    let (mut often, mut moved) = (Dice::new(1), 0);
+    hears_its_own(6_000..9_000, |gateway, client| {
+        if often.roll(3) > 0 && gateway.hand_over(client) {
+            moved += 1;
+        }
+    });
+    assert!(moved > 3_000, "{moved}");
+}
+
+fn hears_its_own(seeds: std::ops::Range<u64>, mut between: impl FnMut(&mut Gateway<Model>, usize)) {
+    for seed in seeds {
         let mut dice = Dice::new(seed);
         let clients = 1 + dice.roll(3);
         let scripts: Vec<_> = (0..clients).map(|client| script(&mut dice, client)).collect();
         let connections = 1 + dice.roll(2);
         let mut gateway = Gateway::new((0..connections).map(|_| Model::default()));
-        let heard = converse(&mut gateway, &mut dice, &scripts);
+        let heard = converse_with(&mut gateway, &mut dice, &scripts, &mut between);
         for (client, script) in scripts.iter().enumerate() {
             let expected = direct(&mut own_server(client), script).concat();
             let heard = heard[client].concat();

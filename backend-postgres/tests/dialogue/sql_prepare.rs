@@ -5,7 +5,13 @@ use weir_core::{
     settings::SessionStatePolicy,
 };
 
-use crate::{gateway::Gateway, messages::*, model::Model};
+use weir_postgres::{dialogue::Conversation, session::SourceState};
+
+use crate::{
+    gateway::{Gateway, init},
+    messages::*,
+    model::Model,
+};
 
 fn gateway(connections: usize) -> Gateway<Model> {
     Gateway::new((0..connections).map(|_| Model::default()))
@@ -263,4 +269,49 @@ fn pipelines_in_every_size_of_pieces() {
                         C[DEALLOCATE] ZT E26000 ZE C[ROLLBACK] ZI E26000 ZI";
         assert_eq!(gateway.ask(client, &all), expected, "pieces of {chunk}");
     }
+}
+
+#[test]
+fn they_go_along_when_another_process_goes_on() {
+    let mut gateway = gateway(2);
+    let (client, other) = (gateway.client(), gateway.client());
+    gateway.ask(client, &query("PREPARE p AS SELECT 'mine'"));
+    gateway.ask(client, &query("PREPARE q AS SELECT 'other'"));
+    assert!(gateway.hand_over(client));
+    hold(&mut gateway, other);
+    assert_eq!(gateway.ask(client, &query("EXECUTE p")), "T D[mine] C[SELECT 1] ZI");
+    assert_eq!(gateway.ask(client, &query("DEALLOCATE q")), "C[DEALLOCATE] ZI");
+    assert!(gateway.hand_over(client));
+    assert_eq!(gateway.ask(client, &query("EXECUTE q")), "E26000 ZI");
+    assert_eq!(gateway.ask(client, &query("EXECUTE p")), "T D[mine] C[SELECT 1] ZI");
+}
+
+#[test]
+fn what_another_process_says_was_prepared_prepares_that_and_nothing_else() {
+    let mut gateway = gateway(1);
+    let client = gateway.client();
+    gateway.ask(client, &query("PREPARE p AS SELECT 'mine'"));
+    let packed = gateway.clients[client].conversation.packed().expect("it is at rest");
+    assert_eq!(packed.sql_statements.len(), 1);
+    let resume = |packed| Conversation::resume(init(&SourceState::new()), packed).map(drop);
+    assert_eq!(resume(packed.clone()), Ok(()));
+    for text in [
+        "DROP TABLE t",
+        "PREPARE p AS SELECT 1; DROP TABLE t",
+        "PREPARE q AS SELECT 1",
+        "",
+    ] {
+        let mut packed = packed.clone();
+        packed.sql_statements[0].1 = text.to_owned();
+        assert!(resume(packed).is_err(), "{text}");
+    }
+    let mut many = packed.clone();
+    for number in 0..1_000 {
+        many.sql_statements.push((
+            format!("p{number}"),
+            format!("PREPARE p{number} AS SELECT 1"),
+            Vec::new(),
+        ));
+    }
+    assert!(resume(many).is_err());
 }

@@ -32,6 +32,8 @@ pub struct HandedClient {
     pub secret: Secret<Vec<u8>>,
     /// What its dialogue remembers: see [`crate::backend::Dialogue::pack`].
     pub dialogue: Secret<Vec<u8>>,
+    /// Which server connections can serve it: see [`crate::backend::Backend::pack_profile`].
+    pub profile: Vec<u8>,
 }
 
 /// Another process that takes clients.

@@ -3,6 +3,7 @@
 //! Knows no protocol: a [`crate::backend::Frontend`] speaks to the peer and hands over a [`Client`].
 
 mod allowance;
+mod arrival;
 mod card;
 mod clients;
 mod credentials;
@@ -12,6 +13,7 @@ mod gate;
 mod handover;
 mod inheritance;
 mod listener;
+pub mod packing;
 mod places;
 mod proxy_protocol;
 mod unwelcome;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 pub use allowance::{Allowance, Place, Share};
+pub use arrival::{Arrival, Hosts};
 pub(crate) use card::Card;
 pub use card::{ClientView, Pinned, Standing};
 pub use clients::{Bell, CancelTicket, Clients, ClientsFull, Elsewhere, Event, Farewell, Registration, Rung};

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     backend::Backend,
-    clock::Instant,
+    clock::{self, Instant},
     refusal::{Limit, Refusal},
 };
 
@@ -47,9 +47,18 @@ enum Stage<B: Backend> {
         before: Duration,
         /// When it came here, on the clock that stands still while the pool is paused.
         patience_since: Moment,
-        timer: Option<Pin<Box<Sleep>>>,
+        timer: Timer,
     },
     Ended,
+}
+
+/// The alarm at the end of a client's patience.
+enum Timer {
+    /// Not set: the client has just come.
+    Unset,
+    Set(Pin<Box<Sleep>>),
+    /// It has gone off, or there is no end. After a pause it is set again.
+    Silent,
 }
 
 type Outcome<B> = Result<Lease<B>, Refusal>;
@@ -74,38 +83,59 @@ impl<B: Backend> Acquire<B> {
         &self.pool
     }
 
+    /// See [`Pool::ask`].
+    pub(super) fn ask(
+        pool: &Arc<Pool<B>>,
+        profile: &B::Profile,
+        wish: Wish,
+        waker: &Waker,
+        now: Instant,
+    ) -> Result<Lease<B>, Self> {
+        pool.remember_runtime();
+        let entered = pool.apply_at(now, |state, now, after| {
+            let profile = state.find(profile, wish.mark).unwrap_or_else(|| state.intern(profile));
+            enter(state, profile, wish, waker, now, (now, after))
+        });
+        match entered {
+            Entered::Granted(slot, connection) => Ok(Lease::new(pool.clone(), slot, connection)),
+            Entered::Queued(stage) => Err(Acquire {
+                pool: pool.clone(),
+                timeout: None,
+                arrived: None,
+                stage,
+            }),
+        }
+    }
+
+    /// The same with an end to its patience, counted from when it asked.
+    pub(crate) fn within(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
     /// Takes an idle connection or a place in the queue.
-    fn start(&mut self, profile: &B::Profile, waker: &Waker) -> Option<Outcome<B>> {
+    fn start(&mut self, profile: &B::Profile, waker: &Waker, now: Instant) -> Option<Outcome<B>> {
         let (pool, stage, arrived) = (&self.pool, &mut self.stage, self.arrived);
         pool.remember_runtime();
-        let outcome = pool.apply(|state, now, after| {
+        let outcome = pool.apply_at(now, |state, now, after| {
             let profile = state.intern(profile);
-            if let Some((slot, connection)) = state.check_out(profile, Wish::default(), waker, now, after) {
-                state.counters.leases += 1;
-                state.counters.prompt += 1;
-                return Some(Collected::Granted(slot, connection));
-            }
-            state.counters.waits += 1;
             let since = arrived.map_or(now, |arrived| pool.moment(arrived).min(now));
-            let waiter = state.enqueue(profile, Some(waker.clone()), since, now, after);
-            *stage = Stage::Queued {
-                waiter,
-                profile,
-                since,
-                before: Duration::ZERO,
-                patience_since: state.engine.patience_clock(now),
-                timer: None,
-            };
-            // A refusal may be there at once.
-            collect(pool, state, stage, now)
+            match enter(state, profile, Wish::default(), waker, since, (now, after)) {
+                Entered::Granted(slot, connection) => Some(Collected::Granted(slot, connection)),
+                Entered::Queued(queued) => {
+                    *stage = queued;
+                    // A refusal may be there at once.
+                    collect(pool, state, stage, now)
+                }
+            }
         })?;
         self.conclude(outcome)
     }
 
-    fn answer(&mut self, waker: &Waker) -> Option<Outcome<B>> {
+    fn answer(&mut self, waker: &Waker, now: Instant) -> Option<Outcome<B>> {
         loop {
             let (pool, stage) = (&self.pool, &mut self.stage);
-            let collected = pool.apply(|state, now, _| {
+            let collected = pool.apply_at(now, |state, now, _| {
                 let collected = collect(pool, state, stage, now);
                 if let (None, Stage::Queued { waiter, .. }) = (&collected, &stage) {
                     state.set_waker(*waiter, waker);
@@ -182,6 +212,36 @@ impl<B: Backend> Pool<B> {
         state.counters.wait_time += time;
         self.activity.latency().wait.record(time);
     }
+}
+
+enum Entered<B: Backend> {
+    Granted(SlotId, Box<Connection<B>>),
+    Queued(Stage<B>),
+}
+
+/// An idle connection, or a place in the queue for somebody who has waited since `since`.
+fn enter<B: Backend>(
+    state: &mut State<B>,
+    profile: ProfileId,
+    wish: Wish,
+    waker: &Waker,
+    since: Moment,
+    (now, after): (Moment, &mut After<B>),
+) -> Entered<B> {
+    if let Some((slot, connection)) = state.check_out(profile, wish, waker, now, after) {
+        state.counters.leases += 1;
+        state.counters.prompt += 1;
+        return Entered::Granted(slot, connection);
+    }
+    state.counters.waits += 1;
+    Entered::Queued(Stage::Queued {
+        waiter: state.enqueue(profile, Some(waker.clone()), since, now, after),
+        profile,
+        since,
+        before: Duration::ZERO,
+        patience_since: state.engine.patience_clock(now),
+        timer: Timer::Unset,
+    })
 }
 
 /// What has become of a wait.
@@ -278,45 +338,60 @@ impl<B: Backend> Future for Acquire<B> {
     type Output = Outcome<B>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<B>> {
-        let this = self.get_mut();
-        let outcome = match std::mem::replace(&mut this.stage, Stage::Ended) {
-            Stage::Start(profile) => this.start(&profile, cx.waker()),
-            queued => {
-                this.stage = queued;
-                this.answer(cx.waker())
-            }
-        };
-        if let Some(outcome) = outcome {
-            return Poll::Ready(outcome);
-        }
-        let Some(limit) = this.timeout else {
-            return Poll::Pending;
-        };
-        this.poll_patience(limit, cx)
+        self.get_mut().poll_at(cx, clock::now())
     }
 }
 
 impl<B: Backend> Acquire<B> {
-    /// Waits for the end of the client's patience. In a pause there is none: whoever waits is woken when it ends.
-    fn poll_patience(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<Outcome<B>> {
-        loop {
-            let Stage::Queued { timer, .. } = &mut self.stage else {
-                return Poll::Pending;
-            };
-            if let Some(running) = timer {
-                match running.as_mut().poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(()) => *timer = None,
+    /// The same for a caller that knows the time.
+    pub(crate) fn poll_at(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Outcome<B>> {
+        let outcome = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Start(profile) => self.start(&profile, cx.waker(), now),
+            queued => {
+                self.stage = queued;
+                match self.stage {
+                    // It has asked in this very moment; whatever has come since wakes the task.
+                    Stage::Queued {
+                        timer: Timer::Unset, ..
+                    } => None,
+                    _ => self.answer(cx.waker(), now),
                 }
             }
-            match self.patience_left(limit) {
-                None => return Poll::Pending,
-                Some(Duration::ZERO) => return Poll::Ready(self.time_out(limit)),
-                Some(left) => {
-                    if let Stage::Queued { timer, .. } = &mut self.stage {
-                        *timer = Some(Box::pin(tokio::time::sleep(left)));
-                    }
+        };
+        match outcome {
+            Some(outcome) => Poll::Ready(outcome),
+            None => self.poll_patience(cx, now),
+        }
+    }
+
+    /// Waits for the end of the client's patience. In a pause there is none: whoever waits is woken when it ends.
+    fn poll_patience(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Outcome<B>> {
+        loop {
+            let (limit, Stage::Queued { timer, .. }) = (self.timeout, &mut self.stage) else {
+                return Poll::Pending;
+            };
+            let Some(limit) = limit else {
+                *timer = Timer::Silent;
+                return Poll::Pending;
+            };
+            let next = match timer {
+                Timer::Unset => match now.checked_add(limit) {
+                    Some(end) => tokio::time::sleep_until(end),
+                    None => tokio::time::sleep(limit),
+                },
+                Timer::Set(running) => {
+                    std::task::ready!(running.as_mut().poll(cx));
+                    *timer = Timer::Silent;
+                    continue;
                 }
+                Timer::Silent => match self.patience_left(limit) {
+                    None => return Poll::Pending,
+                    Some(Duration::ZERO) => return Poll::Ready(self.time_out(limit)),
+                    Some(left) => tokio::time::sleep(left),
+                },
+            };
+            if let Stage::Queued { timer, .. } = &mut self.stage {
+                *timer = Timer::Set(Box::pin(next));
             }
         }
     }

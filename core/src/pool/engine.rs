@@ -421,6 +421,11 @@ impl Engine {
         self.shed(now);
     }
 
+    /// What of the limit is this process's.
+    pub fn portion(&self) -> Portion {
+        self.portion
+    }
+
     /// Closes what is idle and above the limit.
     fn shed(&mut self, now: Moment) {
         if self.full.is_some_and(|full| full.cap >= self.tuning.max_connections) {

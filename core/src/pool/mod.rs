@@ -166,6 +166,18 @@ impl<B: Backend> Pool<B> {
         Some(Lease::new(self.clone(), slot, connection))
     }
 
+    /// An idle connection as with [`Pool::try_acquire_near`], or a place in the queue, in one go. The place is to be polled
+    /// by the task of `waker`, and has no time-out yet: see [`Acquire::within`].
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        profile: &B::Profile,
+        wish: Wish,
+        waker: &Waker,
+        now: Instant,
+    ) -> Result<Lease<B>, Acquire<B>> {
+        Acquire::ask(self, profile, wish, waker, now)
+    }
+
     /// A connection: an idle one, or the next that returns or is opened when everybody who came before is served.
     ///
     /// Resolves to [`crate::refusal::Refusal::PoolTimeout`] after `pool_timeout` (`None` = never), to
@@ -210,6 +222,11 @@ impl<B: Backend> Pool<B> {
     /// Another part of the limit is this process's from now on, because a predecessor or successor uses the rest.
     pub fn apportion(&self, portion: Portion) {
         self.apply(|state, now, _| state.engine.apportion(portion, now));
+    }
+
+    /// What of the limit is this process's.
+    pub fn portion(&self) -> Portion {
+        self.state.lock().engine.portion()
     }
 
     /// The pool at this moment.

@@ -3,13 +3,18 @@
 //! Invariants: a client keeps its place in the order of arrival (I3) over a pause of its source and when another pool
 //! takes the place of the one that it asked; its patience stands still in a pause; who waits in a pause has no share.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use crate::{
     backend::Backend,
     clock::{self, Instant},
     front::{Allowance, Place, Share},
-    pool::{Lease, Pool},
+    pool::{Acquire, Lease, Pool},
     refusal::Refusal,
 };
 
@@ -25,6 +30,24 @@ pub(super) struct Wanted<B: Backend> {
     pub(super) since: Instant,
 }
 
+/// A client that waits for what it wants.
+pub(super) enum Asking<B: Backend> {
+    Queued(Acquire<B>),
+    WithShare(Pin<Box<dyn Future<Output = (Arc<Pool<B>>, Outcome<B>)> + Send>>),
+}
+
+impl<B: Backend> Asking<B> {
+    /// The pool that was asked last, and what came of it.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<(Arc<Pool<B>>, Outcome<B>)> {
+        match self {
+            Asking::Queued(place) => place
+                .poll_at(cx, now)
+                .map(|outcome| (place.pool().clone(), outcome.map(|lease| (lease, None)))),
+            Asking::WithShare(acquire) => acquire.as_mut().poll(cx),
+        }
+    }
+}
+
 /// What happens to who waits for a share or with one.
 enum Turn<B: Backend> {
     Answer(Result<Lease<B>, Refusal>),
@@ -34,19 +57,15 @@ enum Turn<B: Backend> {
 }
 
 impl<B: Backend> Wanted<B> {
-    /// Asks `pool`; the pool that was asked last, and what came of it.
-    pub(super) async fn acquire(
-        self,
-        pool: Arc<Pool<B>>,
-        allowance: Option<Arc<Allowance>>,
-    ) -> (Arc<Pool<B>>, Outcome<B>) {
-        if let Some(allowance) = allowance {
-            let place = allowance.line_up(pool.name());
-            return self.acquire_with_share(pool, place).await;
+    /// Asks `pool`.
+    pub(super) fn ask(self, pool: Arc<Pool<B>>, allowance: Option<Arc<Allowance>>) -> Asking<B> {
+        match allowance {
+            None => Asking::Queued(pool.acquire_since(self.profile, self.patience, self.since)),
+            Some(allowance) => {
+                let place = allowance.line_up(pool.name());
+                Asking::WithShare(Box::pin(self.acquire_with_share(pool, place)))
+            }
         }
-        let mut acquire = pool.acquire_since(self.profile, self.patience, self.since);
-        let outcome = (&mut acquire).await;
-        (acquire.pool().clone(), outcome.map(|lease| (lease, None)))
     }
 
     async fn acquire_with_share(mut self, mut pool: Arc<Pool<B>>, mut place: Place) -> (Arc<Pool<B>>, Outcome<B>) {

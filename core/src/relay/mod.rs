@@ -31,8 +31,9 @@ use self::{
 };
 use crate::{
     backend::{Access, Backend, PinNews, PinReason},
+    clock::Instant,
     front::{self, Client, Identity, Registration, Rung, Share, Successor, Terms},
-    pool::{Lease, engine::Mark},
+    pool::{Acquire, Lease, engine::Mark},
     refusal::Refusal,
     registry::Route,
 };
@@ -64,9 +65,10 @@ enum Ending {
 }
 
 /// What needs more than moving bytes.
-enum Event {
+enum Event<B: Backend> {
     Inbox(front::Event),
-    Lease(Access),
+    /// There was no server connection at this time; perhaps the client has its place in the queue already.
+    Wait(Access, Instant, Option<Acquire<B>>),
     Finish,
     ClientGone,
     ClientFault(&'static str),
@@ -189,7 +191,7 @@ impl<B: Backend> Life<B> {
         loop {
             let event = poll_fn(|cx| self.poll(cx)).await;
             let ending = match event {
-                Event::Lease(access) => Box::pin(self.wait_for_lease(access)).await,
+                Event::Wait(access, since, place) => Box::pin(self.wait_for_lease(access, since, place)).await,
                 Event::Inbox(event) => self.on_inbox(event),
                 Event::Expired(expired) => self.on_expired(expired),
                 Event::ServerGone(why) => self.on_server_gone(why),

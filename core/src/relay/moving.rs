@@ -46,6 +46,7 @@ impl<B: Backend> Life<B> {
     }
 
     fn pack(&self) -> Option<HandedClient> {
+        let profile = B::pack_profile(&self.profile)?;
         let dialogue = Secret::new(self.dialogue.pack()?);
         // Without a free file descriptor it stays.
         let socket = B::clear_socket(&self.io)?.duplicate().ok()?;
@@ -61,6 +62,7 @@ impl<B: Backend> Life<B> {
             id: self.registration.id(),
             secret: Secret::new(self.registration.secret().to_vec()),
             dialogue,
+            profile,
         })
     }
 }

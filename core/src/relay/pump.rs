@@ -16,23 +16,23 @@ use super::{
 };
 use crate::{
     backend::{Access, Backend, Dialogue, Heard, Outbox, SessionState, TransactionDetection},
-    clock::Instant,
+    clock::{self, Instant},
     front::{Rung, Share},
     limits,
-    pool::{Lease, engine::Wish},
+    pool::{Acquire, Lease, engine::Wish},
     refusal::Fault,
 };
 
 impl<B: Backend> Life<B> {
     /// Moves what can be moved.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event<B>> {
         if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
             return Poll::Ready(Event::Inbox(event));
         }
-        let now = match with_scratch(|scratch| self.pump(cx, scratch).map(|()| scratch.turn.now)) {
-            Ok(now) => now,
-            Err(event) => return Poll::Ready(event),
-        };
+        let now = clock::now();
+        if let Err(event) = with_scratch(now, |scratch| self.pump(cx, scratch)) {
+            return Poll::Ready(event);
+        }
         match &mut self.watch {
             Some(watch) => {
                 let session = self.attached.as_ref().map(|attached| &attached.lease.session);
@@ -44,7 +44,7 @@ impl<B: Backend> Life<B> {
     }
 
     /// Moves bytes until neither side has any more to give or take.
-    pub(super) fn pump(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event> {
+    pub(super) fn pump(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event<B>> {
         loop {
             self.flush(cx, scratch)?;
             let from_server = self.pump_server(cx, scratch)?;
@@ -77,7 +77,7 @@ impl<B: Backend> Life<B> {
         }
     }
 
-    pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event> {
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event<B>> {
         if !self.to_client.is_flushed() {
             let sent = self
                 .to_client
@@ -99,7 +99,7 @@ impl<B: Backend> Life<B> {
 
     /// Lets the dialogue say what it has to say of its own accord, between two messages and as fast as the client reads.
     /// Whether it said anything.
-    fn answer_bell(&mut self, scratch: &mut Scratch) -> Result<bool, Event> {
+    fn answer_bell(&mut self, scratch: &mut Scratch) -> Result<bool, Event<B>> {
         if self.rung == Rung::No || !self.to_client.is_flushed() || self.to_client.body() != Body::None {
             return Ok(false);
         }
@@ -118,7 +118,7 @@ impl<B: Backend> Life<B> {
     }
 
     /// One read from the server, judged and sent on. False when there was nothing to read, or no room for it.
-    pub(super) fn pump_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event> {
+    pub(super) fn pump_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event<B>> {
         let Some(attached) = &mut self.attached else {
             return Ok(false);
         };
@@ -144,7 +144,7 @@ impl<B: Backend> Life<B> {
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
         count: usize,
-    ) -> Result<(), Event> {
+    ) -> Result<(), Event<B>> {
         let Some(Attached { lease, .. }) = &mut self.attached else {
             return Ok(());
         };
@@ -184,7 +184,7 @@ impl<B: Backend> Life<B> {
     }
 
     /// One look at what the client sent. False when there was nothing to read, or no room for it.
-    pub(super) fn pump_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event> {
+    pub(super) fn pump_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event<B>> {
         if self.held == Held::Again {
             self.held = Held::Nothing;
             if self.to_server.unjudged() > 0 {
@@ -222,7 +222,7 @@ impl<B: Backend> Life<B> {
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
         count: usize,
-    ) -> Result<(), Event> {
+    ) -> Result<(), Event<B>> {
         let mut kept = BytesMut::new();
         if self.to_server.unjudged() > 0 {
             self.to_server.keep(&scratch.read[..count]);
@@ -250,7 +250,12 @@ impl<B: Backend> Life<B> {
 
     /// Judges what the client sent and sends it on, over the server connection that it is given for it if need be. How
     /// much of it is dealt with.
-    fn judge_request(&mut self, cx: &mut Context<'_>, turn: &mut Turn, bytes: &[u8]) -> (usize, Result<(), Stopped>) {
+    fn judge_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        turn: &mut Turn,
+        bytes: &[u8],
+    ) -> (usize, Result<(), Stopped<B>>) {
         let mut consumed = 0;
         loop {
             let rest = &bytes[consumed..];
@@ -277,10 +282,10 @@ impl<B: Backend> Life<B> {
             }
             self.note_delay(judged.verdict, turn.now);
             let Verdict::Lease(access) = judged.verdict else {
-                return (consumed, self.obey(judged.verdict).map_err(Stopped::By));
+                return (consumed, self.obey(judged.verdict, turn.now).map_err(Stopped::By));
             };
-            if !self.lease_at_once(access, cx, turn, bytes.len() - consumed) {
-                return (consumed, Err(Stopped::By(Event::Lease(access))));
+            if let Err(place) = self.lease_at_once(access, cx, turn, bytes.len() - consumed) {
+                return (consumed, Err(Stopped::By(Event::Wait(access, turn.now, place))));
             }
         }
     }
@@ -294,22 +299,29 @@ impl<B: Backend> Life<B> {
         }
     }
 
-    fn obey(&mut self, verdict: Verdict) -> Result<(), Event> {
+    fn obey(&mut self, verdict: Verdict, now: Instant) -> Result<(), Event<B>> {
         match verdict {
             Verdict::More => Ok(()),
             Verdict::Hold => {
                 self.held = Held::UntilAnswered;
                 Ok(())
             }
-            Verdict::Lease(access) => Err(Event::Lease(access)),
+            Verdict::Lease(access) => Err(Event::Wait(access, now, None)),
             Verdict::Finish => Err(Event::Finish),
             Verdict::Fault(Fault::Client(what)) => Err(Event::ClientFault(what)),
             Verdict::Fault(Fault::Server(what)) => Err(Event::ServerGone(what)),
         }
     }
 
-    /// Takes an idle server connection, if there is one, for a request of which `sent` bytes have arrived.
-    fn lease_at_once(&mut self, access: Access, cx: &Context<'_>, turn: &mut Turn, sent: usize) -> bool {
+    /// Takes an idle server connection, if there is one, for a request of which `sent` bytes have arrived; else a place
+    /// in the queue, unless the connections of the client's user are counted: then that comes first.
+    fn lease_at_once(
+        &mut self,
+        access: Access,
+        cx: &Context<'_>,
+        turn: &mut Turn,
+        sent: usize,
+    ) -> Result<(), Option<Acquire<B>>> {
         if let Some(attached) = &mut self.attached {
             // Another one than the one at hand, which is at rest: a write after a read on a replica.
             attached.observe(turn.now);
@@ -317,7 +329,7 @@ impl<B: Backend> Life<B> {
         }
         let share = self.terms.allowance.as_ref().map(|allowance| allowance.try_take());
         if let Some(None) = share {
-            return false;
+            return Err(None);
         }
         self.renew_terms();
         let wish = Wish {
@@ -325,13 +337,18 @@ impl<B: Backend> Life<B> {
             likeness: self.dialogue.likeness(),
         };
         let pool = self.route.pool(access);
-        let Some(lease) = pool.try_acquire_near(&self.profile, wish, cx.waker(), turn.now) else {
-            return false;
+        let lease = match &share {
+            Some(_) => pool
+                .try_acquire_near(&self.profile, wish, cx.waker(), turn.now)
+                .ok_or(None)?,
+            None => pool
+                .ask(&self.profile, wish, cx.waker(), turn.now)
+                .map_err(|place| Some(place.within(self.terms.pool_timeout(&pool))))?,
         };
         // The pool has just looked.
         turn.server = Supply::Dry;
         self.attach(lease, share.flatten(), sent, None, turn.now, &mut turn.out);
-        true
+        Ok(())
     }
 
     /// The client has a server connection; `sent` bytes of its request have arrived. `since`: when it began to wait for
@@ -452,7 +469,7 @@ impl<B: Backend> Life<B> {
     }
 
     /// Before a connection that cannot be written to is given up: what the server said last.
-    fn last_words(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Event {
+    fn last_words(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Event<B> {
         scratch.turn.gather.clear();
         self.to_server.receiver_gone();
         // A dying server says one error; more than a few reads is not dying.
@@ -471,10 +488,10 @@ impl<B: Backend> Life<B> {
 }
 
 /// Why judging what the client sent has stopped, other than for want of more.
-enum Stopped {
+enum Stopped<B: Backend> {
     /// The server connection cannot be written to.
     ServerGone,
-    By(Event),
+    By(Event<B>),
 }
 
 impl<B: Backend> Attached<B> {

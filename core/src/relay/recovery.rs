@@ -89,7 +89,9 @@ async fn recover<B: Backend>(
             if may_cancel && grace.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(Pause::Cancel));
             }
-            with_scratch(|scratch| poll_rest(cx, scratch, attached, dialogue, lanes, &mut budget))
+            with_scratch(clock::now(), |scratch| {
+                poll_rest(cx, scratch, attached, dialogue, lanes, &mut budget)
+            })
         });
         match step.await? {
             Pause::Cancel => {

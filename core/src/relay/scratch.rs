@@ -60,10 +60,10 @@ thread_local! {
     });
 }
 
-/// Borrows the worker's buffers for the length of one poll.
-pub(super) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+/// Borrows the worker's buffers for the length of one poll, which begins at `now`.
+pub(super) fn with_scratch<T>(now: Instant, work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| {
-        scratch.turn.now = clock::now();
+        scratch.turn.now = now;
         (scratch.turn.client, scratch.turn.server) = (Supply::Unknown, Supply::Unknown);
         let result = work(scratch);
         scratch.turn.gather.clear();

@@ -1,65 +1,67 @@
 //! Waiting in the queue for a server connection, with an ear for the client: it may leave, cancel, or have to end.
 
 use std::{
-    future::{Future as _, poll_fn},
-    pin::pin,
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use super::{
     Ending, Held, Life, Prospect,
-    asking::{Outcome, Wanted},
+    asking::{Asking, Outcome, Wanted},
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
     backend::{Access, Backend, Dialogue, Outbox},
-    clock,
+    clock::{self, Instant},
     front::{self, Standing},
     limits,
-    pool::Pool,
+    pool::{Acquire, Pool},
     refusal::Refusal,
 };
 
 impl<B: Backend> Life<B> {
     /// Waits in the queue for a server connection. Meanwhile the client may go away, cancel, or be told to end.
-    pub(super) async fn wait_for_lease(&mut self, access: Access) -> Option<Ending> {
-        let mut pool = self.route.pool(access);
-        let since = clock::now();
+    ///
+    /// `since` is the present; `place` is where it stands in the queue, if it has asked already.
+    pub(super) async fn wait_for_lease(
+        &mut self,
+        access: Access,
+        since: Instant,
+        place: Option<Acquire<B>>,
+    ) -> Option<Ending> {
         self.registration.card().stand(Standing::Waiting, since);
+        let mut asking = match place {
+            Some(place) => Asking::Queued(place),
+            None => self.ask(self.route.pool(access), since),
+        };
+        let (mut now, mut polled) = (since, Polled::Never);
         loop {
-            let timeout = self.terms.pool_timeout(&pool);
-            let waited = {
-                let allowance = self.terms.allowance.clone();
-                let wanted = Wanted {
-                    profile: self.profile.clone(),
-                    patience: timeout,
-                    since,
-                };
-                let mut acquire = pin!(wanted.acquire(pool, allowance));
-                poll_fn(|cx| {
-                    if let Poll::Ready(answer) = acquire.as_mut().poll(cx) {
-                        return Poll::Ready(Waited::Answer(answer));
+            let waited = poll_fn(|cx| {
+                if std::mem::replace(&mut polled, Polled::Before) == Polled::Before {
+                    now = clock::now();
+                }
+                if let Poll::Ready(answer) = asking.poll(cx, now) {
+                    return Poll::Ready(Waited::Answer(answer));
+                }
+                while let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
+                    match event {
+                        // Applies with the next transaction; this one goes on waiting in its place.
+                        front::Event::Renew => {}
+                        front::Event::Move(successor) => self.may_move_to(successor),
+                        event => return Poll::Ready(Waited::Inbox(event)),
                     }
-                    while let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
-                        match event {
-                            // Applies with the next transaction; this one goes on waiting in its place.
-                            front::Event::Renew => {}
-                            front::Event::Move(successor) => self.may_move_to(successor),
-                            event => return Poll::Ready(Waited::Inbox(event)),
-                        }
-                    }
-                    with_scratch(|scratch| self.listen_while_waiting(cx, scratch))
-                })
-                .await
-            };
+                }
+                with_scratch(now, |scratch| self.listen_while_waiting(cx, scratch))
+            })
+            .await;
             if !matches!(waited, Waited::Answer(_)) {
                 self.registration.card().stand(Standing::Idle, clock::now());
             }
             return match waited {
                 Waited::Answer((_, Ok((lease, share)))) => {
                     let sent = self.to_server.unjudged();
-                    self.attach(lease, share, sent, Some(since), clock::now(), &mut Outbox::default());
+                    self.attach(lease, share, sent, Some(since), now, &mut Outbox::default());
                     self.held = Held::Again;
                     None
                 }
@@ -68,7 +70,7 @@ impl<B: Backend> Life<B> {
                     // the source has another one now.
                     let other = self.route.pool(access);
                     if matches!(refusal, Refusal::Open { .. } | Refusal::ShuttingDown) && !Arc::ptr_eq(&other, &asked) {
-                        pool = other;
+                        asking = self.ask(other, since);
                         continue;
                     }
                     self.registration.card().stand(Standing::Idle, clock::now());
@@ -104,6 +106,15 @@ impl<B: Backend> Life<B> {
         }
     }
 
+    fn ask(&self, pool: Arc<Pool<B>>, since: Instant) -> Asking<B> {
+        let wanted = Wanted {
+            profile: self.profile.clone(),
+            patience: self.terms.pool_timeout(&pool),
+            since,
+        };
+        wanted.ask(pool, self.terms.allowance.clone())
+    }
+
     fn listen_while_waiting(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Waited<B>> {
         if self
             .to_client
@@ -124,6 +135,13 @@ impl<B: Backend> Life<B> {
         }
         Poll::Pending
     }
+}
+
+/// Whether the wait has been looked at since it began: the first look is at the time of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Polled {
+    Never,
+    Before,
 }
 
 /// What waiting for a server connection came to.

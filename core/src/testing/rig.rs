@@ -150,6 +150,19 @@ where
         self.clients.len() - 1
     }
 
+    /// What its dialogue packs of a client that is at rest, as the relay asks it to before another process goes on.
+    pub fn packed_at_rest(&self, client: usize) -> Option<Vec<u8>> {
+        let client = &self.clients[client];
+        let lane = &client.from_client;
+        let is_at_rest = client.lease.is_none()
+            && !client.finished
+            && !client.gone
+            && lane.unjudged.is_empty()
+            && lane.coming.is_empty()
+            && lane.body.is_none();
+        is_at_rest.then(|| client.conversation.pack()).flatten()
+    }
+
     /// The client sends; everything happens that can.
     pub fn send(&mut self, client: usize, bytes: &[u8]) {
         self.clients[client].from_client.coming.extend(bytes);

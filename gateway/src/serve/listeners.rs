@@ -258,6 +258,7 @@ impl Listeners {
                 let bound = Listener::inherit(settings, frontend.clone(), clients, inherited).await;
                 let bound = bound.map_err(|error| error.to_string())?;
                 let (limits, doors) = (bound.limits(), bound.doors());
+                self.annexes.open(&declared.name, bound.annex());
                 (Front::Mssql(frontend, tls), Bound::Mssql(bound), limits, doors)
             }
         };

@@ -36,6 +36,10 @@ use signals::Signals;
 /// How long idle server connections get to say good-bye at the very end. Whoever needs longer is closed by the system.
 const GOODBYE: Duration = Duration::from_millis(300);
 
+/// The same beside a successor, which opens connections in their place as soon as this process is gone: longer than a pool
+/// waits for the database to close its end.
+const GOODBYE_TO_A_SUCCESSOR: Duration = Duration::from_secs(3);
+
 /// Runs the command until a signal ends it.
 pub(crate) fn run(args: &ServeArgs) -> ExitCode {
     let workers = args.workers.unwrap_or_else(cores);

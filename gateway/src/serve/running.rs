@@ -9,7 +9,7 @@ mod reloading;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
-use weir_config::{Loaded, Metadata, ProcessEnvironment, model};
+use weir_config::{Loaded, Metadata, Problem, ProcessEnvironment, Severity, Subject, model};
 use weir_core::{
     admin::{Console, Family},
     clock::{self, Instant},
@@ -17,7 +17,7 @@ use weir_core::{
 };
 
 use super::{
-    GOODBYE, change,
+    GOODBYE, GOODBYE_TO_A_SUCCESSOR, change,
     changes::Changes,
     control::{Control, Exported, Order, Orders, Views},
     listeners::Listeners,
@@ -28,7 +28,7 @@ use super::{
     signals::{Signals, Wish},
     sources::Sources,
     systemd,
-    takeover::{self, Budget, Kin, Predecessor, Seat, place},
+    takeover::{self, Budget, Kin, Predecessor, Seat, Standings, place},
     unusable,
 };
 use crate::{cli::ServeArgs, http::Http, otlp::Otlp};
@@ -82,21 +82,26 @@ impl Running {
         let refused = |reason: &String| error!(reason, "weir does not start");
         let control_socket = place::of(args.control_socket.as_deref(), &args.metadata);
         let (mut predecessor, inherited) = meet(args, &control_socket).await.inspect_err(refused).ok()?;
-        let sources = Sources::build(&loaded.metadata);
+        let mut sources = Sources::build(&loaded.metadata);
         let views = views(&sources, Clients::new());
         let (clients, console) = (views.clients.clone(), views.console.clone());
         let reloads = views.reloads.clone();
         let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
-        let kin = Kin::new(clients.clone(), budget);
+        sources.share(budget.clone());
+        let standings = Standings::new(sources.postgres.clone(), sources.mssql.clone());
+        let kin = Kin::new(clients.clone(), budget, standings);
         let served = Served {
             listeners: inherited.listeners(),
             sources: predecessor
                 .as_ref()
                 .map_or_else(Vec::new, |predecessor| predecessor.sources().to_vec()),
+            users: predecessor
+                .as_ref()
+                .map_or_else(Vec::new, |predecessor| predecessor.users().to_vec()),
         };
         let bound = Listeners::bind(&loaded.metadata, &sources, clients, console, &inherited).await;
         let mut listeners = bound.inspect_err(refused).ok()?;
-        if let Some(reason) = unfit(&loaded.metadata, &listeners, &served) {
+        if let Some(reason) = unfit(&loaded.metadata, &loaded.problems, &listeners, &served) {
             refused(&reason);
             return None;
         }
@@ -217,8 +222,9 @@ impl Running {
                 let state = self.orders.state();
                 let sources = state.metadata.sources.iter();
                 let sources = sources.map(|source| source.name.clone()).collect();
+                let users = takeover::some_names(state.metadata.users.iter().map(|user| &user.name));
                 // The one who asked may have gone.
-                let _ = reply.send(doors.map(|doors| takeover::Offer { doors, sources }));
+                let _ = reply.send(doors.map(|doors| takeover::Offer { doors, sources, users }));
             }
             // It has died while something else was done here: this process is the one that serves.
             takeover::Wish::Yield { done, .. } if done.is_closed() => {}
@@ -249,6 +255,10 @@ impl Running {
 
     /// Listeners first, then clients, then pools.
     pub(super) async fn end(mut self, timeout: Duration) {
+        let goodbye = match self.has_successor() {
+            true => GOODBYE_TO_A_SUCCESSOR,
+            false => GOODBYE,
+        };
         self.orders.close();
         let clients: Arc<Clients> = self.listeners.clients().clone();
         self.listeners.stop().await;
@@ -264,7 +274,7 @@ impl Running {
         }
         // Last, so that one can look until the end. Idle server connections take their leave meanwhile; the ones that
         // cannot in time are closed with the process.
-        let close = tokio::time::timeout(GOODBYE, self.sources.close());
+        let close = tokio::time::timeout(goodbye, self.sources.close());
         let _ = tokio::join!(self.http.stop(), close, self.otlp.finish());
     }
 }
@@ -317,11 +327,15 @@ async fn meet(
 struct Served {
     listeners: Vec<Arc<str>>,
     sources: Vec<String>,
+    /// Those that may log in.
+    users: Vec<String>,
 }
 
 /// Why this process cannot serve: there are no listeners, or something is declared wrongly or cannot be opened that a
 /// predecessor serves (it may have refused the same edit). What is not declared any more is meant to go.
-fn unfit(metadata: &Metadata, listeners: &Listeners, served: &Served) -> Option<String> {
+///
+/// As a reload does, it leaves alone who is connected as a user that is not declared any more, or has another password.
+fn unfit(metadata: &Metadata, problems: &[Problem], listeners: &Listeners, served: &Served) -> Option<String> {
     if listeners.is_empty() {
         return Some("no listener could be opened".to_owned());
     }
@@ -338,6 +352,16 @@ fn unfit(metadata: &Metadata, listeners: &Listeners, served: &Served) -> Option<
         return Some(format!(
             "the running process serves listener {}, which is declared wrongly now ({}); it goes on",
             wrong.name, wrong.reason
+        ));
+    }
+    let mut errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let spoilt = errors.find_map(|problem| match &problem.subject {
+        Subject::User(name) if served.users.contains(name) => Some((name, problem)),
+        _ => None,
+    });
+    if let Some((name, problem)) = spoilt {
+        return Some(format!(
+            "the running process lets user {name} in, who is declared wrongly now ({problem}); it goes on"
         ));
     }
     let mut wrong = metadata.inconsistent.iter();

@@ -18,7 +18,7 @@ use weir_core::{
 use weir_mssql::Mssql;
 use weir_postgres::Postgres;
 
-use super::health;
+use super::{health, takeover::Budget};
 
 /// All sources of this process.
 pub(super) struct Sources {
@@ -31,6 +31,8 @@ pub(super) struct Sources {
     /// What their health checks found.
     pub(super) health: Arc<health::Board>,
     health_checks: HealthChecks,
+    /// What other processes hold of the pools: a new one begins with its part.
+    budget: Option<Arc<Budget>>,
 }
 
 impl Sources {
@@ -42,9 +44,15 @@ impl Sources {
             drain_timeout: metadata.graceful_shutdown_timeout,
             health: Arc::default(),
             health_checks: HealthChecks::default(),
+            budget: None,
         };
         sources.declare(metadata);
         sources
+    }
+
+    /// The pools are shared with other processes from now on, those to come as well.
+    pub(super) fn share(&mut self, budget: Arc<Budget>) {
+        self.budget = Some(budget);
     }
 
     /// Makes what is declared now of what was declared before; clients of sources that are gone are told to go.
@@ -137,7 +145,16 @@ fn source<B: Backend>(
     name: &str,
     parts: impl FnOnce(Option<&SourceParts<B>>) -> SourceParts<B>,
     retired: &mut Vec<Arc<Pool<B>>>,
+    budget: Option<&Budget>,
 ) -> Arc<Source<B>> {
+    let parts = |present: Option<&SourceParts<B>>| {
+        let parts = parts(present);
+        // Before anybody can ask them for a connection.
+        if let Some(budget) = budget {
+            budget.prepare(name, &parts);
+        }
+        parts
+    };
     let Some(source) = registry.source(name) else {
         let source = Source::new(name.into(), parts(None));
         log_source(&source);
@@ -186,17 +203,18 @@ struct Entries {
 impl Entries {
     fn of(metadata: &Metadata, present: &Sources, retired: &mut Retired) -> Self {
         let mut entries = Entries::default();
+        let budget = present.budget.as_deref();
         for declared in &metadata.sources {
             let names = &declared.database_names;
             match &declared.definition {
                 Definition::Postgres(definition) => {
                     let parts = |now: Option<&_>| weir_postgres::parts(declared, definition, now);
-                    let source = source(&present.postgres, &declared.name, parts, &mut retired.postgres);
+                    let source = source(&present.postgres, &declared.name, parts, &mut retired.postgres, budget);
                     add(&mut entries.postgres, names, &Entry::Ready(source));
                 }
                 Definition::Mssql(definition) => {
                     let parts = |now: Option<&_>| weir_mssql::parts(declared, definition, now);
-                    let source = source(&present.mssql, &declared.name, parts, &mut retired.mssql);
+                    let source = source(&present.mssql, &declared.name, parts, &mut retired.mssql, budget);
                     add(&mut entries.mssql, names, &Entry::Ready(source));
                 }
             }

@@ -24,11 +24,29 @@ enum Protocol {
     Tds,
 }
 
+/// How a PostgreSQL client asks: what it makes the gateway keep in mind differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// Simple queries.
+    Simple,
+    /// Simple queries, behind settings of the client's own.
+    Settings,
+    /// The extended protocol, with the unnamed statement parsed each time.
+    Unnamed,
+    /// The extended protocol, with a statement that was prepared once.
+    Prepared,
+    /// The same, eight at a time.
+    Pipeline,
+}
+
 /// Asks `SELECT 1`, again and again.
 #[derive(Clone, Debug, Parser)]
 struct Arguments {
     #[arg(long)]
     protocol: Protocol,
+    /// Of the clients of PostgreSQL.
+    #[arg(long, default_value = "simple")]
+    way: Way,
     #[arg(long)]
     address: SocketAddr,
     #[arg(long)]
@@ -55,11 +73,11 @@ async fn main() {
     let arguments = Arguments::parse();
     let answered = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
-    for _ in 0..arguments.clients {
+    for number in 0..arguments.clients {
         let (arguments, answered) = (arguments.clone(), answered.clone());
         clients.spawn(async move {
             match arguments.protocol {
-                Protocol::Postgres => postgres(&arguments, &answered).await,
+                Protocol::Postgres => postgres(&arguments, number, &answered).await,
                 Protocol::Tds => tds(&arguments, &answered).await,
             }
         });
@@ -77,7 +95,7 @@ async fn main() {
     println!("{}", answered.load(Ordering::Relaxed) - before);
 }
 
-async fn postgres(arguments: &Arguments, answered: &AtomicU64) {
+async fn postgres(arguments: &Arguments, number: u32, answered: &AtomicU64) {
     let mut config = tokio_postgres::Config::new();
     config
         .host(arguments.address.ip().to_string())
@@ -87,9 +105,28 @@ async fn postgres(arguments: &Arguments, answered: &AtomicU64) {
         .dbname(&arguments.database);
     let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    for _ in 0..arguments.requests.unwrap_or(u64::MAX) {
-        client.simple_query("SELECT 1").await.unwrap();
-        answered.fetch_add(1, Ordering::Relaxed);
+    if arguments.way == Way::Settings {
+        let settings = format!(
+            "SET application_name = 'load {number}'; SET work_mem = '{}kB'",
+            1024 + number
+        );
+        client.batch_execute(&settings).await.unwrap();
+    }
+    let statement = match arguments.way {
+        Way::Prepared | Way::Pipeline => Some(client.prepare("SELECT 1").await.unwrap()),
+        Way::Simple | Way::Settings | Way::Unnamed => None,
+    };
+    let at_a_time = if arguments.way == Way::Pipeline { 8 } else { 1 };
+    for _ in 0..arguments.requests.unwrap_or(u64::MAX) / at_a_time {
+        match &statement {
+            Some(statement) => {
+                let answers = (0..at_a_time).map(|_| client.query(statement, &[]));
+                futures_util::future::try_join_all(answers).await.unwrap();
+            }
+            None if arguments.way == Way::Unnamed => drop(client.query_typed("SELECT 1", &[]).await.unwrap()),
+            None => drop(client.simple_query("SELECT 1").await.unwrap()),
+        }
+        answered.fetch_add(at_a_time, Ordering::Relaxed);
     }
 }
 

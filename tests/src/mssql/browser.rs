@@ -18,7 +18,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// On this address, for one instance. The first `lost` questions are not answered.
+    /// On this address, for one instance. The first `lost` questions are not answered; in front of each answer there are
+    /// datagrams that are none.
     ///
     /// # Panics
     /// When somebody else has the port there.
@@ -45,7 +46,9 @@ impl Browser {
                     let mut answer = vec![5];
                     answer.extend_from_slice(&(text.len() as u16).to_le_bytes());
                     answer.extend_from_slice(text.as_bytes());
-                    let _ = socket.send_to(&answer, from);
+                    for datagram in [&b"nonsense"[..], &[5, 200, 0, b'x'], &[], &answer] {
+                        let _ = socket.send_to(datagram, from);
+                    }
                 }
             }
         });

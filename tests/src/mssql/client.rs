@@ -44,6 +44,17 @@ pub struct Credentials<'a> {
     pub packet_size: u32,
     /// Feature extensions: id and data.
     pub features: &'a [(u8, &'a [u8])],
+    /// With which defaults its session shall start.
+    pub defaults: Defaults,
+}
+
+/// What LOGIN7 asks for a session to start with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defaults {
+    /// ODBC's.
+    Odbc,
+    /// The server's.
+    Servers,
 }
 
 impl Default for Credentials<'_> {
@@ -54,6 +65,7 @@ impl Default for Credentials<'_> {
             database: super::DATABASE,
             packet_size: 4096,
             features: &[],
+            defaults: Defaults::Odbc,
         }
     }
 }
@@ -218,10 +230,25 @@ impl RawClient {
     /// # Panics
     /// When the connection ends.
     pub async fn call(&mut self, body: &[u8]) -> Lines {
+        self.call_with(0, body).await
+    }
+
+    /// As [`RawClient::call`], with bits of the status.
+    ///
+    /// # Panics
+    /// When the connection ends.
+    pub async fn call_with(&mut self, bits: u8, body: &[u8]) -> Lines {
         let mut payload = self.headers();
         payload.raw(body);
-        self.send(kind::RPC, 0, &payload).await.expect("the connection is open");
+        self.send(kind::RPC, bits, &payload)
+            .await
+            .expect("the connection is open");
         self.read().await.expect("the server answers")
+    }
+
+    /// The number of the transaction that it was told it is in; 0: none.
+    pub fn descriptor(&self) -> u64 {
+        self.descriptor
     }
 
     /// ALL_HEADERS with the descriptor of now.
@@ -337,7 +364,11 @@ fn login(credentials: &Credentials<'_>) -> Vec<u8> {
     for value in [0, 0x7400_0004, credentials.packet_size, 0, 1, 0] {
         out.u32(value);
     }
-    out.raw(&[0xE0, 0x03, 0, if extended { 0x10 } else { 0 }]);
+    let odbc = match credentials.defaults {
+        Defaults::Odbc => 0x02,
+        Defaults::Servers => 0,
+    };
+    out.raw(&[0xE0, 0x01 | odbc, 0, if extended { 0x10 } else { 0 }]);
     out.u32(0);
     out.u32(0x0409);
     let mut offset = 94u16;

@@ -1,4 +1,4 @@
-//! A stand-in SQL Server: TDS 7.2 to 7.4 and 8.0, over SQLite, with real rows and real transactions.
+//! A stand-in SQL Server: TDS 7.1 to 7.4 and 8.0, over SQLite, with real rows and real transactions.
 //!
 //! It is written to be wrong for nobody: what it does not know it refuses with an error that names it, and where it must
 //! differ from SQL Server `tests/README.md` says how. It knows nothing of the gateway's crates.

@@ -3,11 +3,13 @@
 use serde_json::json;
 use weir_tests::{
     gateway::Gateway,
+    http::Http,
     mssql::{
         DATABASE, Faults, Kind, LOGIN, PASSWORD, StandIn,
         client::{Call, Credentials, Lines, RawClient},
     },
     process,
+    prometheus::Scrape,
 };
 
 use super::{
@@ -60,6 +62,19 @@ async fn settled(console: &mut RawClient, command: &str, wanted: &[&str]) -> Lin
     panic!("{command} never shows {wanted:?}: {:?}", console.batch(command).await);
 }
 
+/// Waits until one login was refused for this reason: it is counted when its connection is closed.
+async fn refused_once(gateway: &Gateway, reason: &str) {
+    let http = Http::new(gateway.http());
+    for _ in 0..400 {
+        let scrape = Scrape::read(&http.get("/v1/metrics").await.text);
+        if scrape.values("weir_login_refusals_total", &[("reason", reason)]) == [1.0] {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    panic!("no login was refused for {reason}");
+}
+
 #[tokio::test]
 async fn who_may_look_who_may_act_and_who_may_not_come() {
     let server = server(Kind::SqlServer);
@@ -68,6 +83,8 @@ async fn who_may_look_who_may_act_and_who_may_not_come() {
     assert!(refused.contains("916") && refused.contains("role: admin"), "{refused}");
     let refused = log_in(&gateway, BOSS, "wrong", "weir").await.unwrap_err();
     assert!(refused.contains("18456"), "{refused}");
+    refused_once(&gateway, "permission_denied").await;
+    refused_once(&gateway, "authentication").await;
     let mut client = log_in(&gateway, LOGIN, PASSWORD, DATABASE).await.unwrap();
     client.batch("SELECT 1").await;
     let mut watcher = console(&gateway, WATCHER).await;

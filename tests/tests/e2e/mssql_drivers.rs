@@ -15,7 +15,7 @@ use weir_tests::{
 
 use crate::{
     mssql_gateway::{gateway_with, server},
-    mssql_scripts::{LIMIT, MSSQL_TDS, SCRIPTS, Target, Tiberius, expect_end, tiberius_script},
+    mssql_scripts::{LIMIT, MSSQL_TDS, MSSQL_TDS_CRATE, SCRIPTS, Target, Tiberius, expect_end, tiberius_script},
 };
 
 /// Instances of each driver's script at a time.
@@ -103,6 +103,11 @@ async fn mssql_tds() {
 }
 
 #[tokio::test]
+async fn mssql_tds_crate() {
+    run(MSSQL_TDS_CRATE).await;
+}
+
+#[tokio::test]
 async fn freebcp() {
     let _turn = turn::light();
     let site = Site::start(Kind::SqlServer, 2);
@@ -145,6 +150,7 @@ async fn encrypted() {
             "mssql_script.mjs",
             "mssql_python_script.py",
             MSSQL_TDS,
+            MSSQL_TDS_CRATE,
         ])
         .await;
     site.expect_frugality();
@@ -173,8 +179,10 @@ async fn strictly_encrypted() {
         .run_all([
             "tedious_script.mjs",
             "mssql_python_script.py",
+            MSSQL_TDS_CRATE,
             "tedious_script.mjs",
             "mssql_python_script.py",
+            MSSQL_TDS_CRATE,
         ])
         .await;
 }
@@ -191,7 +199,7 @@ async fn a_server_that_answers_slowly_and_in_pieces() {
     });
     // (pytds reads beyond the end of a short packet)
     let names = SCRIPTS.into_iter().filter(|name| !name.starts_with("pytds"));
-    site.target().run_all(names.chain([MSSQL_TDS])).await;
+    site.target().run_all(names.chain([MSSQL_TDS, MSSQL_TDS_CRATE])).await;
     site.server.inflict(Faults::default());
     site.expect_frugality();
 }
@@ -201,7 +209,9 @@ async fn a_server_that_answers_slowly_and_in_pieces() {
 async fn all_of_them_over_a_single_server_connection() {
     let _turn = turn::light();
     let site = Site::start(Kind::SqlServer, 1);
-    site.target().run_all(SCRIPTS.into_iter().chain([MSSQL_TDS])).await;
+    site.target()
+        .run_all(SCRIPTS.into_iter().chain([MSSQL_TDS, MSSQL_TDS_CRATE]))
+        .await;
     site.expect_frugality();
 }
 
@@ -243,7 +253,8 @@ async fn two_hundred_clients_on_five_server_connections() {
     // A login is work, on purpose, and has 15 s.
     let logins = Semaphore::new(20);
     let clients = future::join_all((0..CLIENTS).map(|me| alone(target, &logins, 1000 + me)));
-    let scripts = target.run_all([SCRIPTS; 3].concat().into_iter().chain([MSSQL_TDS; 3]));
+    let others = [[MSSQL_TDS; 3], [MSSQL_TDS_CRATE; 3]].concat();
+    let scripts = target.run_all([SCRIPTS; 3].concat().into_iter().chain(others));
     let all = future::join3(clients, scripts, target.freebcp(700));
     tokio::time::timeout(LIMIT, all).await.expect("all of them end");
     let balance = site.server.execute("SELECT balance FROM accounts WHERE owner = 0");

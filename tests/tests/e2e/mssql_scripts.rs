@@ -26,6 +26,9 @@ pub(crate) const SCRIPTS: [&str; 5] = [
 /// Stops reading at DONE, and a server of the probe kind tells behind it that a transaction has ended: only for SQL Server.
 pub(crate) const MSSQL_TDS: &str = "mssql_tds_script.py";
 
+/// The driver behind it, as what it is: a program of its own in `drivers/mssql-tds`. For SQL Server alone, too.
+pub(crate) const MSSQL_TDS_CRATE: &str = "mssql-tds";
+
 /// Whom the drivers talk to. Logins are those of the stand-in, at the gateway too.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
@@ -52,17 +55,24 @@ impl<'a> Target<'a> {
 
     /// A script; `argument` is the number of the instance, for most.
     pub(crate) fn command(&self, name: &str, argument: &str) -> Command {
-        let mut command = if name.ends_with(".py") {
-            Command::new(process::cache().join("python/bin/python"))
+        let drivers = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers"));
+        let mut command = if name == MSSQL_TDS_CRATE {
+            Command::new(process::cache().join("mssql-tds/debug/mssql-tds-script"))
         } else {
-            Command::new("node")
+            let interpreter = if name.ends_with(".py") {
+                process::cache().join("python/bin/python")
+            } else {
+                PathBuf::from("node")
+            };
+            let mut command = Command::new(interpreter);
+            command.arg(drivers.join(name));
+            command
         };
         let authority = std::env::temp_dir().join(format!("weir-stand-in-{}.pem", self.address.port()));
         self.server.authority.write(&authority);
         let certificate = authority.with_extension("server.pem");
         std::fs::write(&certificate, self.certificate).unwrap();
         command
-            .arg(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/drivers")).join(name))
             .arg(argument)
             .env("NODE_MODULES_OF", process::cache().join("node"))
             .env("MSSQL_HOST", "127.0.0.1")
@@ -92,6 +102,11 @@ impl<'a> Target<'a> {
 
     /// Rows out of a file into `bulk_items` and back.
     pub(crate) async fn freebcp(&self, owner: usize) {
+        self.freebcp_as("7.4", owner).await;
+    }
+
+    /// The same in this version of TDS.
+    pub(crate) async fn freebcp_as(&self, version: &str, owner: usize) {
         let folder = std::env::temp_dir();
         let name = |what: &str| folder.join(format!("weir-{what}-{}-{owner}", self.address.port()));
         let (source, copy) = (name("in"), name("out"));
@@ -101,6 +116,7 @@ impl<'a> Target<'a> {
         std::fs::write(&source, &lines).unwrap();
         for (direction, file) in [("in", &source), ("out", &copy)] {
             let mut command = Command::new("freebcp");
+            command.env("TDSVER", version);
             command.args(["bulk_items", direction]).arg(file).args([
                 "-S",
                 &format!("127.0.0.1:{}", self.address.port()),

@@ -9,7 +9,7 @@ use weir_tests::{
     process, turn,
 };
 
-use crate::mssql_scripts::{LIMIT, MSSQL_TDS, SCRIPTS, Target, expect_end, tiberius_script};
+use crate::mssql_scripts::{LIMIT, MSSQL_TDS, MSSQL_TDS_CRATE, SCRIPTS, Target, expect_end, tiberius_script};
 
 const INSTANCES: usize = 3;
 
@@ -141,6 +141,13 @@ async fn freebcp() {
 async fn mssql_tds() {
     run(MSSQL_TDS, Encryption::Optional, "no").await;
     run(MSSQL_TDS, Encryption::Required, "yes").await;
+}
+
+#[tokio::test]
+async fn mssql_tds_crate() {
+    run(MSSQL_TDS_CRATE, Encryption::Optional, "no").await;
+    run(MSSQL_TDS_CRATE, Encryption::Required, "yes").await;
+    run(MSSQL_TDS_CRATE, Encryption::Strict, "strict").await;
 }
 
 /// The script is right about a server that has as many connections as it likes.

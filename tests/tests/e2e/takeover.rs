@@ -491,16 +491,28 @@ async fn an_edit_that_the_running_process_refuses_is_refused_to_its_successor_as
             .user(json!({ "name": ROLE, "password": ROLE_PASSWORD, "sources": "*" }))
             .listener(listener("kept", 0, None))
     };
-    let sound = || source(url()).listener(listener("spoilt", 0, None));
+    let user = |limit: serde_json::Value| json!({ "name": "other", "password": ROLE_PASSWORD, "sources": "*", "max_connections": limit });
+    let sound = || source(url()).listener(listener("spoilt", 0, None)).user(user(json!(5)));
     let mut gateway = Gateway::start(&sound());
     let mut spoilt = listener("spoilt", 0, None);
     spoilt["ssl_configuration"] = json!({ "sslmode": "require" });
     let missing = json!({ "from_env": "WEIR_TEST_NOBODY_SETS_IT" });
     let edits = [
-        (source(url()).listener(spoilt), "serves listener spoilt"),
         (
-            source(missing).listener(listener("spoilt", 0, None)),
+            source(url()).listener(spoilt).user(user(json!(5))),
+            "serves listener spoilt",
+        ),
+        (
+            source(missing)
+                .listener(listener("spoilt", 0, None))
+                .user(user(json!(5))),
             "serves source spoilt",
+        ),
+        (
+            source(url())
+                .listener(listener("spoilt", 0, None))
+                .user(user(json!("many"))),
+            "lets user other in",
         ),
     ];
     for (edit, reason) in edits {
@@ -664,6 +676,8 @@ async fn particular(site: &Site, number: usize) -> RawClient {
     expect(&mut client, &wire::query(&settings)).await;
     let text = "SELECT $1::text || current_setting('my.number')";
     expect(&mut client, &[wire::parse("mine", text, &[]), wire::sync()].concat()).await;
+    let spoken = "PREPARE spoken (text) AS SELECT $1 || current_setting('my.number')";
+    expect(&mut client, &wire::query(spoken)).await;
     is_particular(&mut client, number).await;
     client
 }
@@ -678,6 +692,7 @@ async fn is_particular(client: &mut RawClient, number: usize) {
     let answer = answer.expect("no hang").expect("the connection stays");
     assert!(first_error(&answer).is_none(), "{}", wire::describe(&answer));
     assert_eq!(wire::first_columns(&answer), [format!("number {number}")]);
+    assert_eq!(client.rows("EXECUTE spoken('said ')").await, [format!("said {number}")]);
     let shown = client
         .rows("SELECT current_setting('application_name') || ' ' || current_setting('TimeZone')")
         .await;

@@ -147,7 +147,7 @@ impl StatementKind {
     }
 
     /// What prepares and executes in one.
-    fn executed_first_by(self) -> WellKnown {
+    pub(super) fn executed_first_by(self) -> WellKnown {
         match self {
             StatementKind::Text => WellKnown::PrepExec,
             StatementKind::Procedure => WellKnown::PrepExecRpc,

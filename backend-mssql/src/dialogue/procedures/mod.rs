@@ -5,7 +5,8 @@
 //! place, and on another one the call itself prepares it first (`sp_execute` becomes `sp_prepexec`), in the same request.
 //! Files, in the order in which a request meets them: `front` reads its first packet, `answered` says what needs no server,
 //! `ahead` prepares what several calls in one request need, `stream` walks over the calls and `handle` changes those with
-//! a handle in them, `values` changes what comes back, `repeat` sends a call again whose handle was lost.
+//! a handle in them, `values` changes what comes back, `repeat` sends a call again whose handle was lost, `restored` makes a
+//! statement of what another process has kept of it.
 //!
 //! Invariants: a client's handle never reaches a server; a handle that the client does not have becomes one that no server
 //! has; whatever is rewritten, the values of a call stream by untouched.
@@ -15,6 +16,7 @@ mod answered;
 mod front;
 mod handle;
 mod repeat;
+mod restored;
 mod stream;
 mod values;
 

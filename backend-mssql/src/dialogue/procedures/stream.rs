@@ -263,7 +263,7 @@ impl Conversation {
     }
 
     /// The text of a statement, which runs in a scope of its own.
-    fn text(&self, parameter: &Parameter<'_>, pending: &mut Pending) -> Findings {
+    pub(super) fn text(&self, parameter: &Parameter<'_>, pending: &mut Pending) -> Findings {
         match parameter.value {
             ParameterValue::Text(text) => {
                 let findings = self.scoped(classify(text.0));
@@ -396,7 +396,7 @@ fn put_unnamed(bytes: &[u8], parameters: &mut Vec<u8>) {
 }
 
 impl Pending {
-    fn calls_procedures(&mut self) {
+    pub(super) fn calls_procedures(&mut self) {
         self.transaction = MayChange::Yes;
         self.findings.calls = Calls::Procedures;
     }

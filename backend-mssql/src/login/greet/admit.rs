@@ -23,11 +23,12 @@ use crate::{
     backend::Mssql,
     dialogue::Conversation,
     login::{
+        limits,
         reply::{Told, Welcome},
         request::LoginRequest,
     },
     refusals::{Words, number},
-    session::ConversationInit,
+    session::{Baseline, ConversationInit},
     settings::Profile,
     wire::{
         packet::{LOGIN_PACKET_SIZE, PacketKind, Status},
@@ -88,7 +89,7 @@ pub(super) async fn admit(
         read_only_intent: read_only,
         ..login.profile.clone()
     };
-    let welcome = welcome(&route, &profile, &who.grant, line).await?;
+    let (profile, baseline, welcome) = settle(&route, profile, &who.grant, line).await?;
     let spid = spid(registration.id());
     line.write(&answer(&login, &welcome, spid)).await?;
 
@@ -100,6 +101,7 @@ pub(super) async fn admit(
         source: &source,
         user: &user,
         profile: &profile,
+        baseline,
         database,
         pool_mode: terms.pool_mode,
         read_only,
@@ -170,6 +172,26 @@ fn route(
     Ok((Route::new(source.clone(), target, count).holding(place), source))
 }
 
+/// The connections that serve the client, what it has to find set on them, and what their server says. With a first
+/// connection of a kind it may turn out that another kind does as well.
+async fn settle(
+    route: &Route<Mssql>,
+    wanted: Profile,
+    grant: &Grant,
+    line: &Line,
+) -> Result<(Profile, Baseline, Arc<Welcome>), Ended> {
+    let mut turns = 0;
+    loop {
+        let (profile, baseline) = pool_of(route).backend().common(&wanted);
+        let welcome = welcome(route, &profile, grant, line).await?;
+        turns += 1;
+        // Whatever comes of it is right; what changes all the time is a server's fault.
+        if turns == limits::SETTLING || pool_of(route).backend().common(&wanted).0 == profile {
+            return Ok((profile, baseline, welcome));
+        }
+    }
+}
+
 /// What a server of the source says to such a login: known from earlier connections, or from one that is opened now.
 async fn welcome(route: &Route<Mssql>, profile: &Profile, grant: &Grant, line: &Line) -> Result<Arc<Welcome>, Ended> {
     let pool = pool_of(route);
@@ -228,6 +250,7 @@ struct Facts<'a> {
     source: &'a Source<Mssql>,
     user: &'a str,
     profile: &'a Profile,
+    baseline: Baseline,
     database: String,
     pool_mode: PoolMode,
     read_only: bool,
@@ -260,6 +283,7 @@ impl Facts<'_> {
             },
             database: welcome.database.clone(),
             language: asked_language.unwrap_or(&welcome.language).clone(),
+            baseline: self.baseline,
             asked_language: asked_language.cloned(),
             collation: welcome.collation,
             features: welcome.features_for(login.profile.features),
@@ -276,6 +300,6 @@ impl Facts<'_> {
     }
 }
 
-fn pool_of(route: &Route<Mssql>) -> Arc<Pool<Mssql>> {
+pub(super) fn pool_of(route: &Route<Mssql>) -> Arc<Pool<Mssql>> {
     route.pool(Access::ReadWrite)
 }

@@ -5,6 +5,7 @@
 //! whoever has not proved who it is; everything after authentication needs an `Authenticated`, which only a proof makes.
 
 mod admit;
+mod adopt;
 mod authenticate;
 mod console;
 mod reception;
@@ -17,7 +18,10 @@ use weir_config::ListenerTlsMode;
 use weir_core::{
     admin::Console,
     backend::Frontend,
-    front::{Clients, Credentials, Greeting, LastWords, LoginGate, Trust, Unwelcome, UserCounts},
+    front::{
+        Client, Clients, Credentials, Greeting, HandedClient, LastWords, LoginGate, Registration, Trust, Unwelcome,
+        UserCounts,
+    },
     net::{
         Peer, Socket,
         tls::{MaterialError, Reloadable, ServerTls, ServerTlsSettings, TlsVersions},
@@ -154,6 +158,10 @@ impl Frontend for MssqlFrontend {
             },
             Err((ended, line)) => refuse(&settings, peer, ended, line).await,
         }
+    }
+
+    async fn adopt(&self, client: HandedClient, registration: Registration) -> Result<Client<Mssql>, String> {
+        adopt::adopt(&self.settings.load_full(), client, registration).await
     }
 }
 

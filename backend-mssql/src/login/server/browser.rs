@@ -10,10 +10,14 @@ use std::{
 use tokio::{
     net::{UdpSocket, lookup_host},
     task::JoinSet,
+    time::timeout_at,
 };
-use weir_core::refusal::OpenError;
+use weir_core::{clock, refusal::OpenError};
 
-use crate::{limits, wire::browser};
+use crate::{
+    limits,
+    wire::browser::{self, NoPort},
+};
 
 /// UDP; the service has no other.
 const PORT: u16 = 1434;
@@ -64,16 +68,19 @@ async fn ask(address: SocketAddr, question: &[u8], instance: &str) -> Result<u16
     // Datagrams of others are not seen from now on.
     socket.connect(address).await.map_err(told)?;
     let mut buffer = vec![0; limits::MAX_BROWSER_ANSWER + 4];
+    let mut why = "no answer";
     for _ in 0..ATTEMPTS {
         socket.send(question).await.map_err(told)?;
-        match tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await {
-            Ok(Ok(length)) => {
-                let answer = buffer.get(..length).unwrap_or_default();
-                return browser::port(answer, instance).map_err(|what| format!("{}: {what}", address.ip()));
+        let until = clock::now() + PATIENCE;
+        // However much nonsense comes, it takes no longer.
+        while let Ok(received) = timeout_at(until, socket.recv(&mut buffer)).await {
+            let length = received.map_err(told)?;
+            match browser::port(buffer.get(..length).unwrap_or_default(), instance) {
+                Ok(port) => return Ok(port),
+                Err(NoPort::Answered(what)) => return Err(format!("{}: {what}", address.ip())),
+                Err(NoPort::Nonsense(what)) => why = what,
             }
-            Ok(Err(error)) => return Err(told(error)),
-            Err(_elapsed) => {}
         }
     }
-    Err(format!("{}: no answer", address.ip()))
+    Err(format!("{}: {why}", address.ip()))
 }

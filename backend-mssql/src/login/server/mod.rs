@@ -5,6 +5,7 @@
 //! being ignored. Must not know of pools or clients.
 
 mod browser;
+mod defaults;
 mod exchange;
 mod material;
 mod self_test;
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     refusals,
-    session::Tracker,
+    session::{Baseline, Tracker},
     settings::{LoginAs, Profile},
     wire::{
         TdsVersion,
@@ -196,6 +197,19 @@ impl Opener {
         self_test::run(&mut opened.stream, tds_version, opened.accepted.packet_size).await
     }
 
+    /// What a session starts with that was opened by [`Opener::open`] without ODBC's defaults; `None` if that could not be
+    /// had on another connection.
+    ///
+    /// # Errors
+    /// [`OpenError`]: the connection is of no use any more.
+    pub async fn defaults(
+        &self,
+        opened: &mut LoggedIn,
+        tds_version: TdsVersion,
+    ) -> Result<Option<Baseline>, OpenError> {
+        defaults::ask(&mut opened.stream, tds_version, opened.accepted.packet_size).await
+    }
+
     fn login(&self, endpoint: &MssqlEndpoint, profile: &Profile, asked: &Asked) -> Result<Login7, OpenError> {
         let (user, password) = credentials(endpoint, profile)?;
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
@@ -209,8 +223,12 @@ impl Opener {
             // Everything is wanted, whatever the client wants: what it did not ask for is not told to it.
             flags1: flags1::USE_DATABASE | flags1::DATABASE_FATAL | flags1::SET_LANGUAGE,
             flags2: flags2::LANGUAGE_FATAL | flag(profile.odbc, flags2::ODBC),
-            type_flags: flag(profile.oledb, type_flags::OLEDB) | flag(read_only, type_flags::READ_ONLY_INTENT),
-            flags3: flags3::UNKNOWN_COLLATIONS | flag(profile.binary_xml, flags3::BINARY_XML),
+            type_flags: flag(read_only, type_flags::READ_ONLY_INTENT),
+            flags3: match asked.tds_version.is_wide() {
+                true => flags3::UNKNOWN_COLLATIONS | flag(profile.binary_xml, flags3::BINARY_XML),
+                // Not there yet.
+                false => 0,
+            },
             lcid: LCID,
             host: endpoint.workstation_id.clone().unwrap_or_default(),
             user,

@@ -123,6 +123,11 @@ impl Engine {
         if self.queue.is_empty() && !fills && self.down.is_none() {
             return None;
         }
+        // The usual case while somebody waits, and asked after every change: whatever may be opened is being opened.
+        let is_troubled = self.down.is_some() || self.full.is_some() || !self.refused.is_empty();
+        if !is_troubled && self.tuning.overflow_connections == 0 {
+            return None;
+        }
         self.attempts_at(fills).filter(|at| *at > now).min()
     }
 

@@ -19,7 +19,7 @@ use weir_core::{
     clock::{self, Instant},
     front::Clients,
     pool::{Pool, engine::Portion},
-    registry::Registry,
+    registry::{Registry, SourceParts},
 };
 use weir_mssql::Mssql;
 use weir_postgres::Postgres;
@@ -87,6 +87,21 @@ impl Budget {
         });
     }
 
+    /// These parts are going to be those of a source: whatever of them is new begins with what other processes leave of
+    /// it, before anybody can ask for a connection.
+    pub(in crate::serve) fn prepare<B: Backend>(&self, source: &str, parts: &SourceParts<B>) {
+        let state = self.state.lock();
+        if state.elsewhere.is_empty() && state.left.is_none() {
+            return;
+        }
+        each_of(source, parts, &mut |name, pool| {
+            let elsewhere = state.elsewhere.get(name).copied().unwrap_or(0);
+            let half = || pool.limit().saturating_sub(elsewhere).div_ceil(2);
+            let most = (state.left.as_ref()).map(|left| left.get(name).map_or_else(half, |left| left.most));
+            pool.apportion(Portion { elsewhere, most });
+        });
+    }
+
     /// The limits of all pools: what a predecessor could hold.
     pub(super) fn limits(&self) -> Vec<Held> {
         let mut limits = Vec::new();
@@ -150,16 +165,21 @@ impl std::fmt::Debug for Budget {
 /// Every pool, by a name that is the same in both processes, and the number of its source's clients.
 fn each<B: Backend>(registry: &Registry<B>, look: &mut impl FnMut(&str, &dyn Shared, u32)) {
     for source in registry.sources() {
-        let parts = source.parts();
         let clients = source.client_count();
-        let name = |which: &str| format!("{}/{}/{which}", B::KIND, source.name);
-        look(&name("primary"), &*parts.primary, clients);
-        for (number, replica) in parts.replicas.iter().enumerate() {
-            look(&name(&format!("replica {number}")), &**replica, clients);
-        }
-        for (member, pool) in &parts.named {
-            look(&name(&format!("set {member}")), &**pool, clients);
-        }
+        each_of(&source.name, &source.parts(), &mut |name, pool| {
+            look(name, pool, clients)
+        });
+    }
+}
+
+fn each_of<B: Backend>(source: &str, parts: &SourceParts<B>, look: &mut impl FnMut(&str, &dyn Shared)) {
+    let name = |which: &str| format!("{}/{source}/{which}", B::KIND);
+    look(&name("primary"), &*parts.primary);
+    for (number, replica) in parts.replicas.iter().enumerate() {
+        look(&name(&format!("replica {number}")), &**replica);
+    }
+    for (member, pool) in &parts.named {
+        look(&name(&format!("set {member}")), &**pool);
     }
 }
 
@@ -250,6 +270,7 @@ impl Left {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::sources::Sources;
 
     fn view(limit: u32, clients: u32, demand: u32) -> View {
         View { limit, clients, demand }
@@ -291,5 +312,49 @@ mod tests {
         let view = view(1, 5, 3);
         left.look(&view, now);
         assert_eq!((left.most, left.tell(&view, 1)), (1, 0));
+    }
+
+    /// What is declared in a folder with one source at this host.
+    fn declared(host: &str) -> weir_config::Metadata {
+        let folder = tempfile::tempdir().expect("there is a place for files");
+        let text = format!(
+            "- {{name: one, kind: postgres, configuration: {{connection_info: {{database_url: 'postgres://u@{host}/d', \
+             pool_settings: {{max_connections: 20}}}}}}}}\n"
+        );
+        std::fs::create_dir(folder.path().join("databases")).expect("a folder");
+        std::fs::write(folder.path().join("databases/databases.yaml"), text).expect("a file");
+        let loaded = weir_config::load(folder.path(), &weir_config::ProcessEnvironment, false);
+        assert_eq!(loaded.metadata.sources.len(), 1, "{:?}", loaded.problems);
+        loaded.metadata
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_is_built_anew_begins_with_its_part() {
+        let mut sources = Sources::build(&declared("localhost"));
+        let clients = Clients::new();
+        let budget = Budget::new(sources.postgres.clone(), sources.mssql.clone(), clients.clone());
+        sources.share(budget.clone());
+        let pool = |sources: &Sources| {
+            let source = sources.postgres.source("one").expect("it is declared");
+            source.parts().primary.clone()
+        };
+        budget.predecessor_holds(vec![Held {
+            pool: "postgres/one/primary".to_owned(),
+            connections: 8,
+        }]);
+        let part = |elsewhere, most| Portion { elsewhere, most };
+        let first = pool(&sources);
+        assert_eq!(first.portion(), part(8, None));
+        // Nothing is said meanwhile.
+        sources.reload(&declared("127.0.0.1"), &clients);
+        let second = pool(&sources);
+        assert!(!Arc::ptr_eq(&first, &second), "another place is another pool");
+        assert_eq!(second.portion(), part(8, None));
+        // A successor of this process serves: half of what is left, and less since there are no clients.
+        budget.yield_more();
+        let most = pool(&sources).portion().most;
+        sources.reload(&declared("localhost"), &clients);
+        assert_eq!(pool(&sources).portion(), part(8, most));
+        assert!(most.is_some());
     }
 }

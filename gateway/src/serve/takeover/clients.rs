@@ -2,13 +2,14 @@
 //!
 //! The predecessor stops reading a client, then sends what is known of it with its socket. The successor makes everything
 //! ready and says so, without reading. Only then the predecessor gives the client up, by saying so, and the successor
-//! begins. Invariants: the successor reads nothing before it is told that the client is its own, and the predecessor
-//! nothing after it has said so; one that changes its mind in time says that instead, which the successor obeys; when the
-//! connection between them ends in the middle, each goes on with what was its own by then, and a client that was under way
-//! in doubt is closed rather than read twice.
+//! begins. A process that has a successor itself passes clients on to that, by the same steps: so old processes end soon,
+//! however many there are. Invariants: the successor reads nothing before it is told that the client is its own, and the
+//! predecessor nothing after it has said so; one that changes its mind in time says that instead, which the successor obeys;
+//! when the connection between them ends in the middle, each goes on with what was its own by then, and a client that was
+//! under way in doubt is closed rather than read twice.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     os::fd::OwnedFd,
     pin::Pin,
     sync::Arc,
@@ -16,7 +17,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{sync::mpsc, time::timeout};
-use tracing::debug;
+use tracing::{debug, info};
 use weir_core::{
     front::{Annex, HandedClient, Life, Offer, Successor},
     net::Peer,
@@ -26,7 +27,7 @@ use weir_core::{
 
 use super::{
     kin::{Kin, Link},
-    limits::{MAX_ARRIVING, OFFER_PATIENCE},
+    limits::{MAX_ARRIVING, MAX_REASONS, OFFER_PATIENCE},
     message::{Blob, Message, Origin, Traveller},
 };
 
@@ -69,7 +70,11 @@ enum Stage {
 
 /// Those that are offered to a successor, and what it answers.
 #[derive(Debug, Default)]
-pub(super) struct Leaving(Mutex<HashMap<u64, mpsc::Sender<Answer>>>);
+pub(super) struct Leaving {
+    offered: Mutex<HashMap<u64, mpsc::Sender<Answer>>>,
+    /// Why it declined some, as far as that is in the log.
+    reasons: Mutex<HashSet<String>>,
+}
 
 #[derive(Debug)]
 enum Answer {
@@ -88,12 +93,18 @@ impl Arriving {
 impl Leaving {
     /// The successor is not heard any more.
     pub(super) fn clear(&self) {
-        self.0.lock().clear();
+        self.offered.lock().clear();
+    }
+
+    /// Whether nobody was declined for this reason before.
+    fn is_news(&self, reason: &str) -> bool {
+        let mut reasons = self.reasons.lock();
+        reasons.len() < MAX_REASONS && reasons.insert(reason.to_owned())
     }
 
     /// What the successor says about a client; `None` when nobody waits for that any more.
     fn tell(&self, number: u64, answer: Answer) -> Option<()> {
-        let waiting = self.0.lock().get(&number).cloned()?;
+        let waiting = self.offered.lock().get(&number).cloned()?;
         // There is room for both answers that a client gets; one that says more is not listened to.
         waiting.try_send(answer).ok()
     }
@@ -148,18 +159,26 @@ impl Kin {
         let (Some(socket), None) = (descriptors.next(), descriptors.next()) else {
             return Err("it has not come with one socket".to_owned());
         };
-        let annex = self.annexes().and_then(|annexes| annexes.of(&client.listener));
-        let annex = annex.ok_or_else(|| format!("listener \"{}\" is not open here", client.listener))?;
-        let life = annex.take_in(arrived(client, socket)).await?;
-        // With its place taken: what this process may hold was reckoned up with this client, or is not reckoned up yet.
-        if self.successor().is_some() {
-            return Err("it has a successor itself".to_owned());
-        }
+        let life = match self.successor() {
+            Some(last) => last.pass_on(arrived(client, socket)).await?,
+            None => self.take_in(client, socket).await?,
+        };
         match link.arriving().0.lock().get_mut(&number) {
             Some(stage) => *stage = Stage::Ready(life),
             None => return Err("the predecessor has thought better of it".to_owned()),
         }
         Ok(())
+    }
+
+    async fn take_in(&self, client: Traveller, socket: OwnedFd) -> Result<Life, String> {
+        let annex = self.annexes().and_then(|annexes| annexes.of(&client.listener));
+        let annex = annex.ok_or_else(|| format!("listener \"{}\" is not open here", client.listener))?;
+        let life = annex.take_in(arrived(client, socket)).await?;
+        // With its place taken: what this process may hold was reckoned up with this client, or is not reckoned up yet.
+        match self.successor() {
+            Some(_) => Err("it has got a successor itself just now".to_owned()),
+            None => Ok(life),
+        }
     }
 
     /// What a successor says about a client that it was offered.
@@ -177,49 +196,111 @@ impl Kin {
 impl Successor for Link {
     fn offer(&self, client: HandedClient) -> Pin<Box<dyn Future<Output = Offer> + Send + '_>> {
         Box::pin(async move {
-            let number = self.next_number();
-            let (sender, mut answers) = mpsc::channel(2);
-            self.leaving().0.lock().insert(number, sender);
-            let outcome = self.negotiate(number, client, &mut answers).await;
-            self.leaving().0.lock().remove(&number);
-            outcome
+            let (mut offered, client) = Offered::of(self, client);
+            match offered.ask(client).await {
+                Ok(()) => offered.give_up().await,
+                Err(reason) => {
+                    match reason.as_deref().filter(|reason| self.leaving().is_news(reason)) {
+                        Some(reason) => info!(reason, "clients stay with this process"),
+                        None => debug!(reason, "a client stays with this process"),
+                    }
+                    Offer::Refused
+                }
+            }
         })
     }
 }
 
-impl Link {
-    async fn negotiate(&self, number: u64, client: HandedClient, answers: &mut mpsc::Receiver<Answer>) -> Offer {
+/// A client that a successor is offered. Dropped before it is given up, it stays, and the successor is told so.
+struct Offered {
+    link: Link,
+    number: u64,
+    answers: mpsc::Receiver<Answer>,
+    decision: Decision,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Open,
+    /// It is, or may be, the successor's.
+    Made,
+}
+
+impl Offered {
+    fn of(link: &Link, client: HandedClient) -> (Self, HandedClient) {
+        let number = link.next_number();
+        let (sender, answers) = mpsc::channel(2);
+        link.leaving().offered.lock().insert(number, sender);
+        let offered = Offered {
+            link: link.clone(),
+            number,
+            answers,
+            decision: Decision::Open,
+        };
+        (offered, client)
+    }
+
+    /// Whether the successor takes it; if not, why, as far as it says so.
+    async fn ask(&mut self, client: HandedClient) -> Result<(), Option<String>> {
         let (traveller, socket) = departing(client);
         let message = Message::Client {
-            number,
+            number: self.number,
             client: Box::new(traveller),
         };
         let accepted = async {
-            self.send_with(message, vec![socket]).await.ok()?;
-            answers.recv().await
+            self.link.send_with(message, vec![socket]).await.ok()?;
+            self.answers.recv().await
         };
         match timeout(OFFER_PATIENCE, accepted).await {
-            Ok(Some(Answer::Accepted)) => {}
-            Ok(Some(Answer::Declined(reason))) => {
-                debug!(reason, "a client stays with this process");
-                return Offer::Refused;
-            }
+            Ok(Some(Answer::Accepted)) => Ok(()),
+            Ok(Some(Answer::Declined(reason))) => Err(Some(reason)),
             // Whatever it says from now on, it must not begin. It cannot have begun: it was not told to.
-            Ok(Some(Answer::Running) | None) | Err(_) => {
-                self.try_send(Message::Kept { number });
-                return Offer::Refused;
-            }
+            Ok(Some(Answer::Running) | None) | Err(_) => Err(None),
         }
+    }
+
+    /// It is the successor's, which has accepted it.
+    async fn give_up(mut self) -> Offer {
         // Not on its way if it takes too long to be queued, or if there is no queue any more.
-        match timeout(OFFER_PATIENCE, self.send(Message::Yours { number })).await {
-            Ok(Ok(())) => {}
+        let word = Message::Yours { number: self.number };
+        match timeout(OFFER_PATIENCE, self.link.send(word)).await {
+            Ok(Ok(())) => self.decision = Decision::Made,
             Ok(Err(_)) | Err(_) => return Offer::Refused,
         }
         // From here on it is not ours, whether or not the other one lives to read this. If it does not, the client's
         // connection is closed, as any of a process that has died. Until the answer it counts as a client of this process,
         // which does not end before.
-        let _ = answers.recv().await;
+        let _ = self.answers.recv().await;
         Offer::Taken
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        self.link.leaving().offered.lock().remove(&self.number);
+        if self.decision == Decision::Open {
+            self.link.try_send(Message::Kept { number: self.number });
+        }
+    }
+}
+
+impl Link {
+    /// A predecessor's client, for the process behind this one: what it would become here, it becomes there. The life is
+    /// over as soon as it has begun there.
+    async fn pass_on(&self, client: HandedClient) -> Result<Life, String> {
+        let (mut offered, client) = Offered::of(self, client);
+        let asked = offered.ask(client).await;
+        asked.map_err(|reason| reason.unwrap_or_else(|| "the last process does not answer in time".to_owned()))?;
+        Ok(Box::pin(async move {
+            if offered.give_up().await == Offer::Refused {
+                debug!("a client was lost on its way through this process");
+            }
+        }))
+    }
+
+    /// Whether clients are on their way to the other process.
+    pub(super) fn has_offers(&self) -> bool {
+        !self.leaving().offered.lock().is_empty()
     }
 }
 
@@ -238,6 +319,7 @@ fn departing(client: HandedClient) -> (Traveller, OwnedFd) {
         id: client.id,
         secret: Blob(client.secret.expose().clone()),
         dialogue: Blob(client.dialogue.expose().clone()),
+        profile: Blob(client.profile),
     };
     (traveller, client.socket)
 }
@@ -258,6 +340,7 @@ fn arrived(client: Traveller, socket: OwnedFd) -> HandedClient {
         id: client.id,
         secret: Secret::new(client.secret.0),
         dialogue: Secret::new(client.dialogue.0),
+        profile: client.profile.0,
     }
 }
 
@@ -277,6 +360,7 @@ mod tests {
         budget::Budget,
         channel::{self, Reader, Writer},
         kin::Side,
+        standing::{Agreed, Standings},
     };
 
     /// Answers what it reads with its name, once its life begins.
@@ -303,7 +387,8 @@ mod tests {
 
     fn kin() -> Arc<Kin> {
         let clients = Clients::new();
-        let kin = Kin::new(clients.clone(), Budget::new(Registry::new(), Registry::new(), clients));
+        let budget = Budget::new(Registry::new(), Registry::new(), clients.clone());
+        let kin = Kin::new(clients, budget, Standings::new(Registry::new(), Registry::new()));
         let annexes = Annexes::default();
         annexes.open("pg", Arc::new(Echo));
         kin.welcome(Arc::new(annexes));
@@ -325,6 +410,7 @@ mod tests {
             id: 7,
             secret: Secret::new(b"secret".to_vec()),
             dialogue: Secret::new(b"packed".to_vec()),
+            profile: Vec::new(),
         };
         (client, far)
     }
@@ -334,7 +420,7 @@ mod tests {
         let (one, two) = UnixStream::pair().expect("a pair");
         let ((reader, writer), (far_reader, far_writer)) = (channel::open(one), channel::open(two));
         let kin = kin();
-        let link = kin.meet(side, reader, writer);
+        let link = kin.meet(side, reader, writer, Agreed::default());
         (kin, link, far_reader, far_writer)
     }
 
@@ -357,8 +443,8 @@ mod tests {
         let (one, two) = UnixStream::pair().expect("a pair");
         let ((reader, writer), (far_reader, far_writer)) = (channel::open(one), channel::open(two));
         let (old, new) = (kin(), kin());
-        let link = old.meet(Side::Successor, reader, writer);
-        new.meet(Side::Predecessor, far_reader, far_writer);
+        let link = old.meet(Side::Successor, reader, writer, Agreed::default());
+        new.meet(Side::Predecessor, far_reader, far_writer, Agreed::default());
         let (known, mut far) = client("ann");
         assert_eq!(link.offer(known).await, Offer::Taken);
         let served = async {
@@ -375,6 +461,71 @@ mod tests {
         assert_eq!(heard(&mut far), "");
         Plain::from(kept).write_all(b"still here").expect("the socket is whole");
         assert_eq!(heard(&mut far), "still here");
+    }
+
+    #[tokio::test]
+    async fn a_process_in_the_middle_passes_clients_on() {
+        let pair = || {
+            let (one, two) = UnixStream::pair().expect("a pair");
+            (channel::open(one), channel::open(two))
+        };
+        let (first, last) = (kin(), kin());
+        // It could serve nobody.
+        let clients = Clients::new();
+        let budget = Budget::new(Registry::new(), Registry::new(), clients.clone());
+        let middle = Kin::new(clients, budget, Standings::new(Registry::new(), Registry::new()));
+        let (before, behind) = pair();
+        let link = first.meet(Side::Successor, before.0, before.1, Agreed::default());
+        middle.meet(Side::Predecessor, behind.0, behind.1, Agreed::default());
+        let (before, behind) = pair();
+        middle.meet(Side::Successor, before.0, before.1, Agreed::default());
+        last.meet(Side::Predecessor, behind.0, behind.1, Agreed::default());
+        let (known, mut far) = client("ann");
+        assert_eq!(link.offer(known).await, Offer::Taken);
+        let served = async {
+            while heard(&mut far) != "served" || middle.is_passing_on() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), served)
+            .await
+            .expect("its life has begun, and nobody in the middle is needed");
+        let (stranger, mut far) = client("stranger");
+        let kept = stranger.socket.as_fd().try_clone_to_owned().expect("it can");
+        assert_eq!(link.offer(stranger).await, Offer::Refused);
+        Plain::from(kept).write_all(b"still here").expect("the socket is whole");
+        assert_eq!(heard(&mut far), "still here");
+    }
+
+    #[tokio::test]
+    async fn a_process_in_the_middle_begins_nothing_and_takes_it_back_with_its_predecessor() {
+        let (kin, _, mut before, mut to_kin) = half(Side::Predecessor);
+        let (one, two) = UnixStream::pair().expect("a pair");
+        let ((reader, writer), (mut behind, mut from_last)) = (channel::open(one), channel::open(two));
+        kin.meet(Side::Successor, reader, writer, Agreed::default());
+        let (client, _far) = client("ann");
+        let (traveller, socket) = departing(client);
+        for (number, takes_back) in [(1, true), (2, false)] {
+            let client = Box::new(traveller.clone());
+            let offer = Message::Client { number, client };
+            to_kin.send(&offer, &[socket.as_fd()]).await.expect("it listens");
+            let Message::Client { number: there, .. } = next(&mut behind).await else {
+                panic!("it is offered to the last")
+            };
+            let accepted = Message::Accepted { number: there };
+            from_last.send(&accepted, &[]).await.expect("it listens");
+            assert_eq!(next(&mut before).await, Message::Accepted { number });
+            let word = match takes_back {
+                true => Message::Kept { number },
+                false => Message::Yours { number },
+            };
+            to_kin.send(&word, &[]).await.expect("it listens");
+            let word = match takes_back {
+                true => Message::Kept { number: there },
+                false => Message::Yours { number: there },
+            };
+            assert_eq!(next(&mut behind).await, word);
+        }
     }
 
     #[tokio::test]

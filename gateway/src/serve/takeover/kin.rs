@@ -12,7 +12,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -25,8 +25,9 @@ use super::{
     budget::Budget,
     channel::{Reader, Writer},
     clients::{Annexes, Arriving, Leaving},
-    limits::{CANCEL_WAIT, MAX_CANCELS, MAX_UNSENT},
+    limits::{CANCEL_WAIT, MAX_CANCELS, MAX_UNSENT, STANDING_TOLD},
     message::{Blob, Message},
+    standing::{Agreed, Standings},
 };
 
 /// See the module.
@@ -34,6 +35,7 @@ use super::{
 pub(in crate::serve) struct Kin {
     clients: Arc<Clients>,
     budget: Arc<Budget>,
+    standings: Standings,
     annexes: OnceLock<Arc<Annexes>>,
     predecessor: Mutex<Option<Link>>,
     successor: Mutex<Option<Link>>,
@@ -56,14 +58,17 @@ struct Way {
     waiting: Mutex<HashMap<u64, oneshot::Sender<()>>>,
     arriving: Arriving,
     leaving: Leaving,
+    agreed: Agreed,
+    is_over: AtomicBool,
 }
 
 impl Kin {
     /// Nobody yet.
-    pub(in crate::serve) fn new(clients: Arc<Clients>, budget: Arc<Budget>) -> Arc<Self> {
+    pub(in crate::serve) fn new(clients: Arc<Clients>, budget: Arc<Budget>, standings: Standings) -> Arc<Self> {
         let kin = Arc::new(Kin {
             clients: clients.clone(),
             budget,
+            standings,
             annexes: OnceLock::new(),
             predecessor: Mutex::default(),
             successor: Mutex::default(),
@@ -75,6 +80,11 @@ impl Kin {
     /// What the processes share.
     pub(super) fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// What administrators have made of the sources here.
+    pub(super) fn standings(&self) -> &Standings {
+        &self.standings
     }
 
     /// Where clients of a predecessor may come to, from now on.
@@ -96,13 +106,18 @@ impl Kin {
         self.predecessor.lock().is_some()
     }
 
+    /// Whether clients are on their way to a successor, a predecessor's among them.
+    pub(in crate::serve) fn is_passing_on(&self) -> bool {
+        self.successor().is_some_and(|link| link.has_offers())
+    }
+
     /// Whether a successor has been met.
     pub(super) fn successor(&self) -> Option<Link> {
         self.successor.lock().clone()
     }
 
-    /// Stays in touch with one whose handshake is over, until it ends.
-    pub(super) fn meet(self: &Arc<Self>, side: Side, reader: Reader, writer: Writer) -> Link {
+    /// Stays in touch with one whose handshake is over, until it ends. `agreed`: what the handshake has said of sources.
+    pub(super) fn meet(self: &Arc<Self>, side: Side, reader: Reader, writer: Writer, agreed: Agreed) -> Link {
         let (outgoing, unsent) = mpsc::channel(MAX_UNSENT);
         let link = Link(Arc::new(Way {
             outgoing,
@@ -110,10 +125,13 @@ impl Kin {
             waiting: Mutex::default(),
             arriving: Arriving::default(),
             leaving: Leaving::default(),
+            agreed,
+            is_over: AtomicBool::new(false),
         }));
         *self.slot(side).lock() = Some(link.clone());
         tokio::spawn(write(writer, unsent));
         tokio::spawn(self.clone().listen(side, reader, link.clone()));
+        tokio::spawn(tell_standings(self.standings.clone(), link.clone()));
         link
     }
 
@@ -136,6 +154,7 @@ impl Kin {
             warn!(?side, %error, "the connection to the other process broke");
         }
         *self.slot(side).lock() = None;
+        link.0.is_over.store(true, Ordering::Relaxed);
         // Whoever waits for an answer is let go.
         link.0.waiting.lock().clear();
         link.0.leaving.clear();
@@ -161,6 +180,7 @@ impl Kin {
                     let _ = done.send(());
                 }
             }
+            Message::Stands(standing) => link.0.agreed.hear(standing, &self.standings),
             Message::Held { pools } if side == Side::Predecessor => self.budget.predecessor_holds(pools),
             message if side == Side::Predecessor => self.hear_of_client(message, descriptors, link),
             message => self.hear_of_offer(message, link),
@@ -257,6 +277,18 @@ impl Link {
             let _ = tokio::time::timeout(CANCEL_WAIT, answer).await;
         }
         self.0.waiting.lock().remove(&number);
+    }
+}
+
+/// Tells the other process what administrators change, until it ends.
+async fn tell_standings(standings: Standings, link: Link) {
+    while !link.0.is_over.load(Ordering::Relaxed) {
+        for standing in link.0.agreed.news(&standings) {
+            if link.send(Message::Stands(standing)).await.is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(STANDING_TOLD).await;
     }
 }
 

@@ -7,6 +7,10 @@ use std::time::Duration;
 /// listeners or pools fit as well.
 pub(super) const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 
+/// Bytes of the names of users in a welcome: ten thousand of them and more, and with every character escaped still less than
+/// a message.
+pub(super) const MAX_NAMES: usize = 256 * 1024;
+
 /// Descriptors that come with one message: Linux passes at most 253 at a time.
 pub(super) const MAX_DESCRIPTORS: usize = 250;
 
@@ -36,6 +40,12 @@ pub(super) const OFFER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Clients that are being taken in at a time. The predecessor offers some 30 at once.
 pub(super) const MAX_ARRIVING: usize = 1024;
+
+/// Different reasons for which clients stay that are logged at level info; a name in them makes many of one.
+pub(super) const MAX_REASONS: usize = 32;
+
+/// Until the other process hears of a PAUSE: a moment for a person.
+pub(super) const STANDING_TOLD: Duration = Duration::from_millis(50);
 
 /// Between two rounds of offers. Those that could not move in one may have become able to.
 pub(super) const OFFER_AGAIN: Duration = Duration::from_secs(10);

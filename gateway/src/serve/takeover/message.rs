@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, de};
 
+use super::standing::Standing;
+
 /// Of the handshake and everything behind it. Raised when a peer that does not know the change would do harm.
 pub(super) const VERSION: u32 = 1;
 
@@ -38,6 +40,12 @@ pub(super) enum Message {
         /// where its version does not say.
         #[serde(default)]
         sources: Vec<String>,
+        /// The users that may log in there, likewise.
+        #[serde(default)]
+        users: Vec<String>,
+        /// What administrators have made of its sources, where that is not what every source is.
+        #[serde(default)]
+        standings: Vec<Standing>,
     },
     /// No, and why. Also to somebody who is no successor.
     Refused { reason: String },
@@ -51,6 +59,8 @@ pub(super) enum Message {
     Released,
     /// Server connections that the predecessor may still have, by pool. Never more than said before.
     Held { pools: Vec<Held> },
+    /// An administrator has changed how a source stands.
+    Stands(Standing),
     /// A cancel request for somebody who is not here.
     Cancel { number: u64, id: u32, secret: Blob },
     /// It has been dealt with, whether or not it was for anybody.
@@ -91,6 +101,9 @@ pub(super) struct Traveller {
     pub(super) secret: Blob,
     /// What its dialogue remembers, in a form of its protocol's.
     pub(super) dialogue: Blob,
+    /// Which server connections can serve it, in the same way.
+    #[serde(default)]
+    pub(super) profile: Blob,
 }
 
 /// Where a client comes from.
@@ -128,7 +141,7 @@ pub(super) struct Held {
 }
 
 /// Bytes, as hexadecimal digits, which no log ever shows.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Blob(pub(super) Vec<u8>);
 
 impl fmt::Debug for Blob {
@@ -181,7 +194,16 @@ mod tests {
     fn an_earlier_version_does_not_say_which_sources_it_serves() {
         let text = r#"{"type":"welcome","version":1,"build":"0","pid":7,"doors":[],"held":[]}"#;
         let message = serde_json::from_str::<Message>(text).expect("it is a message");
-        assert!(matches!(message, Message::Welcome { sources, .. } if sources.is_empty()));
+        let Message::Welcome {
+            sources,
+            users,
+            standings,
+            ..
+        } = message
+        else {
+            panic!("a welcome");
+        };
+        assert!(sources.is_empty() && users.is_empty() && standings.is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
     kin::{Kin, Side},
     limits::{PATIENCE, RELEASE},
     message::{Door, Held, Message, Place, VERSION},
+    standing::{Agreed, Standing},
 };
 
 /// One that runs, and that has handed its listening sockets over.
@@ -24,6 +25,9 @@ pub(in crate::serve) struct Predecessor {
     pid: u32,
     held: Vec<Held>,
     sources: Vec<String>,
+    users: Vec<String>,
+    standings: Vec<Standing>,
+    agreed: Agreed,
 }
 
 impl Predecessor {
@@ -56,12 +60,20 @@ impl Predecessor {
         &self.sources
     }
 
+    /// The users that may log in there, likewise.
+    pub(in crate::serve) fn users(&self) -> &[String] {
+        &self.users
+    }
+
     /// Everything is there that is needed to serve: waits for the word to begin. Nothing is opened to any database yet.
     ///
     /// # Errors
     /// The predecessor does not give its place up after all.
     pub(in crate::serve) async fn ready(&mut self, kin: &Kin) -> Result<(), String> {
         kin.budget().predecessor_holds(std::mem::take(&mut self.held));
+        for standing in std::mem::take(&mut self.standings) {
+            self.agreed.hear(standing, kin.standings());
+        }
         let go = async {
             self.writer.send(&Message::Ready, &[]).await.map_err(broken)?;
             match self.reader.next().await.map_err(broken)? {
@@ -79,6 +91,7 @@ impl Predecessor {
             mut reader,
             mut writer,
             pid,
+            agreed,
             ..
         } = self;
         let released = async {
@@ -99,7 +112,7 @@ impl Predecessor {
                 warn!(predecessor = pid, %error, "the predecessor does not say that it has stopped accepting")
             }
         }
-        kin.meet(Side::Predecessor, reader, writer);
+        kin.meet(Side::Predecessor, reader, writer, agreed);
     }
 }
 
@@ -118,6 +131,8 @@ async fn introduce(mut reader: Reader, mut writer: Writer) -> Result<(Predecesso
                 pid,
                 held,
                 sources,
+                users,
+                standings,
                 ..
             },
             sockets,
@@ -129,6 +144,9 @@ async fn introduce(mut reader: Reader, mut writer: Writer) -> Result<(Predecesso
                 pid,
                 held,
                 sources,
+                users,
+                standings,
+                agreed: Agreed::default(),
             };
             Ok((predecessor, inherited))
         }

@@ -24,9 +24,10 @@ use weir_core::front::{Bound, HandedDoor, Inheritance, PrivateDoor, Successor};
 use super::{
     channel::{self, Reader, Writer},
     kin::{Kin, Link, Side},
-    limits::{MAX_DESCRIPTORS, MAX_PEERS, OFFER_AGAIN, PATIENCE},
+    limits::{MAX_DESCRIPTORS, MAX_NAMES, MAX_PEERS, OFFER_AGAIN, PATIENCE},
     message::{Door, Message, Place, VERSION},
     place, restart,
+    standing::Agreed,
 };
 
 /// How often a process with a successor looks at what it can give up: a moment for a person, and nothing for a processor.
@@ -71,6 +72,8 @@ pub(in crate::serve) struct Offer {
     pub(in crate::serve) doors: Vec<HandedDoor>,
     /// The names of the sources that are served.
     pub(in crate::serve) sources: Vec<String>,
+    /// The names of the users that may log in, as many as there is room for.
+    pub(in crate::serve) users: Vec<String>,
 }
 
 /// How far a successor has come, by its process number.
@@ -161,7 +164,9 @@ impl Seat {
 
     /// Whether somebody still waits for an answer here, or a predecessor of this process for its clients.
     pub(in crate::serve) fn is_needed(&self) -> bool {
-        Arc::strong_count(&self.shared.conversations) > 1 || self.shared.kin.has_predecessor()
+        Arc::strong_count(&self.shared.conversations) > 1
+            || self.shared.kin.has_predecessor()
+            || self.shared.kin.is_passing_on()
     }
 }
 
@@ -171,6 +176,17 @@ impl Drop for Seat {
             accepting.abort();
         }
     }
+}
+
+/// As many as there is room for in a welcome.
+pub(in crate::serve) fn some_names<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut room = MAX_NAMES;
+    let fits = |name: &&String| {
+        let left = room.checked_sub(name.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    names.take_while(fits).cloned().collect()
 }
 
 async fn accept(shared: Arc<Shared>, door: Arc<PrivateDoor>) {
@@ -259,7 +275,8 @@ async fn refuse(writer: &mut Writer, reason: String) -> io::Result<()> {
 
 async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut writer: Writer) -> io::Result<Link> {
     let ready = async {
-        let Offer { doors, sources } = ask(shared, Wish::Offer).await??;
+        let Offer { doors, sources, users } = ask(shared, Wish::Offer).await??;
+        let standings = shared.kin.standings().unusual();
         if doors.len() > MAX_DESCRIPTORS {
             refuse(&mut writer, format!("it has {} listening sockets", doors.len())).await?;
             return Err(io::Error::other("too many listening sockets to hand over"));
@@ -271,11 +288,13 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
             doors: doors.iter().map(describe).collect(),
             held: shared.kin.budget().limits(),
             sources,
+            users,
+            standings: standings.clone(),
         };
         let sockets: Vec<_> = doors.iter().map(|door| door.socket.as_fd()).collect();
         writer.send(&welcome, &sockets).await?;
         match reader.next().await? {
-            Some((Message::Ready, _)) => writer.send(&Message::Go, &[]).await,
+            Some((Message::Ready, _)) => writer.send(&Message::Go, &[]).await.map(|()| standings),
             Some((Message::Refused { reason }, _)) => Err(io::Error::other(reason)),
             Some(_) => Err(io::Error::other("the successor answers something else than was asked")),
             None => Err(io::Error::other(
@@ -283,7 +302,7 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
             )),
         }
     };
-    timeout(PATIENCE, ready)
+    let standings = timeout(PATIENCE, ready)
         .await
         .unwrap_or_else(|_| Err(io::Error::other("the successor does not get ready")))?;
     // Without a limit: one that hangs here accepts nothing either, and this process goes on.
@@ -302,7 +321,8 @@ async fn hand_over(shared: &Arc<Shared>, successor: u32, mut reader: Reader, mut
         }
     }
     writer.send(&Message::Released, &[]).await?;
-    Ok(shared.kin.meet(Side::Successor, reader, writer))
+    let agreed = Agreed::told(standings);
+    Ok(shared.kin.meet(Side::Successor, reader, writer, agreed))
 }
 
 /// Resolves when the successor has died: the one that owns what runs may be busy for long (a reload from a slow disk), and
@@ -365,7 +385,19 @@ async fn offer_clients(kin: Arc<Kin>, link: Link) {
 mod tests {
     use weir_core::{front::Clients, registry::Registry};
 
-    use super::{super::Budget, *};
+    use super::{
+        super::{Budget, Standings},
+        *,
+    };
+
+    #[test]
+    fn of_very_many_users_some_are_named() {
+        let many: Vec<_> = (0..100_000).map(|number| format!("user {number}")).collect();
+        let some = some_names(many.iter());
+        assert!(some.len() > 10_000 && some.len() < many.len());
+        assert_eq!(some[..], many[..some.len()]);
+        assert_eq!(some_names(many[..3].iter()).len(), 3);
+    }
 
     async fn hear(reader: &mut Reader) -> Message {
         let heard = timeout(PATIENCE, reader.next()).await.expect("no hang");
@@ -378,7 +410,7 @@ mod tests {
         let path = folder.path().join("socket");
         let clients = Clients::new();
         let budget = Budget::new(Registry::new(), Registry::new(), clients.clone());
-        let kin = Kin::new(clients, budget);
+        let kin = Kin::new(clients, budget, Standings::new(Registry::new(), Registry::new()));
         let mut seat = Seat::take(Ok(path.clone()), &Inheritance::default(), kin).await;
         let mut succession = seat.shared.succession.subscribe();
         let stream = UnixStream::connect(&path).await.expect("it listens");
@@ -396,6 +428,7 @@ mod tests {
         let offer = Offer {
             doors: Vec::new(),
             sources: vec!["one".to_owned()],
+            users: Vec::new(),
         };
         reply.send(Ok(offer)).expect("somebody waits for it");
         assert!(matches!(hear(&mut reader).await, Message::Welcome { sources, .. } if sources == ["one"]));

@@ -360,8 +360,9 @@ impl Session {
         let old = self.database.clone();
         self.attach(&database)?;
         let (server, number) = (self.shared.name(), if self.shared.probe() { 0 } else { 5701 });
+        let width = self.output.width();
         self.output
-            .token(|out| super::login::database_changed(out, &database, &old, server, number));
+            .token(|out| super::login::database_changed(out, width, &database, &old, server, number));
         self.done_plain(command::OTHER);
         Ok(())
     }
@@ -405,7 +406,9 @@ impl Session {
         };
         self.restore(scoped, settings, isolation, &database);
         let frame = self.leave_frame();
-        if self.transaction.count != count {
+        let implicitly = count == 0 && self.transaction.count == 1 && self.settings.is_on("IMPLICIT_TRANSACTIONS");
+        let mismatch = self.transaction.count != count && !implicitly;
+        if mismatch {
             let text = format!(
                 "Transaction count after EXECUTE indicates a mismatching number of BEGIN and COMMIT statements. Previous count = {count}, current count = {}.",
                 self.transaction.count
@@ -415,7 +418,7 @@ impl Session {
         Ok(Outcome {
             status: if let Flow::Return(status) = flow { status } else { 0 },
             frame,
-            mismatch: self.transaction.count != count,
+            mismatch,
         })
     }
 

@@ -49,7 +49,7 @@ impl Session {
                 "Bulk load data was expected but not sent. The batch will be terminated.",
             ));
         };
-        let bulk = request::bulk_rows(payload).map_err(|malformed| {
+        let bulk = request::bulk_rows(payload, self.output.width()).map_err(|malformed| {
             Failure::new(
                 4816,
                 16,

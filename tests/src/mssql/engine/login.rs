@@ -8,7 +8,7 @@ use crate::mssql::{
     shared::{Cancel, Shared},
     wire::{
         login::Login,
-        tokens::{self, Done, DoneKind, command, done},
+        tokens::{self, Done, DoneKind, Width, command, done},
         types::COLLATION,
     },
 };
@@ -52,21 +52,23 @@ impl Admitted {
 
 /// The payload of the refusal, or the admission.
 pub(crate) fn check(shared: &Shared, login: &Login, encryption: &'static str) -> Result<Admitted, Vec<u8>> {
+    let width = Width::of(login.version);
     let refuse = |failures: &[Failure]| {
         let mut out = Vec::new();
         failures
             .iter()
-            .for_each(|failure| tokens::error(&mut out, failure, shared.name()));
+            .for_each(|failure| tokens::error(&mut out, width, failure, shared.name()));
         let last = Done {
             kind: DoneKind::Done,
             status: done::ERROR,
             command: command::NONE,
             rows: 0,
         };
-        last.put(&mut out);
+        last.put(width, &mut out);
         out
     };
     let version = match login.version {
+        0x7100_0000..0x7200_0000 => 0x7100_0001,
         0x7200_0000..0x7300_0000 => 0x7209_0002,
         0x7300_0000..0x730B_0000 => 0x730A_0003,
         0x730B_0000..0x7400_0000 => 0x730B_0003,
@@ -76,7 +78,7 @@ pub(crate) fn check(shared: &Shared, login: &Login, encryption: &'static str) ->
                 17836,
                 20,
                 17,
-                "The stand-in server speaks TDS 7.2 to 7.4 and 8.0.",
+                "The stand-in server speaks TDS 7.1 to 7.4 and 8.0.",
             )]));
         }
     };
@@ -158,10 +160,22 @@ pub(crate) fn check(shared: &Shared, login: &Login, encryption: &'static str) ->
 fn response(shared: &Shared, login: &Login, admitted: &Admitted) -> Vec<u8> {
     let mut out = Vec::new();
     let name = shared.name();
-    database_changed(&mut out, &admitted.database, "master", name, 5701);
+    database_changed(
+        &mut out,
+        Width::of(admitted.version),
+        &admitted.database,
+        "master",
+        name,
+        5701,
+    );
     tokens::environment_bytes(&mut out, 7, &COLLATION, &[]);
     tokens::environment_text(&mut out, 2, &admitted.language, "");
-    tokens::info(&mut out, &language_changed(&admitted.language), name);
+    tokens::info(
+        &mut out,
+        Width::of(admitted.version),
+        &language_changed(&admitted.language),
+        name,
+    );
     let (major, minor, build) = shared.version();
     let [high, low] = build.to_be_bytes();
     tokens::login_acknowledgement(&mut out, acknowledged(login, admitted), [major, minor, high, low]);
@@ -182,7 +196,7 @@ fn response(shared: &Shared, login: &Login, admitted: &Admitted) -> Vec<u8> {
     if !features.is_empty() {
         tokens::features(&mut out, &features);
     }
-    last_done(&mut out, 0);
+    last_done(&mut out, Width::of(admitted.version), 0);
     out
 }
 
@@ -193,16 +207,21 @@ fn probe_response(shared: &Shared, login: &Login, admitted: &Admitted) -> Vec<u8
     if login.packet_size != 4096 {
         tokens::environment_text(&mut out, 4, &size, "4096");
     }
-    database_changed(&mut out, &admitted.database, "", name, 0);
+    database_changed(&mut out, Width::of(admitted.version), &admitted.database, "", name, 0);
     if login.flags[0] & 0x80 != 0 && !login.language.is_empty() {
         tokens::environment_text(&mut out, 2, &admitted.language, &admitted.language);
-        tokens::info(&mut out, &language_changed(&admitted.language), name);
+        tokens::info(
+            &mut out,
+            Width::of(admitted.version),
+            &language_changed(&admitted.language),
+            name,
+        );
     }
     tokens::environment_bytes(&mut out, 7, &COLLATION, &[]);
     let (major, minor, build) = shared.version();
     let [high, low] = build.to_be_bytes();
     tokens::login_acknowledgement(&mut out, acknowledged(login, admitted), [major, minor, high, low]);
-    last_done(&mut out, command::OTHER);
+    last_done(&mut out, Width::of(admitted.version), command::OTHER);
     out
 }
 
@@ -214,22 +233,22 @@ fn acknowledged(login: &Login, admitted: &Admitted) -> u32 {
     }
 }
 
-fn last_done(out: &mut Vec<u8>, command: u16) {
+fn last_done(out: &mut Vec<u8>, width: Width, command: u16) {
     let last = Done {
         kind: DoneKind::Done,
         status: 0,
         command,
         rows: 0,
     };
-    last.put(out);
+    last.put(width, out);
 }
 
 /// ENVCHANGE and INFO of another current database.
-pub(crate) fn database_changed(out: &mut Vec<u8>, new: &str, old: &str, server: &str, number: i32) {
+pub(crate) fn database_changed(out: &mut Vec<u8>, width: Width, new: &str, old: &str, server: &str, number: i32) {
     tokens::environment_text(out, 1, new, old);
     let state = if number == 0 { 1 } else { 2 };
     let text = format!("Changed database context to '{new}'.");
-    tokens::info(out, &Failure::new(number, 0, state, text), server);
+    tokens::info(out, width, &Failure::new(number, 0, state, text), server);
 }
 
 pub(crate) fn language_changed(language: &str) -> Failure {

@@ -35,7 +35,7 @@ use std::sync::{Arc, mpsc};
 use super::{
     failure::Failure,
     shared::{Cancel, Shared},
-    wire::{Malformed, login::Login, packet::Message},
+    wire::{Malformed, login::Login, packet::Message, tokens::Width},
 };
 use output::Output;
 use session::Session;
@@ -60,7 +60,13 @@ pub(crate) fn run(
 ) {
     let spid = admitted.spid;
     let wire_spid = if shared.probe() { 0 } else { spid };
-    let output = Output::new(answers, wire_spid, usize::from(admitted.packet_size), shared.probe());
+    let output = Output::new(
+        answers,
+        wire_spid,
+        usize::from(admitted.packet_size),
+        shared.probe(),
+        Width::of(admitted.version),
+    );
     match Session::open(shared.clone(), &login, admitted, cancel.clone(), output) {
         Ok(mut session) => {
             while let Ok(work) = works.recv() {

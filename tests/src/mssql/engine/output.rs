@@ -8,7 +8,7 @@ use crate::mssql::{
     faults::{DropPoint, Faults},
     wire::{
         packet::{self, HEADER, kind, status},
-        tokens::{self, Column, Done, DoneKind, command, done},
+        tokens::{self, Column, Done, DoneKind, Width, command, done},
         values,
     },
 };
@@ -28,6 +28,7 @@ pub(crate) struct Output {
     cut: bool,
     zero_packet_id: bool,
     hung_up: bool,
+    width: Width,
 }
 
 #[derive(Debug)]
@@ -38,7 +39,7 @@ enum Sink {
 }
 
 impl Output {
-    pub(crate) fn new(answers: mpsc::Sender<Vec<u8>>, spid: u16, size: usize, probe: bool) -> Output {
+    pub(crate) fn new(answers: mpsc::Sender<Vec<u8>>, spid: u16, size: usize, probe: bool, width: Width) -> Output {
         Output {
             sink: Sink::Client(answers),
             spid,
@@ -51,13 +52,14 @@ impl Output {
             cut: false,
             zero_packet_id: probe,
             hung_up: false,
+            width,
         }
     }
 
     pub(crate) fn collecting() -> Output {
         Output {
             sink: Sink::Test(Vec::new(), None),
-            ..Output::new(mpsc::channel(1).0, 0, 4096, false)
+            ..Output::new(mpsc::channel(1).0, 0, 4096, false, Width::Wide)
         }
     }
 
@@ -93,7 +95,8 @@ impl Output {
     }
 
     pub(crate) fn columns(&mut self, columns: &[Column]) {
-        self.token(|out| tokens::column_metadata(out, columns));
+        let width = self.width;
+        self.token(|out| tokens::column_metadata(out, width, columns));
     }
 
     /// A row. `bitmap`: the client knows NBCROW.
@@ -137,7 +140,18 @@ impl Output {
             first.get_or_insert_with(|| failure.clone());
             return;
         }
-        self.token(|out| tokens::error(out, failure, server));
+        let width = self.width;
+        self.token(|out| tokens::error(out, width, failure, server));
+    }
+
+    /// INFO
+    pub(crate) fn info(&mut self, failure: &Failure, server: &str) {
+        let width = self.width;
+        self.token(|out| tokens::info(out, width, failure, server));
+    }
+
+    pub(crate) fn width(&self) -> Width {
+        self.width
     }
 
     /// A DONE of any kind; it is marked as not the last when something follows.
@@ -149,7 +163,7 @@ impl Output {
     fn flush_done(&mut self) {
         if let Some(mut pending) = self.pending.take() {
             pending.status |= done::MORE;
-            pending.put(&mut self.payload);
+            pending.put(self.width, &mut self.payload);
             self.send_full();
         }
     }
@@ -167,7 +181,7 @@ impl Output {
             command: command::NONE,
             rows: 0,
         });
-        last.put(&mut self.payload);
+        last.put(self.width, &mut self.payload);
         self.send_full();
         self.send(self.payload.len(), true);
         if matches!(self.faults.drop_at, Some(DropPoint::Answer(_))) {

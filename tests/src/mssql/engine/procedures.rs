@@ -113,7 +113,9 @@ pub(super) fn name_of(id: u16) -> &'static str {
 impl Session {
     /// An RPC message: one call or several.
     pub(super) fn calls(&mut self, calls: Vec<Call>) -> Result<(), Stop> {
-        for call in calls {
+        let mut calls = calls.into_iter().peekable();
+        while let Some(call) = calls.next() {
+            let follows = calls.peek().is_some() && !self.shared.probe();
             let name = match &call.procedure {
                 Procedure::Id(id) => name_of(*id).to_owned(),
                 Procedure::Name(name) => bare(name),
@@ -151,6 +153,7 @@ impl Session {
                             ..Returned::default()
                         },
                         false,
+                        follows,
                     )?;
                     continue;
                 }
@@ -161,30 +164,31 @@ impl Session {
                             ..Returned::default()
                         },
                         false,
+                        false,
                     )?;
                     return Err(Stop::Told);
                 }
                 Err(stop) => return Err(stop),
             };
-            self.end_call(&returned, true)?;
+            self.end_call(&returned, true, follows)?;
         }
         Ok(())
     }
 
-    /// RETURNSTATUS, RETURNVALUEs, DONEPROC.
-    fn end_call(&mut self, returned: &Returned, complete: bool) -> Result<(), Failure> {
+    /// RETURNSTATUS, RETURNVALUEs, DONEPROC; which tells whether a call of the same request `follows`.
+    fn end_call(&mut self, returned: &Returned, complete: bool, follows: bool) -> Result<(), Failure> {
         if complete {
             self.output.token(|out| tokens::return_status(out, returned.status));
             for (ordinal, name, kind, value, _) in &returned.values {
                 let mut bytes = Vec::new();
-                tokens::return_value_head(&mut bytes, *ordinal, name, *kind);
+                tokens::return_value_head(&mut bytes, self.output.width(), *ordinal, name, *kind);
                 values::put_value(&mut bytes, *kind, value)?;
                 self.output.token(|out| out.extend(bytes));
             }
         }
         self.output.done(Done {
             kind: DoneKind::Procedure,
-            status: if returned.failed { done::ERROR } else { 0 },
+            status: if returned.failed { done::ERROR } else { 0 } | if follows { done::CALL_IN_BATCH } else { 0 },
             command: command::EXECUTE,
             rows: 0,
         });

@@ -22,7 +22,7 @@ use crate::mssql::{
         login::Login,
         packet::{Message, status},
         request::{self, Headers, Request},
-        tokens::{self, Done, DoneKind, command, done},
+        tokens::{self, Done, DoneKind, Width, command, done},
         types::SqlType,
     },
 };
@@ -184,8 +184,13 @@ impl Session {
                 self.cancel.acknowledged();
             }
             Work::Malformed(malformed) => return self.malformed(&malformed),
-            Work::Message(message) => match request::parse(&message) {
+            Work::Message(message) => match request::parse(&message, self.output.width()) {
                 Ok((headers, request)) => self.request(&message, headers, request),
+                // One that its client gave up may end anywhere.
+                Err(_) if self.is_given_up(&message) => {
+                    self.output.start(Faults::default());
+                    self.give_up();
+                }
                 Err(malformed) => return self.malformed(&malformed),
             },
         }
@@ -194,6 +199,15 @@ impl Session {
             record.transaction_count = self.transaction.count;
         });
         !self.client_is_gone && !self.output.is_dead()
+    }
+
+    fn is_given_up(&self, message: &Message) -> bool {
+        message.status & status::IGNORE != 0 && !self.shared.probe()
+    }
+
+    fn give_up(&mut self) {
+        self.output.done(self.done(done::ERROR, 0, 0));
+        self.output.finish();
     }
 
     fn malformed(&mut self, malformed: &Malformed) -> bool {
@@ -242,9 +256,8 @@ impl Session {
         }
         let silent = faults.missing_reset_acknowledgement;
         self.output.start(faults);
-        if message.status & status::IGNORE != 0 && !self.shared.probe() {
-            self.output.done(self.done(done::ERROR, 0, 0));
-            self.output.finish();
+        if self.is_given_up(message) {
+            self.give_up();
             return;
         }
         let kind = if matches!(request, Request::Rpc(_)) {
@@ -387,7 +400,8 @@ impl Session {
 
     /// The client's transaction must be the session's; a request that resets may name none instead.
     fn check_descriptor(&self, bits: u8, headers: Headers, request: &Request) -> Result<(), Failure> {
-        if self.shared.probe() || matches!(request, Request::Bulk(_)) {
+        let is_named = self.output.width() == Width::Wide;
+        if self.shared.probe() || !is_named || matches!(request, Request::Bulk(_)) {
             return Ok(());
         }
         let current = self.transaction.descriptor();
@@ -468,7 +482,7 @@ impl Session {
 
     pub(super) fn info(&mut self, failure: &Failure) {
         let name = self.shared.name();
-        self.output.token(|out| tokens::info(out, failure, name));
+        self.output.info(failure, name);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::mssql::{
     failure::Failure,
     wire::{
         request::{self, Begin, Procedure, Request},
-        tokens::{self, Done, DoneKind, command, done},
+        tokens::{self, Done, DoneKind, Width, command, done},
     },
 };
 
@@ -62,6 +62,9 @@ impl Session {
 
     /// ENVCHANGE of a transaction: 8 begun, 9 committed, 10 rolled back.
     pub(super) fn environment(&mut self, kind: u8, descriptor: u64) {
+        if self.output.width() == Width::Narrow {
+            return;
+        }
         let bytes = descriptor.to_le_bytes();
         let (new, old): (&[u8], &[u8]) = if kind == 8 { (&bytes, &[]) } else { (&[], &bytes) };
         self.output.token(|out| tokens::environment_bytes(out, kind, new, old));

@@ -97,6 +97,15 @@ fn view(session: &Session, name: &str) -> Result<Option<View>, Failure> {
                 ("collation_name", NAME),
                 ("snapshot_isolation_state", SqlType::TinyInt),
                 ("is_read_committed_snapshot_on", SqlType::Bit),
+                ("is_ansi_null_default_on", SqlType::Bit),
+                ("is_ansi_nulls_on", SqlType::Bit),
+                ("is_ansi_padding_on", SqlType::Bit),
+                ("is_ansi_warnings_on", SqlType::Bit),
+                ("is_arithabort_on", SqlType::Bit),
+                ("is_concat_null_yields_null_on", SqlType::Bit),
+                ("is_numeric_roundabort_on", SqlType::Bit),
+                ("is_quoted_identifier_on", SqlType::Bit),
+                ("is_cursor_close_on_commit_on", SqlType::Bit),
             ],
             ["master", "tempdb"]
                 .into_iter()
@@ -111,6 +120,10 @@ fn view(session: &Session, name: &str) -> Result<Option<View>, Failure> {
                         number(1),
                         number(1),
                     ]
+                    .into_iter()
+                    // No database has defaults of its own.
+                    .chain((0..9).map(|_| number(0)))
+                    .collect()
                 })
                 .collect(),
         ),

@@ -97,7 +97,7 @@ impl Login {
 pub(crate) fn parse_login(payload: &[u8]) -> Result<Login, Malformed> {
     let mut fixed = Take(payload);
     let length = fixed.u32()? as usize;
-    if length > payload.len() || length < 94 {
+    if length > payload.len() || length < 86 {
         return Err(Malformed(format!(
             "LOGIN7 of {length} bytes in a message of {}",
             payload.len()
@@ -116,9 +116,16 @@ pub(crate) fn parse_login(payload: &[u8]) -> Result<Login, Malformed> {
         library: text(60)?,
         language: text(64)?,
         database: text(68)?,
-        change_password: utf16(&unscramble(field(payload, length, 86, 2)?))?,
+        change_password: String::new(),
         features: Vec::new(),
     };
+    if login.version < 0x7200_0000 {
+        return Ok(login);
+    }
+    if length < 94 {
+        return Err(Malformed(format!("LOGIN7 of {length} bytes")));
+    }
+    login.change_password = utf16(&unscramble(field(payload, length, 86, 2)?))?;
     if login.flags[3] & 0x10 != 0 {
         let pointer = field(payload, length, 56, 1)?;
         let offset = Take(pointer).u32()? as usize;

@@ -6,6 +6,7 @@ use super::{
     Malformed, Take,
     incoming::{self, Incoming},
     packet::{Message, kind},
+    tokens::Width,
     types::SqlType,
     utf16,
 };
@@ -76,12 +77,15 @@ pub(crate) struct Headers {
 }
 
 /// Understands a message.
-pub(crate) fn parse(message: &Message) -> Result<(Headers, Request), Malformed> {
+pub(crate) fn parse(message: &Message, width: Width) -> Result<(Headers, Request), Malformed> {
     let mut take = Take(&message.payload);
     if message.kind == kind::BULK {
         return Ok((Headers::default(), Request::Bulk(message.payload.clone())));
     }
-    let headers = all_headers(&mut take)?;
+    let headers = match width {
+        Width::Narrow => Headers::default(),
+        Width::Wide => all_headers(&mut take)?,
+    };
     let request = match message.kind {
         kind::BATCH => Request::Batch(utf16(take.0)?),
         kind::RPC => Request::Rpc(calls(take)?),
@@ -277,7 +281,7 @@ pub(crate) struct BulkRows {
 }
 
 /// COLMETADATA, rows, and a DONE that some clients leave out.
-pub(crate) fn bulk_rows(payload: &[u8]) -> Result<BulkRows, Malformed> {
+pub(crate) fn bulk_rows(payload: &[u8], width: Width) -> Result<BulkRows, Malformed> {
     let mut take = Take(payload);
     let mut columns = Vec::new();
     let mut names = Vec::new();
@@ -288,7 +292,10 @@ pub(crate) fn bulk_rows(payload: &[u8]) -> Result<BulkRows, Malformed> {
             0x81 => {
                 let count = take.u16()?;
                 for _ in 0..count {
-                    take.u32()?;
+                    match width {
+                        Width::Narrow => u32::from(take.u16()?),
+                        Width::Wide => take.u32()?,
+                    };
                     take.u16()?;
                     columns.push(incoming::take_info(&mut take, true)?);
                     names.push(take.b_varchar()?);

@@ -3,12 +3,31 @@
 use super::{Put, types::SqlType};
 use crate::mssql::failure::Failure;
 
+/// How wide some fields are: TDS 7.2 made them wider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// Before TDS 7.2: no ALL_HEADERS and no transaction descriptors either.
+    Narrow,
+    Wide,
+}
+
+impl Width {
+    pub(crate) fn of(version: u32) -> Width {
+        match version {
+            ..0x7200_0000 => Width::Narrow,
+            _ => Width::Wide,
+        }
+    }
+}
+
 /// Bits of a DONE token's status.
 pub(crate) mod done {
     pub(crate) const MORE: u16 = 0x01;
     pub(crate) const ERROR: u16 = 0x02;
     pub(crate) const COUNT: u16 = 0x10;
     pub(crate) const ATTENTION: u16 = 0x20;
+    /// Of a call that others follow in the same request.
+    pub(crate) const CALL_IN_BATCH: u16 = 0x80;
 }
 
 /// Which statement a DONE token ends.
@@ -48,7 +67,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, width: Width, out: &mut Vec<u8>) {
         out.u8(match self.kind {
             DoneKind::Done => 0xFD,
             DoneKind::Procedure => 0xFE,
@@ -56,7 +75,10 @@ impl Done {
         });
         out.u16(self.status);
         out.u16(self.command);
-        out.u64(self.rows);
+        match width {
+            Width::Narrow => out.u32(self.rows as u32),
+            Width::Wide => out.u64(self.rows),
+        }
     }
 }
 
@@ -83,11 +105,19 @@ impl Column {
     }
 }
 
-pub(crate) fn column_metadata(out: &mut Vec<u8>, columns: &[Column]) {
+/// The user's type, which is none of a user's.
+fn user_type(width: Width, out: &mut Vec<u8>) {
+    match width {
+        Width::Narrow => out.u16(0),
+        Width::Wide => out.u32(0),
+    }
+}
+
+pub(crate) fn column_metadata(out: &mut Vec<u8>, width: Width, columns: &[Column]) {
     out.u8(0x81);
     out.u16(columns.len() as u16);
     for column in columns {
-        out.u32(0);
+        user_type(width, out);
         let updatable = if column.table.is_some() && !column.identity {
             0x08
         } else {
@@ -96,7 +126,9 @@ pub(crate) fn column_metadata(out: &mut Vec<u8>, columns: &[Column]) {
         out.u16(u16::from(column.nullable) | updatable | if column.identity { 0x10 } else { 0 });
         column.kind.put_info(out);
         if matches!(column.kind, SqlType::Text | SqlType::NText | SqlType::Image) {
-            out.u8(1);
+            if width == Width::Wide {
+                out.u8(1);
+            }
             out.us_varchar(column.table.as_deref().unwrap_or_default());
         }
         out.b_varchar(&column.name);
@@ -109,12 +141,12 @@ pub(crate) fn return_status(out: &mut Vec<u8>, status: i32) {
 }
 
 /// RETURNVALUE up to its value.
-pub(crate) fn return_value_head(out: &mut Vec<u8>, ordinal: u16, name: &str, kind: SqlType) {
+pub(crate) fn return_value_head(out: &mut Vec<u8>, width: Width, ordinal: u16, name: &str, kind: SqlType) {
     out.u8(0xAC);
     out.u16(ordinal);
     out.b_varchar(name);
     out.u8(1);
-    out.u32(0);
+    user_type(width, out);
     out.u16(0);
     kind.put_info(out);
 }
@@ -143,15 +175,15 @@ pub(crate) fn environment_bytes(out: &mut Vec<u8>, kind: u8, new: &[u8], old: &[
 /// The acknowledgement of a reset.
 pub(crate) const RESET_DONE: [u8; 6] = [0xE3, 3, 0, 18, 0, 0];
 
-pub(crate) fn error(out: &mut Vec<u8>, failure: &Failure, server: &str) {
-    message(out, 0xAA, failure, server);
+pub(crate) fn error(out: &mut Vec<u8>, width: Width, failure: &Failure, server: &str) {
+    message(out, width, 0xAA, failure, server);
 }
 
-pub(crate) fn info(out: &mut Vec<u8>, failure: &Failure, server: &str) {
-    message(out, 0xAB, failure, server);
+pub(crate) fn info(out: &mut Vec<u8>, width: Width, failure: &Failure, server: &str) {
+    message(out, width, 0xAB, failure, server);
 }
 
-fn message(out: &mut Vec<u8>, token: u8, failure: &Failure, server: &str) {
+fn message(out: &mut Vec<u8>, width: Width, token: u8, failure: &Failure, server: &str) {
     let mut body = Vec::new();
     body.i32(failure.number);
     body.u8(failure.state);
@@ -160,7 +192,10 @@ fn message(out: &mut Vec<u8>, token: u8, failure: &Failure, server: &str) {
     body.us_varchar(&text);
     body.b_varchar(server);
     body.b_varchar(&failure.procedure);
-    body.u32(failure.line);
+    match width {
+        Width::Narrow => body.u16(failure.line as u16),
+        Width::Wide => body.u32(failure.line),
+    }
     counted(out, token, &body);
 }
 

@@ -287,6 +287,9 @@ impl SqlType {
     /// What a client of this TDS version is told instead: it knows no types that came later.
     pub(crate) fn for_version(self, version: u32) -> SqlType {
         match self {
+            T::VarChar(MAX) if version < 0x7200_0000 => T::Text,
+            T::NVarChar(MAX) | T::Xml if version < 0x7200_0000 => T::NText,
+            T::VarBinary(MAX) if version < 0x7200_0000 => T::Image,
             T::Date if version < 0x730A_0003 => T::NVarChar(10),
             T::Time(_) | T::DateTime2(_) | T::DateTimeOffset(_) if version < 0x730A_0003 => T::NVarChar(40),
             other => other,
