@@ -2,6 +2,7 @@
 //! "no panic": that a verdict does not depend on how bytes were cut, that nothing claims more than it was given, that
 //! `Need` makes progress.
 
+mod dialogue;
 pub mod metadata_yaml;
 pub mod pg_dialogue;
 pub mod pg_frame;

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use weir_config::{SequenceFunctions, SessionStatePolicy};
 use weir_core::{
     backend::{
         Dialogue, Leave, Onward, Outbox, Reset, ResetDepth, SessionReset, SessionState, Step, TransactionDetection,
     },
     front::Bell,
-    limits::MAX_PEEK,
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting},
 };
@@ -19,15 +18,15 @@ use weir_postgres::{
     session::{Overlay, Parameters, Session, SessionInit, SourceState},
 };
 
-/// The first byte chooses the settings; then, again and again: what happens, how long it is, its bytes.
+use crate::dialogue::{self, Lane};
+
+/// A script (see [`dialogue::script`]).
 pub fn run(data: &[u8]) {
-    let Some((settings, mut script)) = data.split_first() else {
+    let Some((settings, events)) = dialogue::script(data) else {
         return;
     };
-    let mut table = Table::new(*settings);
-    while let Some((&[kind, length], rest)) = script.split_first_chunk::<2>() {
-        let (bytes, rest) = rest.split_at(usize::from(length).min(rest.len()));
-        script = rest;
+    let mut table = Table::new(settings);
+    for (kind, bytes) in events {
         match kind % 8 {
             0..=2 => table.client_sends(bytes),
             3..=5 => table.server_sends(bytes),
@@ -46,28 +45,6 @@ struct Table {
     /// Without one, the client waits for nobody: a fresh one is given at once.
     session: Option<Session>,
     from_server: Lane,
-}
-
-#[derive(Default)]
-struct Lane {
-    unjudged: BytesMut,
-    /// Bytes of the message under way that have not been seen.
-    body: u64,
-    /// Whether any of the message under way has been passed on.
-    passed: bool,
-}
-
-impl Lane {
-    fn take_body(&mut self) {
-        let count = self.body.min(self.unjudged.len() as u64);
-        self.unjudged.advance(count as usize);
-        self.body -= count;
-        self.passed &= self.body > 0;
-    }
-
-    fn is_mid_message(&self) -> bool {
-        self.passed && self.body > 0
-    }
 }
 
 fn conversation(settings: u8, shared: &Arc<SourceState>) -> Conversation {
@@ -105,8 +82,7 @@ impl Table {
     fn client_sends(&mut self, bytes: &[u8]) {
         self.from_client.unjudged.extend_from_slice(bytes);
         loop {
-            self.from_client.take_body();
-            if self.from_client.unjudged.is_empty() {
+            if !self.from_client.has_more() {
                 return;
             }
             let mut out = Outbox::default();
@@ -119,17 +95,11 @@ impl Table {
             );
             match step {
                 Ok(Step::Forward(count)) => {
-                    assert!(
-                        self.session.is_some() && count > 0,
-                        "nobody to forward {count} bytes to"
-                    );
-                    (self.from_client.body, self.from_client.passed) = (count, true);
+                    assert!(self.session.is_some(), "nobody to forward {count} bytes to");
+                    self.from_client.forward(count);
                 }
-                Ok(Step::Skip(count)) => {
-                    assert!(count > 0, "a step of no bytes");
-                    self.from_client.body = count;
-                }
-                Ok(Step::Need(count)) => return self.check_need(count, self.from_client.unjudged.len()),
+                Ok(Step::Skip(count)) => self.from_client.skip(count),
+                Ok(Step::Need(count)) => return self.from_client.check_need(count),
                 Ok(Step::Lease(_)) => self.lease(),
                 Ok(Step::Hold) => {
                     assert!(self.session.is_some(), "waits for an answer of nobody");
@@ -143,11 +113,6 @@ impl Table {
                 Err(Fault::Server(_)) => return self.server_goes(),
             }
         }
-    }
-
-    fn check_need(&self, count: usize, given: usize) {
-        assert!(count > given, "Need({count}) with {given} bytes given");
-        assert!(count <= MAX_PEEK, "Need({count}) is beyond MAX_PEEK");
     }
 
     fn lease(&mut self) {
@@ -171,8 +136,7 @@ impl Table {
     fn server_sends(&mut self, bytes: &[u8]) {
         self.from_server.unjudged.extend_from_slice(bytes);
         while let Some(session) = &mut self.session {
-            self.from_server.take_body();
-            if self.from_server.unjudged.is_empty() {
+            if !self.from_server.has_more() {
                 return;
             }
             let mut out = Outbox::default();
@@ -180,15 +144,9 @@ impl Table {
                 .conversation
                 .from_server(&self.from_server.unjudged, session, &mut out)
             {
-                Ok(Step::Forward(count)) => {
-                    assert!(count > 0, "a step of no bytes");
-                    (self.from_server.body, self.from_server.passed) = (count, true);
-                }
-                Ok(Step::Skip(count)) => {
-                    assert!(count > 0, "a step of no bytes");
-                    self.from_server.body = count;
-                }
-                Ok(Step::Need(count)) => return self.check_need(count, self.from_server.unjudged.len()),
+                Ok(Step::Forward(count)) => self.from_server.forward(count),
+                Ok(Step::Skip(count)) => self.from_server.skip(count),
+                Ok(Step::Need(count)) => return self.from_server.check_need(count),
                 Ok(other) => panic!("{other:?} of a server's message"),
                 Err(Fault::Server(_)) => {
                     assert_ne!(session.state(), SessionState::Idle, "clean after it broke the rules");
@@ -203,7 +161,9 @@ impl Table {
 
     /// As the relay does: at rest in both directions, the connection goes back and is reset.
     fn release_at_rest(&mut self) {
-        let at_rest = self.from_client.body == 0 && self.from_server.body == 0 && self.from_server.unjudged.is_empty();
+        let at_rest = self.from_client.is_between_messages()
+            && self.from_server.is_between_messages()
+            && self.from_server.unjudged.is_empty();
         if let Some(session) = &mut self.session
             && at_rest
             && session.state() == SessionState::Idle

@@ -3,12 +3,9 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use weir_core::{
-    backend::{
-        Dialogue, Leave, Outbox, Reset, ResetDepth, SessionReset, SessionState, Step, TransactionDetection,
-    },
-    limits::MAX_PEEK,
+    backend::{Dialogue, Leave, Outbox, Reset, ResetDepth, SessionReset, SessionState, Step, TransactionDetection},
     refusal::{Fault, Refusal},
     settings::{PoolMode, ReplicaRouting, SessionFunctions, SessionStatePolicy},
 };
@@ -17,15 +14,15 @@ use weir_mssql::{
     session::{Session, SessionInit, SourceState, Tracker},
 };
 
-/// The first byte chooses the settings; then, again and again: what happens, how long it is, its bytes.
+use crate::dialogue::{self, Lane};
+
+/// A script (see [`dialogue::script`]).
 pub fn run(data: &[u8]) {
-    let Some((settings, mut script)) = data.split_first() else {
+    let Some((settings, events)) = dialogue::script(data) else {
         return;
     };
-    let mut table = Table::new(*settings);
-    while let Some((&[kind, length], rest)) = script.split_first_chunk::<2>() {
-        let (bytes, rest) = rest.split_at(usize::from(length).min(rest.len()));
-        script = rest;
+    let mut table = Table::new(settings);
+    for (kind, bytes) in events {
         match kind % 10 {
             0..=2 => table.client_sends(bytes),
             3..=5 => table.server_sends(bytes),
@@ -45,21 +42,6 @@ struct Table {
     from_client: Lane,
     session: Option<Session>,
     from_server: Lane,
-}
-
-#[derive(Default)]
-struct Lane {
-    unjudged: BytesMut,
-    /// Bytes of the message under way that have not been seen.
-    body: u64,
-}
-
-impl Lane {
-    fn take_body(&mut self) {
-        let count = self.body.min(self.unjudged.len() as u64);
-        self.unjudged.advance(count as usize);
-        self.body -= count;
-    }
 }
 
 fn tracker(settings: u8) -> Tracker {
@@ -139,28 +121,24 @@ impl Table {
     fn client_sends(&mut self, bytes: &[u8]) {
         self.from_client.unjudged.extend_from_slice(bytes);
         for _ in 0..64 {
-            self.from_client.take_body();
-            if self.from_client.unjudged.is_empty() {
+            if !self.from_client.has_more() {
                 return;
             }
             let mut out = Outbox::default();
             let step = self
                 .conversation
                 .from_client(&self.from_client.unjudged, self.session.as_mut(), &mut out);
-            assert!(self.session.is_some() || out.to_server.is_empty(), "bytes for a server that is not there");
+            assert!(
+                self.session.is_some() || out.to_server.is_empty(),
+                "bytes for a server that is not there"
+            );
             match step {
                 Ok(Step::Forward(count)) => {
-                    assert!(count > 0 && self.session.is_some());
-                    self.from_client.body = count;
+                    assert!(self.session.is_some(), "nobody to forward {count} bytes to");
+                    self.from_client.forward(count);
                 }
-                Ok(Step::Skip(count)) => {
-                    assert!(count > 0);
-                    self.from_client.body = count;
-                }
-                Ok(Step::Need(count)) => {
-                    assert!(count > self.from_client.unjudged.len() && count <= MAX_PEEK);
-                    return;
-                }
+                Ok(Step::Skip(count)) => self.from_client.skip(count),
+                Ok(Step::Need(count)) => return self.from_client.check_need(count),
                 Ok(Step::Lease(_)) => {
                     assert!(self.session.is_none(), "another one is never asked for");
                     let mut session = session(self.settings, &self.shared);
@@ -182,23 +160,26 @@ impl Table {
         let Some(session) = &mut self.session else { return };
         self.from_server.unjudged.extend_from_slice(bytes);
         loop {
-            self.from_server.take_body();
-            if self.from_server.unjudged.is_empty() {
+            if !self.from_server.has_more() {
                 break;
             }
             let mut out = Outbox::default();
-            match self.conversation.from_server(&self.from_server.unjudged, session, &mut out) {
-                Ok(Step::Forward(count) | Step::Skip(count)) => {
-                    assert!(count > 0);
-                    self.from_server.body = count;
-                }
+            match self
+                .conversation
+                .from_server(&self.from_server.unjudged, session, &mut out)
+            {
+                Ok(Step::Forward(count)) => self.from_server.forward(count),
+                Ok(Step::Skip(count)) => self.from_server.skip(count),
                 Ok(Step::Need(count)) => {
-                    assert!(count > self.from_server.unjudged.len() && count <= MAX_PEEK);
+                    self.from_server.check_need(count);
                     break;
                 }
                 Ok(step) => panic!("{step:?} for a server"),
                 Err(_) => {
-                    assert!(matches!(session.state(), SessionState::Broken(_)), "a fault, and not broken");
+                    assert!(
+                        matches!(session.state(), SessionState::Broken(_)),
+                        "a fault, and not broken"
+                    );
                     return self.server_goes();
                 }
             }
@@ -208,7 +189,9 @@ impl Table {
 
     /// As the relay does, when nothing ties the client to the connection.
     fn give_back(&mut self) {
-        let is_quiet = self.from_server.unjudged.is_empty() && self.from_server.body == 0 && self.from_client.body == 0;
+        let is_quiet = self.from_server.unjudged.is_empty()
+            && self.from_server.is_between_messages()
+            && self.from_client.is_between_messages();
         let Some(session) = &mut self.session else { return };
         if session.state() != SessionState::Idle || !is_quiet {
             return;
@@ -224,7 +207,7 @@ impl Table {
 
     fn client_leaves(&mut self) {
         if let Some(mut session) = self.session.take() {
-            let is_mid_message = self.from_client.body > 0;
+            let is_mid_message = self.from_client.is_mid_message();
             let mut out = Outbox::default();
             if let Leave::Drain { .. } = self.conversation.leave(&mut session, is_mid_message, &mut out) {
                 assert!(!matches!(session.state(), SessionState::Pinned(_)), "tied to nobody");
@@ -235,8 +218,10 @@ impl Table {
 
     fn server_goes(&mut self) {
         let Some(mut session) = self.session.take() else { return };
-        let is_mid_message = self.from_server.body > 0;
-        let onward = self.conversation.server_lost(&mut session, is_mid_message, &mut Outbox::default());
+        let is_mid_message = self.from_server.is_mid_message();
+        let onward = self
+            .conversation
+            .server_lost(&mut session, is_mid_message, &mut Outbox::default());
         assert!(matches!(session.state(), SessionState::Broken(_)));
         if onward == weir_core::backend::Onward::Finish {
             self.new_client();
@@ -256,7 +241,8 @@ impl Table {
     fn transaction_is_abandoned(&mut self) {
         let Some(session) = &mut self.session else { return };
         if matches!(session.state(), SessionState::InTransaction { .. }) {
-            self.conversation.abandon_transaction(session, &Refusal::Cancelled, &mut Outbox::default());
+            self.conversation
+                .abandon_transaction(session, &Refusal::Cancelled, &mut Outbox::default());
             assert_eq!(session.state(), SessionState::Busy);
         }
     }

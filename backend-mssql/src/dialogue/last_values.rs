@@ -83,8 +83,11 @@ impl Conversation {
         let headers = request.packet.len() - HEADER - request.body.len();
         let (mut at, mut packets, mut body) = (0, 0_u32, BytesMut::new());
         let needed = loop {
-            let Ok(Some(header)) = Header::read(&bytes[at..]) else {
-                break at + HEADER;
+            let header = match Header::read(&bytes[at..]) {
+                Ok(Some(header)) => header,
+                Ok(None) => break at + HEADER,
+                // No packet: however much follows, nothing more is seen. Whoever judges it next says so.
+                Err(_) => break usize::MAX,
             };
             let end = at + usize::from(header.length);
             let Some(packet) = bytes.get(at + HEADER..end) else {

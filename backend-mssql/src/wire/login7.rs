@@ -222,8 +222,7 @@ impl Login7 {
         // Everything has a bound, so the vector never moves and leaves no copy of the password.
         let features: usize = self.features.iter().map(|feature| feature.data().len() + 5).sum();
         let is_wide = self.version().is_none_or(TdsVersion::is_wide);
-        let says_more = !self.features.is_empty() || !self.new_password.expose().is_empty();
-        if says_more && !is_wide {
+        if !is_wide && (!self.features.is_empty() || !self.new_password.expose().is_empty()) {
             return Err("TDS 7.1 knows neither extensions nor new passwords");
         }
         let fixed = if is_wide { FIXED } else { FIXED_7_1 };
