@@ -24,6 +24,9 @@ const CALM: Duration = Duration::from_millis(100);
 /// Since a file was emptied. Whoever empties one is about to fill it; an empty list is written `[]`.
 const FILLED_WITHIN: Duration = Duration::from_secs(2);
 
+/// Two changes closer than this may bear the same time. A reading that begins so soon after one would not see another.
+const GRAIN: Duration = Duration::from_millis(20);
+
 /// Files that do not rest for so long are refused: what cannot be read as one state must not apply. The time does not begin
 /// before they have been read once, which may take long itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,11 +64,11 @@ impl Settled {
             let (path, strict) = (args.metadata.clone(), args.strict);
             // Off the threads that serve: a disk may hang, and a signal must be obeyed even then.
             let loading = tokio::task::spawn_blocking(move || {
-                let before = stamps(&known);
+                let (before, is_grainy) = (stamps(&known), is_fresh(&known, GRAIN, written));
                 let loaded = weir_config::load(&path, &ProcessEnvironment, strict);
                 // A file that was not known before may have changed after it was read.
-                let is_torn = stamps(&known) != before || !is_known(&loaded.files, &known);
-                (is_torn || is_fresh(&loaded.files, written), loaded)
+                let is_torn = is_grainy || stamps(&known) != before || !is_known(&loaded.files, &known);
+                (is_torn || is_fresh(&loaded.files, CALM, written), loaded)
             });
             let (is_unsettled, loaded) = loading.await.map_err(|_| BROKE_OFF)?;
             self.files.clone_from(&loaded.files);
@@ -86,22 +89,23 @@ fn is_known(files: &[PathBuf], known: &[PathBuf]) -> bool {
     files.iter().all(|file| known.contains(file))
 }
 
-/// Which file stands at each path, and since when it is as it is.
-fn stamps(files: &[PathBuf]) -> Vec<Option<(u64, u64, SystemTime)>> {
+/// Which file stands at each path, since when it is as it is, and its length: one that is emptied and filled within one
+/// tick of the system's clock bears the same time twice.
+fn stamps(files: &[PathBuf]) -> Vec<Option<(u64, u64, SystemTime, u64)>> {
     let stamp = |file| {
         let seen = fs::metadata(file).ok()?;
-        Some((seen.dev(), seen.ino(), seen.modified().ok()?))
+        Some((seen.dev(), seen.ino(), seen.modified().ok()?, seen.len()))
     };
     files.iter().map(stamp).collect()
 }
 
-/// Whether somebody else has written one of them a moment ago. A time in the future is a clock that is wrong.
-fn is_fresh(files: &[PathBuf], written: SystemTime) -> bool {
+/// Whether somebody else has written one of them within `calm`. A time in the future is a clock that is wrong.
+fn is_fresh(files: &[PathBuf], calm: Duration, written: SystemTime) -> bool {
     let now = SystemTime::now();
     let is_fresh = |file| {
         let Ok(seen) = fs::metadata(file) else { return false };
         let Ok(changed) = seen.modified() else { return false };
-        let rest = if seen.len() == 0 { FILLED_WITHIN } else { CALM };
+        let rest = if seen.len() == 0 { FILLED_WITHIN } else { calm };
         changed > written && now.duration_since(changed).is_ok_and(|age| age < rest)
     };
     files.iter().any(is_fresh)
