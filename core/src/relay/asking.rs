@@ -18,6 +18,9 @@ use crate::{
     refusal::Refusal,
 };
 
+/// The pool that was asked last, and what came of it.
+pub(super) type Answer<B> = (Arc<Pool<B>>, Outcome<B>);
+
 /// A server connection with its share, or why there is none.
 pub(super) type Outcome<B> = Result<(Lease<B>, Option<Share>), Refusal>;
 
@@ -32,13 +35,13 @@ pub(super) struct Wanted<B: Backend> {
 
 /// A client that waits for what it wants.
 pub(super) enum Asking<B: Backend> {
-    Queued(Acquire<B>),
-    WithShare(Pin<Box<dyn Future<Output = (Arc<Pool<B>>, Outcome<B>)> + Send>>),
+    Queued(Box<Acquire<B>>),
+    WithShare(Pin<Box<dyn Future<Output = Answer<B>> + Send>>),
 }
 
 impl<B: Backend> Asking<B> {
     /// The pool that was asked last, and what came of it.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<(Arc<Pool<B>>, Outcome<B>)> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Answer<B>> {
         match self {
             Asking::Queued(place) => place
                 .poll_at(cx, now)
@@ -60,7 +63,7 @@ impl<B: Backend> Wanted<B> {
     /// Asks `pool`.
     pub(super) fn ask(self, pool: Arc<Pool<B>>, allowance: Option<Arc<Allowance>>) -> Asking<B> {
         match allowance {
-            None => Asking::Queued(pool.acquire_since(self.profile, self.patience, self.since)),
+            None => Asking::Queued(Box::new(pool.acquire_since(self.profile, self.patience, self.since))),
             Some(allowance) => {
                 let place = allowance.line_up(pool.name());
                 Asking::WithShare(Box::pin(self.acquire_with_share(pool, place)))
@@ -68,7 +71,7 @@ impl<B: Backend> Wanted<B> {
         }
     }
 
-    async fn acquire_with_share(mut self, mut pool: Arc<Pool<B>>, mut place: Place) -> (Arc<Pool<B>>, Outcome<B>) {
+    async fn acquire_with_share(mut self, mut pool: Arc<Pool<B>>, mut place: Place) -> Answer<B> {
         let mut share = None;
         loop {
             // A pause is nobody's wait.

@@ -68,7 +68,7 @@ enum Ending {
 enum Event<B: Backend> {
     Inbox(front::Event),
     /// There was no server connection at this time; perhaps the client has its place in the queue already.
-    Wait(Access, Instant, Option<Acquire<B>>),
+    Wait(Access, Instant, Option<Box<Acquire<B>>>),
     Finish,
     ClientGone,
     ClientFault(&'static str),

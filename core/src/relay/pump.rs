@@ -321,7 +321,7 @@ impl<B: Backend> Life<B> {
         cx: &Context<'_>,
         turn: &mut Turn,
         sent: usize,
-    ) -> Result<(), Option<Acquire<B>>> {
+    ) -> Result<(), Option<Box<Acquire<B>>>> {
         if let Some(attached) = &mut self.attached {
             // Another one than the one at hand, which is at rest: a write after a read on a replica.
             attached.observe(turn.now);
@@ -343,7 +343,7 @@ impl<B: Backend> Life<B> {
                 .ok_or(None)?,
             None => pool
                 .ask(&self.profile, wish, cx.waker(), turn.now)
-                .map_err(|place| Some(place.within(self.terms.pool_timeout(&pool))))?,
+                .map_err(|place| Some(Box::new(place.within(self.terms.pool_timeout(&pool)))))?,
         };
         // The pool has just looked.
         turn.server = Supply::Dry;

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Ending, Held, Life, Prospect,
-    asking::{Asking, Outcome, Wanted},
+    asking::{Answer, Asking, Wanted},
     scratch::{Scratch, poll_read, with_scratch},
 };
 use crate::{
@@ -28,7 +28,7 @@ impl<B: Backend> Life<B> {
         &mut self,
         access: Access,
         since: Instant,
-        place: Option<Acquire<B>>,
+        place: Option<Box<Acquire<B>>>,
     ) -> Option<Ending> {
         self.registration.card().stand(Standing::Waiting, since);
         let mut asking = match place {
@@ -147,7 +147,7 @@ enum Polled {
 /// What waiting for a server connection came to.
 enum Waited<B: Backend> {
     /// From this pool.
-    Answer((Arc<Pool<B>>, Outcome<B>)),
+    Answer(Answer<B>),
     Inbox(front::Event),
     /// The client has taken its request back.
     Withdrawn,
