@@ -75,15 +75,10 @@ impl Session {
     }
 
     fn let_go(&mut self, ends: &Pins) {
-        for tie in [
-            Tie::Cursor,
-            Tie::ApplicationLock,
-            Tie::Impersonation,
-            Tie::Option,
-            Tie::Object,
-        ] {
+        for tie in [Tie::Cursor, Tie::ApplicationLock, Tie::Impersonation, Tie::Object] {
             self.pins.remove(tie, ends.count(tie));
         }
+        self.pins.switch_off(ends.switches());
     }
 
     /// At the end of a response, outside of a transaction: what the server itself says of its session (TDS 6.3).

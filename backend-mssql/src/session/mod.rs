@@ -20,6 +20,7 @@ pub(crate) mod session_state;
 pub(crate) mod settings;
 pub(crate) mod shown;
 pub mod source_state;
+pub(crate) mod switches;
 pub(crate) mod transaction;
 
 use std::{

@@ -5,6 +5,8 @@
 
 use weir_core::backend::PinReason;
 
+use super::switches::Switches;
+
 /// A kind of thing that ties its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -59,7 +61,7 @@ const REASONS: [(Tie, PinReason); KINDS] = [
     (Tie::Server, PinReason::ServerState),
 ];
 
-/// How many of each kind there are.
+/// How many of each kind there are; of options, which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pins([u16; KINDS]);
 
@@ -71,6 +73,19 @@ impl Pins {
     pub(crate) fn add_many(&mut self, tie: Tie, count: u16) {
         let counted = &mut self.0[tie as usize];
         *counted = counted.saturating_add(count);
+    }
+
+    pub(crate) fn switch_on(&mut self, switches: Switches) {
+        self.0[Tie::Option as usize] |= switches.0;
+    }
+
+    pub(crate) fn switch_off(&mut self, switches: Switches) {
+        self.0[Tie::Option as usize] &= !switches.0;
+    }
+
+    /// Those that are on.
+    pub(crate) fn switches(&self) -> Switches {
+        Switches(self.0[Tie::Option as usize])
     }
 
     /// That many of a kind are gone. An end too many ends nothing else.
@@ -97,9 +112,11 @@ impl Pins {
     }
 
     pub(crate) fn join(&mut self, other: &Pins) {
+        let switches = Switches(self.switches().0 | other.switches().0);
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine = mine.saturating_add(theirs);
         }
+        self.0[Tie::Option as usize] = switches.0;
     }
 
     /// What the server reports in SESSIONSTATE as not recoverable, so that it can also report the end of it.

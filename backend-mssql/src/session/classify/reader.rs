@@ -7,7 +7,7 @@ use super::{
     bare::{self, Front},
     set::Set,
 };
-use crate::session::{lexer::Token, pins::Tie};
+use crate::session::{lexer::Token, pins::Tie, switches::Switches};
 
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -21,8 +21,21 @@ pub(super) struct Reader {
     pub(super) trace: Trace,
     /// Behind IF, WHILE, BEGIN and the like, nothing is certain any more.
     pub(super) certainty: Option<Certainty>,
+    /// How many words of that kind there were.
+    pub(super) branches: u32,
+    pub(super) leaps: Leaps,
+    /// The options that were switched on last, and how many branches stood ahead of that.
+    pub(super) switched_on: Option<(Switches, u32)>,
     definition: Definition,
     pub(super) asked: Asked,
+}
+
+/// Whether statements may be left out that no branch stands directly ahead of: by loops, jumps, returns and CATCH.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Leaps {
+    #[default]
+    None,
+    Possible,
 }
 
 /// Whether the batch defines a procedure or the like: then all that follows is its body, and not carried out.
@@ -123,6 +136,12 @@ impl Reader {
 
     fn conditional(&mut self) {
         self.certainty = Some(Certainty::Conditional);
+        self.branches = self.branches.saturating_add(1);
+    }
+
+    fn leaps(&mut self) {
+        self.conditional();
+        self.leaps = Leaps::Possible;
     }
 
     fn word(&mut self, word: &str, before: Before) {
@@ -176,7 +195,8 @@ impl Reader {
                 self.before = Before::Begin;
             }
             "COMMIT" | "ROLLBACK" | "SAVE" | "IMPLICIT_TRANSACTIONS" => self.found.transaction = MayChange::Yes,
-            "IF" | "WHILE" | "GOTO" | "RETURN" | "ELSE" | "TRY" | "CATCH" | "THROW" => self.conditional(),
+            "IF" | "ELSE" => self.conditional(),
+            "WHILE" | "GOTO" | "RETURN" | "TRY" | "CATCH" | "THROW" => self.leaps(),
             "EXEC" | "EXECUTE" => {
                 self.calls();
                 self.before = Before::Execute;

@@ -1,12 +1,13 @@
 //! SET statements: which options get which values, as far as these can be seen (TDS 6.2).
 
-use super::{Certainty, Change, Reader};
+use super::{Certainty, Change, Reader, Traces, reader::Leaps};
 use crate::{
     limits,
     session::{
         lexer::{Token, Whole},
         pins::Tie,
         settings::{Isolation, Key, Setting, Takes},
+        switches::Switches,
     },
 };
 
@@ -28,7 +29,7 @@ pub(super) enum Set {
     /// Behind TRANSACTION, ISOLATION, LEVEL, READ or REPEATABLE.
     Isolation(Level),
     /// Until ON or OFF.
-    Switch,
+    Switch(Switches),
     /// Behind a word that is not known.
     Unknown,
 }
@@ -71,18 +72,17 @@ impl Reader {
                 self.change(Change::UnknownIsolation);
                 Set::Nowhere
             }
-            (Set::Switch, Token::Word("ON")) => {
-                self.begin(Tie::Option, 1);
+            (Set::Switch(switches), Token::Word("ON")) => {
+                self.switch_on(switches.or_all_statistics());
                 Set::Nowhere
             }
-            (Set::Switch, Token::Word("OFF")) => {
-                if self.certainty.is_none() {
-                    self.end(Tie::Option, 1);
-                }
+            (Set::Switch(switches), Token::Word("OFF")) => {
+                self.switch_off(switches.or_all_statistics());
                 Set::Nowhere
             }
-            (Set::Switch, Token::Symbol(b';')) => Set::Nowhere,
-            (Set::Switch, _) => Set::Switch,
+            (Set::Switch(_), Token::Symbol(b';')) => Set::Nowhere,
+            (Set::Switch(switches), Token::Word(word)) => Set::Switch(switches.and(word)),
+            (Set::Switch(switches), _) => Set::Switch(switches),
             (Set::Unknown, Token::Word(_) | Token::Number(_) | Token::String(..) | Token::Variable(_)) => {
                 self.begin(Tie::Unsure, 1);
                 Set::Nowhere
@@ -100,19 +100,11 @@ impl Reader {
         if let Some((key, takes)) = Key::named(word) {
             return Set::Value(vec![key], takes);
         }
+        if let Some(switches) = Switches::named(word) {
+            return Set::Switch(switches);
+        }
         match word {
             "TRANSACTION" => Set::Isolation(Level::Transaction),
-            "IDENTITY_INSERT"
-            | "STATISTICS"
-            | "SHOWPLAN_ALL"
-            | "SHOWPLAN_TEXT"
-            | "SHOWPLAN_XML"
-            | "FMTONLY"
-            | "NOEXEC"
-            | "PARSEONLY"
-            | "OFFSETS"
-            | "FIPS_FLAGGER"
-            | "REMOTE_PROC_TRANSACTIONS" => Set::Switch,
             // What a foreign key does on DELETE.
             "NULL" | "DEFAULT" => Set::Nowhere,
             _ => Set::Unknown,
@@ -149,6 +141,23 @@ impl Reader {
         }
         self.unknown(&keys);
         Set::Nowhere
+    }
+
+    fn switch_on(&mut self, switches: Switches) {
+        self.found.begins.switch_on(switches);
+        self.found.traces = Traces::Left;
+        self.switched_on = Some((switches, self.branches));
+    }
+
+    /// What goes off for certain is over. Behind an IF nothing is certain, but that what goes on there goes off again where
+    /// no other branch stands between the two: as bulk copies do it (`IF ... SET FMTONLY ON; EXEC (...); SET FMTONLY OFF`).
+    fn switch_off(&mut self, switches: Switches) {
+        if self.certainty.is_none() {
+            self.found.begins.switch_off(switches);
+            self.found.ends.switch_on(switches);
+        } else if self.leaps == Leaps::None && self.switched_on == Some((switches, self.branches)) {
+            self.found.begins.switch_off(switches);
+        }
     }
 
     fn isolation(&mut self, level: Level, word: &str) -> Set {

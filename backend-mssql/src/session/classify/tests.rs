@@ -171,6 +171,37 @@ fn pins_have_their_reasons() {
 }
 
 #[test]
+fn an_option_ends_itself_and_no_other() {
+    for (text, is_pin) in [
+        ("SET IDENTITY_INSERT a ON; SET NOEXEC OFF", true),
+        ("SET STATISTICS IO ON; SET STATISTICS TIME OFF", true),
+        ("SET STATISTICS IO, TIME ON; SET STATISTICS IO OFF", true),
+        ("SET STATISTICS IO, TIME ON; SET STATISTICS TIME, IO OFF", false),
+        ("SET IDENTITY_INSERT a ON; SET IDENTITY_INSERT a OFF", false),
+        ("SET IDENTITY_INSERT a OFF; SET IDENTITY_INSERT b ON", true),
+        ("IF @a = 1 SET FMTONLY ON; EXEC('SELECT 1'); SET FMTONLY OFF", false),
+        ("IF @a = 1 BEGIN SET FMTONLY ON SELECT 1 SET FMTONLY OFF END", false),
+        ("IF @a = 1 SET FMTONLY ON; IF @b = 1 SET FMTONLY OFF", true),
+        ("IF @a = 1 SET FMTONLY ON ELSE SET FMTONLY OFF", true),
+        ("IF @a = 1 SET FMTONLY ON; SET NOEXEC OFF", true),
+        (
+            "BEGIN TRY SET FMTONLY ON; SELECT 1; SET FMTONLY OFF END TRY BEGIN CATCH END CATCH",
+            true,
+        ),
+        ("WHILE 1 = 1 BEGIN SET FMTONLY ON; BREAK; SET FMTONLY OFF END", true),
+        ("IF @a = 1 SET FMTONLY ON; RETURN; SET FMTONLY OFF", true),
+    ] {
+        assert_eq!(of(text).begins.has(Tie::Option), is_pin, "{text}");
+    }
+    let mut pins = of("SET IDENTITY_INSERT a ON").begins;
+    pins.switch_off(of("SET NOEXEC OFF").ends.switches());
+    assert!(pins.has(Tie::Option));
+    pins.join(&of("SET IDENTITY_INSERT b ON").begins);
+    pins.switch_off(of("SET IDENTITY_INSERT b OFF").ends.switches());
+    assert!(!pins.has(Tie::Option));
+}
+
+#[test]
 fn pins_have_ends() {
     assert_eq!(of("SET IDENTITY_INSERT t OFF").ends.count(Tie::Option), 1);
     assert_eq!(of("REVERT").ends.count(Tie::Impersonation), 1);
