@@ -19,7 +19,7 @@ use weir_core::{
 use super::{
     GOODBYE, GOODBYE_TO_A_SUCCESSOR, change,
     changes::Changes,
-    control::{Control, Exported, Order, Orders, Views},
+    control::{Control, Exported, Order, Orders, State, Views},
     listeners::Listeners,
     log_problem,
     operator::ByControl,
@@ -222,7 +222,7 @@ impl Running {
                 let state = self.orders.state();
                 let sources = state.metadata.sources.iter();
                 let sources = sources.map(|source| source.name.clone()).collect();
-                let users = takeover::some_names(state.metadata.users.iter().map(|user| &user.name));
+                let users = takeover::some_names(sound_users(&state));
                 // The one who asked may have gone.
                 let _ = reply.send(doors.map(|doors| takeover::Offer { doors, sources, users }));
             }
@@ -329,6 +329,16 @@ struct Served {
     sources: Vec<String>,
     /// Those that may log in.
     users: Vec<String>,
+}
+
+/// Users with whom nothing is wrong: what was wrong here already spoils no successor.
+fn sound_users(state: &State) -> impl Iterator<Item = &String> {
+    let is_spoilt = |name: &String| {
+        let mut subjects = state.errors().map(|problem| &problem.subject);
+        subjects.any(|subject| matches!(subject, Subject::User(spoilt) if spoilt == name))
+    };
+    let names = state.metadata.users.iter().map(|user| &user.name);
+    names.filter(move |name| !is_spoilt(name))
 }
 
 /// Why this process cannot serve: there are no listeners, or something is declared wrongly or cannot be opened that a
