@@ -110,7 +110,7 @@ const BUILD: &str = concat!(
     env!("WEIR_BUILD_TARGET"),
     "\ncompiler ",
     env!("WEIR_BUILD_RUSTC"),
-    "\nspeaks   PostgreSQL protocol 3.0 and 3.2, TDS 7.2 to 8.0"
+    "\nspeaks   PostgreSQL protocol 3.0 and 3.2, TDS 7.1 to 8.0"
 );
 
 /// How a report looks.
