@@ -681,10 +681,10 @@ async fn a_broken_source_concerns_only_its_own_clients() {
     };
     let missing = new_name("missing");
     let pool = || json!({ "max_connections": 2, "retries": 0, "pool_timeout": 5 });
-    let nobody = format!(
-        "postgres://{ROLE}:x@127.0.0.1:{}/x?sslmode=disable",
-        cluster::free_port()
-    );
+    // Bound, and nobody listens: a port that is only free may be another test's server a moment later.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = format!("postgres://{ROLE}:x@{}/x?sslmode=disable", taken.local_addr().unwrap());
     let metadata = Metadata::new()
         .postgres("well", url("postgres", ROLE_PASSWORD).into(), pool())
         .postgres("absent", nobody.into(), pool())
