@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use weir_tests::{
     activity, clock,
-    cluster::{self, Cluster, ROLE, ROLE_PASSWORD, Version},
+    cluster::{Cluster, ROLE, ROLE_PASSWORD, Version},
     gateway::Gateway,
     metadata::Metadata,
     site::{Plan, Site, database_url, is_direct, new_name},
