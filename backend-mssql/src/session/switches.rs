@@ -32,11 +32,12 @@ impl Switches {
         Some(Switches(1 << index))
     }
 
-    /// The same and a kind of statistics, if that is what the word is.
+    /// The same and a kind of statistics, if that is what the word is: behind another option it is a table's name.
     pub(crate) fn and(self, word: &str) -> Self {
+        const NAMED: u16 = (1 << NAMES.len()) - 1;
         match STATISTICS.iter().position(|name| *name == word) {
-            Some(index) => Switches(self.0 | 1 << (NAMES.len() + index)),
-            None => self,
+            Some(index) if self.0 & NAMED == 0 => Switches(self.0 | 1 << (NAMES.len() + index)),
+            _ => self,
         }
     }
 

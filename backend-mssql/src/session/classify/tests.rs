@@ -178,6 +178,7 @@ fn an_option_ends_itself_and_no_other() {
         ("SET STATISTICS IO, TIME ON; SET STATISTICS IO OFF", true),
         ("SET STATISTICS IO, TIME ON; SET STATISTICS TIME, IO OFF", false),
         ("SET IDENTITY_INSERT a ON; SET IDENTITY_INSERT a OFF", false),
+        ("SET STATISTICS TIME ON; SET IDENTITY_INSERT time OFF", true),
         ("SET IDENTITY_INSERT a OFF; SET IDENTITY_INSERT b ON", true),
         ("IF @a = 1 SET FMTONLY ON; EXEC('SELECT 1'); SET FMTONLY OFF", false),
         ("IF @a = 1 BEGIN SET FMTONLY ON SELECT 1 SET FMTONLY OFF END", false),
