@@ -10,10 +10,10 @@ use bytes::{BufMut as _, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{sleep_until, timeout},
 };
 use weir_core::{
-    clock,
+    clock::{self, Instant},
     net::Stream,
     refusal::{Fault, OpenError, Rejection},
 };
@@ -265,7 +265,7 @@ async fn converse(hub: &Hub, stream: &mut Stream, source: &str) -> Result<End, E
         tokio::select! {
             heard = line.hear() => heard?,
             () = news(hub, version) => {}
-            () = sleep_until(wake_at) => {}
+            () = sleep_until(wake_at.into()) => {}
         }
     }
 }

@@ -40,7 +40,7 @@ pub async fn drain(clients: &Clients, timeout: Duration) -> Drained {
     clients.terminate();
     let deadline = clock::now() + LAST_WORDS;
     // Who is late even now is counted below.
-    let _ = tokio::time::timeout_at(deadline, nobody_left(clients)).await;
+    let _ = tokio::time::timeout_at(deadline.into(), nobody_left(clients)).await;
     Drained {
         before,
         terminated,

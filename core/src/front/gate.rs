@@ -71,7 +71,7 @@ impl LoginGate {
     /// # Errors
     /// [`GateClosed::TooLate`] when the deadline passes first; the future is dropped.
     pub async fn within<T>(&self, step: impl Future<Output = T>) -> Result<T, GateClosed> {
-        tokio::time::timeout_at(self.deadline, step)
+        tokio::time::timeout_at(self.deadline.into(), step)
             .await
             .map_err(|_| GateClosed::TooLate(self.patience))
     }

@@ -352,7 +352,7 @@ impl<F: Frontend> Hall<F> {
         }
         let deadline = gate.deadline() + GRACE;
         let peer = socket.peer().ok();
-        let greeting = tokio::time::timeout_at(deadline, self.greet_within(socket, gate)).await;
+        let greeting = tokio::time::timeout_at(deadline.into(), self.greet_within(socket, gate)).await;
         greeting.unwrap_or_else(|_| {
             debug!(
                 listener = &*self.name,

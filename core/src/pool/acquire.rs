@@ -376,7 +376,7 @@ impl<B: Backend> Acquire<B> {
             };
             let next = match timer {
                 Timer::Unset => match now.checked_add(limit) {
-                    Some(end) => tokio::time::sleep_until(end),
+                    Some(end) => tokio::time::sleep_until(end.into()),
                     None => tokio::time::sleep(limit),
                 },
                 Timer::Set(running) => {

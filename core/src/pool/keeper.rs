@@ -71,7 +71,7 @@ impl<B: Backend> Pool<B> {
 
 /// Until the time, or until anything wakes the task.
 async fn woken_or_at(time: Option<Instant>) {
-    let mut timer: Option<Pin<Box<Sleep>>> = time.map(|time| Box::pin(tokio::time::sleep_until(time)));
+    let mut timer: Option<Pin<Box<Sleep>>> = time.map(|time| Box::pin(tokio::time::sleep_until(time.into())));
     let mut polled = Polled::Never;
     poll_fn(|cx| match polled {
         Polled::Before => Poll::Ready(()),

@@ -94,7 +94,7 @@ impl Watch {
                 transactions: 0,
                 lease_since: now,
                 linger: None,
-                timer: Box::pin(tokio::time::sleep_until(now)),
+                timer: Box::pin(tokio::time::sleep_until(now.into())),
                 armed_for: None,
             })
         })
@@ -165,7 +165,7 @@ impl Watch {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
         while let Some((deadline, expired)) = self.next_deadline() {
             if self.armed_for.is_none_or(|armed| armed > deadline) {
-                self.timer.as_mut().reset(deadline);
+                self.timer.as_mut().reset(deadline.into());
                 self.armed_for = Some(deadline);
             }
             if self.timer.as_mut().poll(cx).is_pending() {

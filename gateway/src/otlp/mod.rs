@@ -261,7 +261,7 @@ async fn traces(
                     Some(report) => batch.push(report),
                     None => break,
                 },
-                () = tokio::time::sleep_until(due) => break,
+                () = tokio::time::sleep_until(due.into()) => break,
                 _ = stopping.changed() => {
                     is_last = true;
                     break;

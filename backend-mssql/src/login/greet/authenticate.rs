@@ -224,7 +224,7 @@ async fn pass_through(
 async fn failed(line: &Line, login: &LoginRequest, reason: &str, asked_at: Instant) -> Ended {
     let answer_at = asked_at + limits::FAILURE_AFTER;
     // The deadline of the login counts more.
-    let _ = line.gate.within(tokio::time::sleep_until(answer_at)).await;
+    let _ = line.gate.within(tokio::time::sleep_until(answer_at.into())).await;
     let words = refusals::login_failed(&login.user);
     Ended::told(words, format!("user \"{}\": {reason}", login.user))
 }

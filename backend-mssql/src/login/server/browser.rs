@@ -73,7 +73,7 @@ async fn ask(address: SocketAddr, question: &[u8], instance: &str) -> Result<u16
         socket.send(question).await.map_err(told)?;
         let until = clock::now() + PATIENCE;
         // However much nonsense comes, it takes no longer.
-        while let Ok(received) = timeout_at(until, socket.recv(&mut buffer)).await {
+        while let Ok(received) = timeout_at(until.into(), socket.recv(&mut buffer)).await {
             let length = received.map_err(told)?;
             match browser::port(buffer.get(..length).unwrap_or_default(), instance) {
                 Ok(port) => return Ok(port),
