@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -122,6 +122,9 @@ pub struct Registration {
 struct Slot {
     secret: Secret<Vec<u8>>,
     inbox: Mutex<Inbox>,
+    /// Whether the inbox is worth a look: something was put into it, or it has no waker yet. Changed under its lock; read
+    /// without it, because the client's task asks in each poll and mostly there is nothing.
+    news: AtomicBool,
     card: Arc<Card>,
 }
 
@@ -231,7 +234,7 @@ impl Clients {
                 return true;
             }
             inbox.cancels.push(CancelTicket(sender));
-            inbox.wake();
+            slot.announce(&mut inbox);
         }
         drop(slot);
         // An error is the ticket being dropped, which is how it ends.
@@ -273,9 +276,7 @@ impl Clients {
         let slots: Vec<_> = self.directory.lock().slots.values().cloned().collect();
         for some in slots.chunks(limits::HANDED_OVER_AT_ONCE) {
             for slot in some {
-                let mut inbox = slot.inbox.lock();
-                inbox.successor = Some(successor.clone());
-                inbox.wake();
+                slot.put(|inbox| inbox.successor = Some(successor.clone()));
             }
             tokio::time::sleep(limits::HAND_OVER_PAUSE).await;
         }
@@ -304,9 +305,7 @@ impl Clients {
     pub fn terminate_one(&self, id: u32) -> bool {
         let slot = self.directory.lock().slots.get(&id).cloned();
         let Some(slot) = slot else { return false };
-        let mut inbox = slot.inbox.lock();
-        inbox.terminate = true;
-        inbox.wake();
+        slot.put(|inbox| inbox.terminate = true);
         true
     }
 
@@ -332,9 +331,7 @@ impl Clients {
     fn for_each_if(&self, which: impl Fn(&Card) -> bool, change: impl Fn(&mut Inbox)) {
         let slots: Vec<_> = self.directory.lock().slots.values().cloned().collect();
         for slot in slots.into_iter().filter(|slot| which(&slot.card)) {
-            let mut inbox = slot.inbox.lock();
-            change(&mut inbox);
-            inbox.wake();
+            slot.put(&change);
         }
     }
 }
@@ -350,6 +347,7 @@ impl Directory {
         Arc::new(Slot {
             secret,
             inbox,
+            news: AtomicBool::new(true),
             card: Arc::default(),
         })
     }
@@ -382,8 +380,11 @@ impl Registration {
     }
 
     /// The next event, or the promise to wake. Notes in `rung` that the bell was rung, which is no event: whoever waits
-    /// for something goes on waiting.
+    /// for something goes on waiting. Always to be polled by the same task.
     pub fn poll_event(&self, cx: &mut Context<'_>, rung: &mut Rung) -> Poll<Event> {
+        if !self.slot.news.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         let mut inbox = self.slot.inbox.lock();
         if std::mem::take(&mut inbox.rung) == Rung::Yes {
             *rung = Rung::Yes;
@@ -407,6 +408,8 @@ impl Registration {
             Some(waker) if waker.will_wake(cx.waker()) => {}
             other => *other = Some(cx.waker().clone()),
         }
+        // Whoever puts something in from now on finds the waker.
+        self.slot.news.store(false, Ordering::Release);
         Poll::Pending
     }
 }
@@ -415,9 +418,7 @@ impl Bell {
     /// Rings. Any number of times before the client comes to the door is one.
     pub fn ring(&self) {
         if let Some(slot) = &self.0 {
-            let mut inbox = slot.inbox.lock();
-            inbox.rung = Rung::Yes;
-            inbox.wake();
+            slot.put(|inbox| inbox.rung = Rung::Yes);
         }
     }
 }
@@ -432,9 +433,17 @@ impl Drop for Registration {
     }
 }
 
-impl Inbox {
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
+impl Slot {
+    /// Puts something into the inbox, and wakes its reader.
+    fn put(&self, what: impl FnOnce(&mut Inbox)) {
+        let mut inbox = self.inbox.lock();
+        what(&mut inbox);
+        self.announce(&mut inbox);
+    }
+
+    fn announce(&self, inbox: &mut Inbox) {
+        self.news.store(true, Ordering::Release);
+        if let Some(waker) = inbox.waker.take() {
             waker.wake();
         }
     }

@@ -48,7 +48,7 @@ pub use stats::{ConnectionView, Counters, PoolStats};
 pub use succession::Succession;
 
 use engine::{Engine, Moment, Portion, Stage, Tuning, Wish};
-use state::{After, Keeper, State};
+use state::{After, Errands, Keeper, State};
 use succession::Heir;
 
 use crate::{
@@ -365,12 +365,12 @@ impl<B: Backend> Pool<B> {
         if let Some(waker) = after.woken.take() {
             waker.wake();
         }
-        if after.has_errands() {
-            self.run_errands(after);
+        if let Some(errands) = after.take_errands() {
+            self.run_errands(*errands);
         }
     }
 
-    fn run_errands(&self, after: After<B>) {
+    fn run_errands(&self, after: Errands<B>) {
         after.more_woken.into_iter().for_each(|waker| waker.wake());
         for (slot, profile) in after.opens {
             self.spawn(tasks::open(self, slot, profile));

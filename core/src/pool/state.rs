@@ -78,6 +78,12 @@ pub(super) enum Keeper {
 /// What to do once the lock is free.
 pub(super) struct After<B: Backend> {
     pub(super) woken: Option<Waker>,
+    /// What most changes do not entail.
+    errands: Option<Box<Errands<B>>>,
+}
+
+/// More to do than to wake somebody.
+pub(super) struct Errands<B: Backend> {
     pub(super) more_woken: Vec<Waker>,
     pub(super) opens: Vec<(SlotId, B::Profile)>,
     pub(super) closes: Vec<(SlotId, Box<Connection<B>>)>,
@@ -92,28 +98,33 @@ impl<B: Backend> After<B> {
     pub(super) fn nothing() -> Self {
         After {
             woken: None,
-            more_woken: Vec::new(),
-            opens: Vec::new(),
-            closes: Vec::new(),
-            starts_keeper: false,
-            is_drained: false,
-            is_departure: false,
-            lines: Vec::new(),
+            errands: None,
         }
     }
 
-    /// Whether there is more to do than to wake somebody.
-    pub(super) fn has_errands(&self) -> bool {
-        !(self.more_woken.is_empty() && self.opens.is_empty() && self.closes.is_empty() && self.lines.is_empty())
-            || self.starts_keeper
-            || self.is_departure
-            || self.is_drained
+    /// More to do than to wake somebody, if there is more.
+    pub(super) fn take_errands(&mut self) -> Option<Box<Errands<B>>> {
+        self.errands.take()
+    }
+
+    fn errands(&mut self) -> &mut Errands<B> {
+        self.errands.get_or_insert_with(|| {
+            Box::new(Errands {
+                more_woken: Vec::new(),
+                opens: Vec::new(),
+                closes: Vec::new(),
+                starts_keeper: false,
+                is_drained: false,
+                is_departure: false,
+                lines: Vec::new(),
+            })
+        })
     }
 
     fn wake(&mut self, waker: Waker) {
         match self.woken {
             None => self.woken = Some(waker),
-            Some(_) => self.more_woken.push(waker),
+            Some(_) => self.errands().more_woken.push(waker),
         }
     }
 }
@@ -212,7 +223,7 @@ impl<B: Backend> State<B> {
         self.host_error = None;
         let profile = self.engine.profile_of(slot);
         self.profiles.set_error(profile, None);
-        self.journal.opened(connection.id(), &mut after.lines);
+        self.journal.opened(connection.id(), &mut after.errands().lines);
         self.engine.set_likeness(slot, connection.session.likeness());
         self.store(slot, connection);
         self.engine.opened(slot, now);
@@ -242,7 +253,7 @@ impl<B: Backend> State<B> {
         }
         self.engine.open_failed(slot, failure, now);
         self.journal
-            .open_failed(&told, self.engine.waiting(), now, &mut after.lines);
+            .open_failed(&told, self.engine.waiting(), now, &mut after.errands().lines);
     }
 
     /// Closes a connection that somebody holds.
@@ -378,7 +389,7 @@ impl<B: Backend> State<B> {
                 Effect::Open { slot, profile } => {
                     let profile = self.profiles.profile(profile);
                     let profile = profile.expect("a profile that a connection is opened for is in use, so it is known");
-                    after.opens.push((slot, profile.clone()));
+                    after.errands().opens.push((slot, profile.clone()));
                 }
                 Effect::Close(slot, why) => {
                     let connection = self.take(slot);
@@ -401,7 +412,7 @@ impl<B: Backend> State<B> {
         let due = self.engine.wake_at(now);
         match &mut self.keeper {
             Keeper::Absent if due.is_some() || self.engine.tally().total() > 0 => {
-                after.starts_keeper = true;
+                after.errands().starts_keeper = true;
                 self.keeper = Keeper::Starting;
             }
             Keeper::Watching { waker, until } => {
@@ -414,9 +425,13 @@ impl<B: Backend> State<B> {
             }
             Keeper::Absent | Keeper::Starting | Keeper::Ended => {}
         }
-        after.is_drained = self.is_drained();
+        if self.is_drained() {
+            after.errands().is_drained = true;
+        }
         let departures = self.engine.departures();
-        after.is_departure = departures != std::mem::replace(&mut self.departures, departures);
+        if departures != std::mem::replace(&mut self.departures, departures) {
+            after.errands().is_departure = true;
+        }
     }
 
     pub(super) fn is_drained(&self) -> bool {
@@ -466,24 +481,25 @@ impl<B: Backend> State<B> {
 
     fn bury(&mut self, slot: SlotId, connection: Box<Connection<B>>, gone: Gone, now: Moment, after: &mut After<B>) {
         self.counters.closed += 1;
-        self.journal.lost(connection.id(), gone.reason(), now, &mut after.lines);
+        self.journal
+            .lost(connection.id(), gone.reason(), now, &mut after.errands().lines);
         match gone {
             // The other side has closed: nothing to wait for.
             Gone::Ended(_) => {
                 drop(connection);
                 self.engine.closed(slot, now);
             }
-            Gone::Unusable(_) => after.closes.push((slot, connection)),
+            Gone::Unusable(_) => after.errands().closes.push((slot, connection)),
         }
     }
 
     fn dismiss(&mut self, slot: SlotId, connection: Box<Connection<B>>, reason: &'static str, after: &mut After<B>) {
         self.counters.closed += 1;
-        after.lines.push(Line::Closed {
+        after.errands().lines.push(Line::Closed {
             connection: connection.id(),
             reason,
         });
-        after.closes.push((slot, connection));
+        after.errands().closes.push((slot, connection));
     }
 
     fn store(&mut self, slot: SlotId, connection: Box<Connection<B>>) {

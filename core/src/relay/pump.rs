@@ -45,10 +45,17 @@ impl<B: Backend> Life<B> {
 
     /// Moves bytes until neither side has any more to give or take.
     pub(super) fn pump(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event<B>> {
+        let mut round = Round::First;
         loop {
+            let had_nothing_to_send = self.to_client.is_flushed() && self.to_server.is_flushed();
             self.flush(cx, scratch)?;
             let from_server = self.pump_server(cx, scratch)?;
             let from_client = self.pump_client(cx, scratch)?;
+            if round == Round::Next && had_nothing_to_send && !(from_server || from_client) {
+                // Nothing has changed since the end of the last round.
+                return self.come_to_rest(scratch);
+            }
+            round = Round::Next;
             self.start_wanted_cancel();
             // One that has just begun has to be looked at once: else nothing wakes it.
             self.cancel.poll(cx);
@@ -60,12 +67,17 @@ impl<B: Backend> Life<B> {
             }
             let asked = is_draining && self.ask_for_transaction();
             if !(from_server || from_client || told || released || asked) {
-                self.note_reading(scratch.turn.now);
-                if self.successor.is_some() && self.is_at_rest() {
-                    return Err(Event::MayMove);
-                }
-                return Ok(());
+                return self.come_to_rest(scratch);
             }
+        }
+    }
+
+    /// Neither side has any more to give or take at this time.
+    fn come_to_rest(&mut self, scratch: &Scratch) -> Result<(), Event<B>> {
+        self.note_reading(scratch.turn.now);
+        match self.successor.is_some() && self.is_at_rest() {
+            true => Err(Event::MayMove),
+            false => Ok(()),
         }
     }
 
@@ -485,6 +497,13 @@ impl<B: Backend> Life<B> {
         }
         Event::ServerGone("the connection to the server broke")
     }
+}
+
+/// Whether everything has been looked at once in this poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    First,
+    Next,
 }
 
 /// Why judging what the client sent has stopped, other than for want of more.
