@@ -290,9 +290,12 @@ impl<F: Frontend> Hall<F> {
                     "bug in Weir: a client without a place was let in; it is closed"
                 );
             }
+            // In a task of its own: the one of the login is larger, and each level of futures is paid for in each poll.
             Ok(Greeting::Client(client)) => {
-                drop(half_open);
-                serve_client(client).await;
+                tokio::spawn(async move {
+                    let _place = place;
+                    serve_client(client).await;
+                });
             }
             Ok(Greeting::Aside(life)) => {
                 drop(half_open);

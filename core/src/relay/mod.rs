@@ -45,7 +45,18 @@ pub fn serve<B: Backend>(client: Client<B>) -> impl std::future::Future<Output =
     let mut life = Life::new(client);
     async move {
         tracing::debug!(client = %life.identity, "client connected");
-        let ending = life.run().await;
+        // Here and not in a function of its own: each level of futures is paid for in each poll.
+        let ending = loop {
+            let event = poll_fn(|cx| life.poll(cx)).await;
+            let ending = match event {
+                Event::Wait(access, since, place) => Box::pin(life.wait_for_lease(access, since, place)).await,
+                Event::MayMove => Box::pin(life.hand_over()).await,
+                event => life.on_event(event),
+            };
+            if let Some(ending) = ending {
+                break ending;
+            }
+        };
         tracing::debug!(client = %life.identity, reason = ending.reason(), "client disconnected");
         Box::pin(life.end(ending)).await;
     }
@@ -187,26 +198,21 @@ impl<B: Backend> Life<B> {
         }
     }
 
-    async fn run(&mut self) -> Ending {
-        loop {
-            let event = poll_fn(|cx| self.poll(cx)).await;
-            let ending = match event {
-                Event::Wait(access, since, place) => Box::pin(self.wait_for_lease(access, since, place)).await,
-                Event::Inbox(event) => self.on_inbox(event),
-                Event::Expired(expired) => self.on_expired(expired),
-                Event::ServerGone(why) => self.on_server_gone(why),
-                Event::ClientFault(what) => self
-                    .refuse(&Refusal::ProtocolViolation(what))
-                    .or(Some(Ending::Told(what))),
-                Event::Drained => self.on_drain(),
-                Event::Told(why) => Some(Ending::Told(why)),
-                Event::MayMove => Box::pin(self.hand_over()).await,
-                Event::Finish => Some(Ending::Goodbye),
-                Event::ClientGone => Some(Ending::Vanished),
-            };
-            if let Some(ending) = ending {
-                return ending;
-            }
+    /// What is dealt with at once.
+    fn on_event(&mut self, event: Event<B>) -> Option<Ending> {
+        match event {
+            Event::Inbox(event) => self.on_inbox(event),
+            Event::Expired(expired) => self.on_expired(expired),
+            Event::ServerGone(why) => self.on_server_gone(why),
+            Event::ClientFault(what) => self
+                .refuse(&Refusal::ProtocolViolation(what))
+                .or(Some(Ending::Told(what))),
+            Event::Drained => self.on_drain(),
+            Event::Told(why) => Some(Ending::Told(why)),
+            Event::Finish => Some(Ending::Goodbye),
+            Event::ClientGone => Some(Ending::Vanished),
+            // They take their time, and are not for here.
+            Event::Wait(..) | Event::MayMove => None,
         }
     }
 }
