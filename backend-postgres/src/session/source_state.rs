@@ -17,7 +17,7 @@ use weir_core::settings::SequenceFunctions;
 use super::{
     classify::classify,
     last_values::{Asker, Askers},
-    overlay::Setting,
+    overlay::{Overlay, Setting},
     parameters::Parameters,
     statement::Statement,
 };
@@ -30,6 +30,8 @@ pub struct SourceState {
     statements: Mutex<Interner>,
     accepted: Mutex<HashSet<u64>>,
     parameters: Mutex<Parameters>,
+    /// What the last client brought along.
+    overlay: Mutex<Overlay>,
     /// Names of custom settings that its clients have used: a function may set them for others.
     custom_settings: Mutex<Vec<Arc<str>>>,
     askers: Askers,
@@ -119,6 +121,15 @@ impl SourceState {
         usual.clone()
     }
 
+    /// The same settings, as the one allocation that others of the source have too, if they are equal.
+    pub fn share_overlay(&self, overlay: Overlay) -> Overlay {
+        let mut usual = self.overlay.lock();
+        if !usual.is_same(&overlay) {
+            *usual = overlay;
+        }
+        usual.clone()
+    }
+
     /// Takes note of a custom setting's name, as long as there is room.
     pub(crate) fn note_custom_setting(&self, name: &str) {
         let mut known = self.custom_settings.lock();
@@ -188,7 +199,6 @@ impl Interner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::overlay::Overlay;
 
     #[test]
     fn equal_statements_are_one_while_anybody_knows_them() {
