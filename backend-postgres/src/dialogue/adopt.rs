@@ -139,6 +139,7 @@ impl Conversation {
         // Equal lists that others have are to be these, and these theirs.
         self.told.unite(&mut session.parameters);
         self.told = session.parameters.clone();
+        self.shared.note_told(&self.told);
     }
 
     /// The client was too slow inside a transaction.

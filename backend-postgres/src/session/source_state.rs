@@ -32,11 +32,22 @@ pub struct SourceState {
     parameters: Mutex<Parameters>,
     /// What the last client brought along.
     overlay: Mutex<Overlay>,
+    /// What it was told.
+    welcome: Mutex<Option<Welcome>>,
     /// Names of custom settings that its clients have used: a function may set them for others.
     custom_settings: Mutex<Vec<Arc<str>>>,
     askers: Askers,
     /// Hears notifications for its clients. `None`: each listens for itself.
     hub: Option<Arc<Hub>>,
+}
+
+/// What clients are told at their login: the same for all that come to the same session with the same settings.
+#[derive(Debug)]
+struct Welcome {
+    fresh: Parameters,
+    overlay: Overlay,
+    told: Parameters,
+    messages: Arc<[u8]>,
 }
 
 /// Statements by the hash of their key. Dead ones are swept when the map has doubled.
@@ -128,6 +139,41 @@ impl SourceState {
             *usual = overlay;
         }
         usual.clone()
+    }
+
+    /// What a client with these settings is told of a session that reports `fresh`, and the messages for it: those of
+    /// the last client, if that is the same, or what `make` makes.
+    pub(crate) fn welcome(
+        &self,
+        fresh: &Parameters,
+        overlay: &Overlay,
+        make: impl FnOnce() -> (Parameters, Box<[u8]>),
+    ) -> (Parameters, Arc<[u8]>) {
+        let mut last = self.welcome.lock();
+        if let Some(last) = &*last
+            && last.fresh.is_same(fresh)
+            && last.overlay.is_same(overlay)
+        {
+            return (last.told.clone(), last.messages.clone());
+        }
+        let (told, messages) = make();
+        let messages: Arc<[u8]> = messages.into();
+        *last = Some(Welcome {
+            fresh: fresh.clone(),
+            overlay: overlay.clone(),
+            told: told.clone(),
+            messages: messages.clone(),
+        });
+        (told, messages)
+    }
+
+    /// What clients were told and sessions report has become this list: the next client gets it at once.
+    pub(crate) fn note_told(&self, told: &Parameters) {
+        if let Some(last) = &mut *self.welcome.lock()
+            && last.told == *told
+        {
+            last.told = told.clone();
+        }
     }
 
     /// Takes note of a custom setting's name, as long as there is room.
