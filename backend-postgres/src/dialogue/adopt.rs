@@ -63,7 +63,9 @@ impl Conversation {
         }
         session.forget_suspects();
         self.adoption = Adoption::Settled;
+        // The next comparison of the two, and of either with the others that are equal, costs a pointer.
         self.told.unite(&mut session.parameters);
+        self.overlay.unite(&mut session.overlay);
     }
 
     /// What the last holders changed is put back; only what `currval` says, and custom settings that nobody knows by
@@ -134,9 +136,10 @@ impl Conversation {
         for (name, value) in session.parameters.news_for(&self.told) {
             write::parameter_status(out, name, value);
         }
-        // The next comparison of the two, and of either with the others that are equal, costs a pointer.
+        // Equal lists that others have are to be these, and these theirs.
         self.told.unite(&mut session.parameters);
         self.told = session.parameters.clone();
+        self.shared.note_told(&self.told);
     }
 
     /// The client was too slow inside a transaction.

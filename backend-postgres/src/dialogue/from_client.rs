@@ -290,13 +290,16 @@ impl Conversation {
 
     fn query(&mut self, head: Head, bytes: &[u8], session: &mut Session, out: &mut Outbox) -> Result<Step, Fault> {
         let mut entry = Entry::new(Expects::Query, Disposition::Forward, session.group_number);
-        let text = head.message(bytes).map(|message| query::text(head.body(message)));
-        let class = match text {
+        let body = head.message(bytes).map(|message| head.body(message));
+        let class = match body {
             _ if head.total() > limits::MAX_PEEK as u64 => classify::too_long_to_read(),
-            Some(text) => classify::classify(text),
+            Some(body) => classify::classify_query(body),
             None => return Ok(Step::Need(head.total() as usize)),
         };
-        session.suspect(self.suspicious(&class), text);
+        let suspicious = self.suspicious(&class);
+        if !suspicious.is_empty() {
+            session.suspect(suspicious, body.map(query::text));
+        }
         entry.weight = self.touch(&class, session);
         if session.group == crate::session::Group::Open && session.server_major() >= QUERY_IN_A_GROUP_SPOILS {
             session.touched |= Touches::IRREVERSIBLE;

@@ -41,42 +41,105 @@ impl Conversation {
         if let Condition::Broken(why) = session.condition {
             return Err(Fault::Server(why));
         }
-        let rows = session.pending.front().is_some_and(takes_rows) && !follow::is_settling(session);
+        if let Some(run) = self.pass_run(bytes, session, out)? {
+            return Ok(run);
+        }
+        let Some(head) = Head::read(bytes) else {
+            return Ok(Step::Need(HEAD));
+        };
+        if let Err(fault) = head.check_server() {
+            session.fail("invalid message length");
+            return Err(fault);
+        }
+        self.judge_message(head, bytes, session, out)
+    }
+
+    /// One verdict for the messages in front that mean no more than that their entry is answered, or not even that: all
+    /// of an ordinary request's answer. `None` if the first one is to be looked at by itself.
+    fn pass_run(&mut self, bytes: &[u8], session: &mut Session, out: &mut Outbox) -> Result<Option<Step>, Fault> {
         let mut passed = 0_u64;
+        let mut swallowed = false;
         loop {
             let rest = usize::try_from(passed)
                 .ok()
                 .and_then(|passed| bytes.get(passed..))
                 .unwrap_or_default();
             let Some(head) = Head::read(rest) else { break };
-            if let Err(fault) = head.check_server() {
-                if passed > 0 {
-                    break;
-                }
-                session.fail("invalid message length");
-                return Err(fault);
-            }
-            // Rows and COPY data change nothing: a run of them is one verdict.
-            let is_data = match head.kind {
-                // Also rows: what a WAL sender is asked is not looked into.
-                _ if self.protocol == Protocol::Replication => true,
-                server::DATA_ROW => rows,
-                server::COPY_DATA => rows && session.copy == CopyState::Out,
-                _ => false,
-            };
-            if is_data {
-                passed += head.total();
-            } else if passed > 0 {
+            if head.check_server().is_err() {
                 break;
-            } else {
-                return self.judge_message(head, bytes, session, out);
             }
+            match self.in_run(head, rest, session) {
+                InRun::No => break,
+                InRun::Part => {}
+                // The gateway's own answers stand by themselves.
+                InRun::Swallowed if passed > 0 && !swallowed => break,
+                InRun::Swallowed => swallowed = true,
+                _ if swallowed => break,
+                InRun::Answers => answer_front(session),
+                InRun::Ready => match self.ready(head, rest, session, out) {
+                    Ok(_) => return Ok(Some(Step::Forward(passed + head.total()))),
+                    Err(fault) if passed == 0 => return Err(fault),
+                    // Told when it is asked again: the session remembers.
+                    Err(_) => break,
+                },
+            }
+            passed += head.total();
         }
-        match passed {
-            0 => Ok(Step::Need(HEAD)),
-            passed if is_swallowed(session) => Ok(Step::Skip(passed)),
-            passed => Ok(Step::Forward(passed)),
+        Ok(match passed {
+            0 => None,
+            passed if swallowed => Some(Step::Skip(passed)),
+            passed => Some(Step::Forward(passed)),
+        })
+    }
+
+    /// Whether a message changes nothing that could not be done for a whole run of them. Rows and COPY data are most of
+    /// what a server sends.
+    fn in_run(&self, head: Head, bytes: &[u8], session: &Session) -> InRun {
+        use Expects as E;
+        if self.protocol == Protocol::Replication {
+            // Whatever it is: what a WAL sender is asked is not looked into.
+            return InRun::Part;
         }
+        let Some(front) = session.pending.front() else {
+            return InRun::No;
+        };
+        let data = match (head.kind, front.expects) {
+            (server::DATA_ROW, E::Query | E::Execute) => true,
+            (server::COPY_DATA, E::Query | E::Execute) => session.copy == CopyState::Out,
+            _ => false,
+        };
+        match front.disposition {
+            Disposition::Forward | Disposition::Fake if data => return InRun::Part,
+            Disposition::Forward => {}
+            // Its rows are read.
+            Disposition::Fake | Disposition::Own(Purpose::Settle) => return InRun::No,
+            Disposition::Injected | Disposition::Own(_) if data => return InRun::Swallowed,
+            Disposition::Injected | Disposition::Own(_) => return InRun::No,
+        }
+        let whole = head.message(bytes).filter(|message| message.len() <= limits::MAX_PEEK);
+        let run = match (head.kind, front.expects) {
+            (server::ROW_DESCRIPTION, E::Query | E::Execute) => return InRun::Part,
+            (server::COMMAND_COMPLETE, E::Query | E::Execute)
+                if session.copy != CopyState::None || Tag::read(head.body(bytes)) != Tag::Other =>
+            {
+                return InRun::No;
+            }
+            (server::COMMAND_COMPLETE, E::Query) | (server::PARAMETER_DESCRIPTION, E::DescribeStatement) => InRun::Part,
+            (server::PARSE_COMPLETE, E::Parse)
+            | (server::BIND_COMPLETE, E::Bind)
+            | (server::ROW_DESCRIPTION | server::NO_DATA, E::DescribePortal | E::DescribeStatement)
+            | (server::COMMAND_COMPLETE, E::Execute) => InRun::Answers,
+            // Nothing is told ahead of it.
+            (server::READY_FOR_QUERY, E::Query | E::Sync)
+                if self.listening.is_none() && self.pool_mode != PoolMode::Statement =>
+            {
+                InRun::Ready
+            }
+            _ => return InRun::No,
+        };
+        // What was never sent is answered behind it.
+        let owes = run != InRun::Part && session.pending.is_fake_next();
+        if whole.is_none() || owes { InRun::No } else { run }
     }
 
     fn judge_message(
@@ -231,7 +294,7 @@ impl Conversation {
             };
         };
         let status = TransactionStatus::read(head.body(message)).map_err(|_| session.fail("unknown status"))?;
-        let Some(entry) = session.pending.pop() else {
+        let Some((expects, disposition)) = session.pending.drop_front() else {
             return Err(session.fail("nothing outstanding"));
         };
         session.completed_one(status);
@@ -240,8 +303,8 @@ impl Conversation {
             self.overrun = None;
         }
         session.flush = Flush::NotAsked;
-        match entry.disposition {
-            Disposition::Own(purpose) => self.own_done(entry.expects, purpose, session, out)?,
+        match disposition {
+            Disposition::Own(purpose) => self.own_done(expects, purpose, session, out)?,
             _ => {
                 self.lost_in_adoption = 0;
                 self.troubles.forgive();
@@ -470,9 +533,36 @@ impl Conversation {
     }
 }
 
-/// Whether rows may come for it.
-fn takes_rows(entry: &Entry) -> bool {
-    matches!(entry.expects, Expects::Execute | Expects::Query)
+/// The front has had its answer.
+fn answer_front(session: &mut Session) {
+    match session.pending.front() {
+        Some(Entry {
+            on_server: ServerChange::Prepared(statement),
+            expects: Expects::Parse,
+            ..
+        }) => statement.accept(),
+        Some(Entry {
+            expects: Expects::Bind,
+            ..
+        }) => session.kept.forget(),
+        _ => {}
+    }
+    session.pending.drop_front();
+}
+
+/// What a message is in a run of them that share a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InRun {
+    /// It is looked at by itself.
+    No,
+    /// It is passed on.
+    Part,
+    /// It is dropped.
+    Swallowed,
+    /// It is passed on, and the entry at the front is answered.
+    Answers,
+    /// It is passed on, and is the last one.
+    Ready,
 }
 
 /// Whether the answer at the front is not the client's.
@@ -501,7 +591,7 @@ fn answered(head: Head, bytes: &[u8], session: &mut Session, out: &mut Outbox) -
     };
     let step = pass(head, session);
     let owes = session.pending.is_fake_next();
-    session.pending.pop();
+    session.pending.drop_front();
     if !owes {
         return Ok(step);
     }

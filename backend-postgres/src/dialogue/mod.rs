@@ -211,6 +211,7 @@ impl Conversation {
             true => init.overlay.with("default_transaction_read_only", "on"),
             false => init.overlay,
         };
+        let overlay = init.shared.share_overlay(overlay);
         Conversation {
             serial: NEXT.fetch_add(1, Ordering::Relaxed),
             pool_mode: init.pool_mode,

@@ -4,14 +4,32 @@
 //! would report them. Where that form is not known (an abbreviation, a nonsense value), the guess is put right with the
 //! first real server connection, which reports what it has.
 
-use crate::session::{Overlay, Parameters};
+use bytes::BytesMut;
+
+use crate::{
+    session::{Overlay, Parameters},
+    wire::write,
+};
+
+/// The reports for a client that brings along `overlay`, and the messages that they are told with.
+pub fn welcome(fresh: &Parameters, overlay: &Overlay) -> (Parameters, Box<[u8]>) {
+    let told = told(fresh, overlay);
+    let mut messages = BytesMut::new();
+    for (name, value) in told.iter() {
+        write::parameter_status(&mut messages, name, value);
+    }
+    (told, messages[..].into())
+}
 
 /// The reports for a client that brings along `overlay`.
 pub fn told(fresh: &Parameters, overlay: &Overlay) -> Parameters {
-    Parameters::from_pairs(fresh.iter().map(|(name, value)| {
-        let own = overlay.get(name).map(|wanted| reported(name, wanted, value));
-        (name.to_owned(), own.unwrap_or_else(|| value.to_owned()))
-    }))
+    let mut told = fresh.clone();
+    for (name, value) in fresh.iter() {
+        if let Some(wanted) = overlay.get(name) {
+            told.set(name, &reported(name, wanted, value));
+        }
+    }
+    told
 }
 
 /// How PostgreSQL reports `wanted`, given what it reports otherwise.

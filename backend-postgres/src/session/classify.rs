@@ -15,7 +15,7 @@ use super::{
     lexer::{Lexer, Token},
     touched::Touches,
 };
-use crate::limits;
+use crate::{limits, wire::query};
 
 /// What a text is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +85,14 @@ pub fn classify(text: &[u8]) -> Class {
         return plain_select();
     }
     classify_whole(text)
+}
+
+/// Reads the text of a Query: its body, terminator included.
+pub fn classify_query(body: &[u8]) -> Class {
+    if plain::is_plain_select(query::text_to_last_zero(body)) {
+        return plain_select();
+    }
+    classify_whole(query::text(body))
 }
 
 /// What a text is that [`plain`] recognises.

@@ -97,6 +97,21 @@ impl Overlay {
             _ => false,
         }
     }
+
+    /// Makes one allocation of two that are equal, as [`super::Parameters::unite`] does.
+    pub fn unite(&mut self, other: &mut Overlay) {
+        let (Some(mine), Some(theirs)) = (&self.0, &other.0) else {
+            return;
+        };
+        if Arc::ptr_eq(mine, theirs) || mine != theirs {
+            return;
+        }
+        if Arc::as_ptr(mine) < Arc::as_ptr(theirs) {
+            *other = self.clone();
+        } else {
+            *self = other.clone();
+        }
+    }
 }
 
 impl Setting {
@@ -177,6 +192,24 @@ mod tests {
         let lower = Overlay::from_pairs([("search_path", "a")]);
         assert!(!upper.is_same(&lower));
         assert!(upper.is_same(&Overlay::from_pairs([("search_path", "A")])));
+    }
+
+    #[test]
+    fn equal_ones_become_one_whoever_meets_whom() {
+        let mut overlays: Vec<Overlay> = (0..8).map(|_| Overlay::from_pairs([("search_path", "a")])).collect();
+        let mut other = Overlay::from_pairs([("search_path", "b")]);
+        for _ in 0..3 {
+            for at in 1..overlays.len() {
+                let (before, rest) = overlays.split_at_mut(at);
+                before[at - 1].unite(&mut rest[0]);
+                rest[0].unite(&mut other);
+                rest[0].unite(&mut Overlay::default());
+            }
+            overlays.reverse();
+        }
+        let first = overlays[0].0.as_ref().expect("settings");
+        assert!(overlays.iter().all(|overlay| overlay.0.as_ref().is_some_and(|own| Arc::ptr_eq(own, first))));
+        assert_eq!(other.get("search_path"), Some("b"));
     }
 
     #[test]

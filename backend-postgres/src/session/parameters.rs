@@ -82,9 +82,15 @@ impl Parameters {
     /// What `self` says and `other` does not, or says differently.
     pub fn news_for<'a>(&'a self, other: &'a Parameters) -> impl Iterator<Item = (&'a str, &'a str)> {
         let all: &[Parameter] = if self.is_same(other) { &[] } else { &self.0 };
+        let is_news = |at: usize, parameter: &Parameter| match other.0.get(at) {
+            // As a rule they are in the same order.
+            Some(theirs) if theirs.name == parameter.name => theirs.value != parameter.value,
+            _ => other.get(&parameter.name) != Some(&parameter.value),
+        };
         all.iter()
-            .map(|parameter| (&*parameter.name, &*parameter.value))
-            .filter(move |(name, value)| other.get(name) != Some(value))
+            .enumerate()
+            .filter(move |(at, parameter)| is_news(*at, parameter))
+            .map(|(_, parameter)| (&*parameter.name, &*parameter.value))
     }
 }
 

@@ -185,6 +185,19 @@ impl Pending {
         Some(entry)
     }
 
+    /// The same for an entry of which nothing else is wanted: an entry is large.
+    pub(crate) fn drop_front(&mut self) -> Option<(Expects, Disposition)> {
+        let front = self.entries.front()?;
+        let what = (front.expects, front.disposition);
+        if front.changes_a_statement() || self.entries.len() > 1 {
+            self.pop();
+        } else {
+            // It holds on to nothing.
+            self.entries.clear();
+        }
+        Some(what)
+    }
+
     pub(crate) fn front(&self) -> Option<&Entry> {
         self.entries.front()
     }

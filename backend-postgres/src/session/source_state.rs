@@ -17,7 +17,7 @@ use weir_core::settings::SequenceFunctions;
 use super::{
     classify::classify,
     last_values::{Asker, Askers},
-    overlay::Setting,
+    overlay::{Overlay, Setting},
     parameters::Parameters,
     statement::Statement,
 };
@@ -30,11 +30,24 @@ pub struct SourceState {
     statements: Mutex<Interner>,
     accepted: Mutex<HashSet<u64>>,
     parameters: Mutex<Parameters>,
+    /// What the last client brought along.
+    overlay: Mutex<Overlay>,
+    /// What it was told.
+    welcome: Mutex<Option<Welcome>>,
     /// Names of custom settings that its clients have used: a function may set them for others.
     custom_settings: Mutex<Vec<Arc<str>>>,
     askers: Askers,
     /// Hears notifications for its clients. `None`: each listens for itself.
     hub: Option<Arc<Hub>>,
+}
+
+/// What clients are told at their login: the same for all that come to the same session with the same settings.
+#[derive(Debug)]
+struct Welcome {
+    fresh: Parameters,
+    overlay: Overlay,
+    told: Parameters,
+    messages: Arc<[u8]>,
 }
 
 /// Statements by the hash of their key. Dead ones are swept when the map has doubled.
@@ -119,6 +132,50 @@ impl SourceState {
         usual.clone()
     }
 
+    /// The same settings, as the one allocation that others of the source have too, if they are equal.
+    pub fn share_overlay(&self, overlay: Overlay) -> Overlay {
+        let mut usual = self.overlay.lock();
+        if !usual.is_same(&overlay) {
+            *usual = overlay;
+        }
+        usual.clone()
+    }
+
+    /// What a client with these settings is told of a session that reports `fresh`, and the messages for it: those of
+    /// the last client, if that is the same, or what `make` makes.
+    pub(crate) fn welcome(
+        &self,
+        fresh: &Parameters,
+        overlay: &Overlay,
+        make: impl FnOnce() -> (Parameters, Box<[u8]>),
+    ) -> (Parameters, Arc<[u8]>) {
+        let mut last = self.welcome.lock();
+        if let Some(last) = &*last
+            && last.fresh.is_same(fresh)
+            && last.overlay.is_same(overlay)
+        {
+            return (last.told.clone(), last.messages.clone());
+        }
+        let (told, messages) = make();
+        let messages: Arc<[u8]> = messages.into();
+        *last = Some(Welcome {
+            fresh: fresh.clone(),
+            overlay: overlay.clone(),
+            told: told.clone(),
+            messages: messages.clone(),
+        });
+        (told, messages)
+    }
+
+    /// What clients were told and sessions report has become this list: the next client gets it at once.
+    pub(crate) fn note_told(&self, told: &Parameters) {
+        if let Some(last) = &mut *self.welcome.lock()
+            && last.told == *told
+        {
+            last.told = told.clone();
+        }
+    }
+
     /// Takes note of a custom setting's name, as long as there is room.
     pub(crate) fn note_custom_setting(&self, name: &str) {
         let mut known = self.custom_settings.lock();
@@ -188,7 +245,6 @@ impl Interner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::overlay::Overlay;
 
     #[test]
     fn equal_statements_are_one_while_anybody_knows_them() {

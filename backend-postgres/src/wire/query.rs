@@ -7,3 +7,8 @@ use super::find_zero;
 pub fn text(body: &[u8]) -> &[u8] {
     find_zero(body).map_or(body, |end| &body[..end])
 }
+
+/// The same, for whoever reads every byte of it anyway: up to a terminator at the very end. There may be another before.
+pub fn text_to_last_zero(body: &[u8]) -> &[u8] {
+    body.strip_suffix(b"\0").unwrap_or(body)
+}

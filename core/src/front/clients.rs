@@ -162,16 +162,19 @@ impl Clients {
     /// # Errors
     /// [`ClientsFull`] when no free id was found or the operating system gives no random bytes.
     pub fn register(self: &Arc<Self>, secret_len: usize) -> Result<Registration, ClientsFull> {
-        let mut secret = vec![0; secret_len];
-        getrandom::fill(&mut secret).map_err(|_| ClientsFull)?;
+        const ID: usize = size_of::<u32>();
+        let mut random = vec![0; secret_len + ID];
+        getrandom::fill(&mut random).map_err(|_| ClientsFull)?;
+        let mut id = random.split_off(secret_len);
         let mut directory = self.directory.lock();
-        let slot = directory.slot(Secret::new(secret));
+        let slot = directory.slot(Secret::new(random));
         // Random ids: half of the 64 bits of a PostgreSQL 3.0 cancel key. A collision is rare below a million clients.
         for _ in 0..64 {
-            let id = getrandom::u32().map_err(|_| ClientsFull)?;
-            if id != 0 && !directory.slots.contains_key(&id) {
-                return Ok(self.enter(&mut directory, id, slot));
+            let tried = u32::from_ne_bytes(id[..].try_into().expect("an id's length"));
+            if tried != 0 && !directory.slots.contains_key(&tried) {
+                return Ok(self.enter(&mut directory, tried, slot));
             }
+            getrandom::fill(&mut id).map_err(|_| ClientsFull)?;
         }
         Err(ClientsFull)
     }

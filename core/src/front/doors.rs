@@ -14,11 +14,11 @@ use std::{
     },
 };
 
-use socket2::{Domain, SockAddr, Type};
+use socket2::{Domain, SockAddr, SockRef, Type};
 use tokio::net::{TcpListener, UnixListener, lookup_host};
 
 use super::{HandedDoor, Inheritance};
-use crate::net::Socket;
+use crate::net::{Peer, Socket, options::SocketOptions};
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,10 +105,33 @@ pub(super) enum Door {
 }
 
 impl Door {
-    pub(super) async fn accept(&self) -> io::Result<Socket> {
+    /// The next connection, and who it is from. Its options are set: on Linux it has them from the listening socket,
+    /// which saves five system calls each.
+    pub(super) async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
-            Door::Tcp(listener) => listener.accept().await.map(|(tcp, _)| Socket::Tcp(tcp)),
-            Door::Unix(listener, _) => listener.accept().await.map(|(unix, _)| Socket::Unix(unix)),
+            Door::Tcp(listener) => {
+                let (tcp, peer) = listener.accept().await?;
+                let socket = Socket::Tcp(tcp);
+                if cfg!(not(target_os = "linux")) {
+                    // Fails when the peer has gone, which the greeting is about to find out.
+                    let _ = SocketOptions::CLIENT.apply(&socket);
+                }
+                Ok((socket, Peer::Tcp(peer)))
+            }
+            Door::Unix(listener, _) => listener
+                .accept()
+                .await
+                .map(|(unix, _)| (Socket::Unix(unix), Peer::Unix)),
+        }
+    }
+
+    /// Sets what connections get: see [`Door::accept`].
+    fn prepare(&self) -> io::Result<()> {
+        match self {
+            Door::Tcp(listener) if cfg!(target_os = "linux") => {
+                SocketOptions::CLIENT.apply_to(&SockRef::from(listener))
+            }
+            Door::Tcp(_) | Door::Unix(..) => Ok(()),
         }
     }
 
@@ -196,6 +219,7 @@ async fn open_tcp(host: &str, port: u16, listener: &str, inherited: &Inheritance
             }
         }
     }
+    doors.iter().try_for_each(Door::prepare).map_err(place)?;
     match (doors.is_empty(), missing_family) {
         (false, _) => Ok(doors),
         (true, Some(error)) => Err(place(error)),
@@ -291,4 +315,37 @@ impl Drop for SocketFile {
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_have_their_options() {
+        let endpoint = Endpoint::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+        };
+        let doors = open(&endpoint, "pg", &Inheritance::default()).await.expect("a door");
+        let Ok(Bound::Tcp(address)) = doors[0].bound() else {
+            panic!("no address")
+        };
+        let client = tokio::net::TcpStream::connect(address).await.expect("a connection");
+        let (socket, peer) = doors[0].accept().await.expect("a peer");
+        assert_eq!(peer, Peer::Tcp(client.local_addr().expect("an address")));
+        let tcp = socket.tcp().expect("TCP");
+        assert!(tcp.nodelay().expect("an option"));
+        let options = SockRef::from(tcp);
+        assert!(options.keepalive().expect("an option"));
+        let SocketOptions {
+            keepalive_idle,
+            keepalive_interval,
+            keepalive_count,
+            ..
+        } = SocketOptions::CLIENT;
+        assert_eq!(options.tcp_keepalive_time().expect("an option"), keepalive_idle);
+        assert_eq!(options.tcp_keepalive_interval().expect("an option"), keepalive_interval);
+        assert_eq!(options.tcp_keepalive_retries().expect("an option"), keepalive_count);
+    }
 }

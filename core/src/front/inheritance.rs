@@ -148,7 +148,7 @@ impl PrivateDoor {
     /// The system's.
     pub async fn accept(&self) -> io::Result<tokio::net::UnixStream> {
         loop {
-            if let crate::net::Socket::Unix(stream) = self.0.accept().await? {
+            if let (crate::net::Socket::Unix(stream), _) = self.0.accept().await? {
                 return Ok(stream);
             }
         }

@@ -35,7 +35,7 @@ use crate::{
     backend::{Backend, Frontend},
     clock::{self, Instant},
     limits,
-    net::{Socket, options::SocketOptions},
+    net::{Peer, Socket},
     observe::{self, LoginReport, Logins, RefusalKind},
     refusal::{Limit, Refusal},
     relay,
@@ -192,6 +192,7 @@ impl<F: Frontend> Listener<F> {
     /// connected stays: see [`super::drain`].
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let mut loops = JoinSet::new();
+        loops.spawn(self.hall.clone().keep_a_timer());
         for door in self.doors {
             loops.spawn(self.hall.clone().accept_all(door));
         }
@@ -233,12 +234,12 @@ impl<F: Frontend> Hall<F> {
             // First, and nothing waits between accept and spawn: whoever was accepted is served, even if the loop ends.
             let place = self.half_open().await;
             match door.accept().await {
-                Ok(socket) => {
+                Ok((socket, peer)) => {
                     if failures > 0 {
                         info!(listener = &*self.name, failures, "accepting connections again");
                         failures = 0;
                     }
-                    tokio::spawn(self.clone().connection(socket, place));
+                    tokio::spawn(self.clone().connection(socket, peer, place));
                 }
                 // The peer has gone before it was accepted.
                 Err(error) if is_the_peers(&error) => {}
@@ -251,6 +252,15 @@ impl<F: Frontend> Hall<F> {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Has the runtime always wake sooner than at the deadline of a login that begins now: a timer that is sooner than
+    /// all others costs a system call to set, and most logins are the only one at their time.
+    async fn keep_a_timer(self: Arc<Self>) {
+        loop {
+            let login_timeout = self.limits.load().login_timeout;
+            tokio::time::sleep((login_timeout / 2).max(GRACE)).await;
         }
     }
 
@@ -273,15 +283,13 @@ impl<F: Frontend> Hall<F> {
 
     /// The life of one connection. The futures of its stages are boxed and dropped one after another, so that an idle
     /// client does not carry the memory of its login.
-    async fn connection(self: Arc<Self>, socket: Socket, half_open: OwnedSemaphorePermit) {
-        // Fails when the peer has gone, which the greeting is about to find out.
-        let _ = SocketOptions::CLIENT.apply(&socket);
+    async fn connection(self: Arc<Self>, socket: Socket, peer: Peer, half_open: OwnedSemaphorePermit) {
         let (place, refusal) = match self.take_place() {
             Ok(place) => (Some(place), None),
             Err(why) => (None, Some(why)),
         };
         let began = clock::now();
-        let greeting = catch(Box::pin(self.greet(socket, refusal))).await;
+        let greeting = catch(Box::pin(self.greet(socket, peer, refusal))).await;
         self.note(&greeting, began);
         match greeting {
             Ok(Greeting::Client(_) | Greeting::Aside(_)) if place.is_none() => {
@@ -348,18 +356,17 @@ impl<F: Frontend> Hall<F> {
         });
     }
 
-    async fn greet(&self, socket: Socket, refusal: Option<Refusal>) -> Greeting<F::Backend> {
+    async fn greet(&self, socket: Socket, peer: Peer, refusal: Option<Refusal>) -> Greeting<F::Backend> {
         let mut gate = LoginGate::new(self.limits.load().login_timeout);
         if let Some(why) = refusal {
             gate = gate.refusing(why);
         }
         let deadline = gate.deadline() + GRACE;
-        let peer = socket.peer().ok();
         let greeting = tokio::time::timeout_at(deadline.into(), self.greet_within(socket, gate)).await;
         greeting.unwrap_or_else(|_| {
             debug!(
                 listener = &*self.name,
-                peer = peer.map(display),
+                %peer,
                 "login cut at its deadline"
             );
             Greeting::Nothing

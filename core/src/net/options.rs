@@ -55,10 +55,19 @@ impl SocketOptions {
     /// # Errors
     /// The system's; usually that the peer has gone already.
     pub fn apply(&self, socket: &Socket) -> io::Result<()> {
-        let Some(tcp) = socket.tcp() else { return Ok(()) };
+        match socket.tcp() {
+            Some(tcp) => self.apply_to(&SockRef::from(tcp)),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets them on a TCP socket. Linux gives what is set on a listening socket to the connections that come to it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn apply_to(&self, socket: &SockRef<'_>) -> io::Result<()> {
         // Requests are written whole: waiting for more only adds a round trip.
-        tcp.set_nodelay(true)?;
-        let socket = SockRef::from(tcp);
+        socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
                 .with_time(self.keepalive_idle)

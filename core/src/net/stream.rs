@@ -84,6 +84,11 @@ impl Socket {
         }
     }
 
+    /// Whether the peer is a process on this machine, over a Unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Socket::Unix(_))
+    }
+
     /// The same socket, from a proxy that speaks for `client`.
     pub fn on_behalf_of(self, client: Option<SocketAddr>) -> Self {
         Socket::Proxied(Box::new(Proxied { socket: self, client }))

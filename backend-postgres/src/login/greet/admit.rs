@@ -25,6 +25,9 @@ use crate::{
     wire::{authentication, ready_for_query::TransactionStatus, write},
 };
 
+/// Bytes of BackendKeyData and ReadyForQuery, as a rule.
+const KEY_AND_READY: usize = 64;
+
 /// A client that was let in and told so.
 pub(super) struct Admitted {
     dialogue: Conversation,
@@ -73,10 +76,10 @@ pub(super) async fn admit(
     let effective = effective(&overlay, &who.grant);
     let profile = profile(login.replication, &effective);
     let fresh = fresh_session(&route, profile.clone(), &who.grant, line).await?;
-    let told = welcome::told(&fresh, &effective);
-    for (name, value) in told.iter() {
-        write::parameter_status(&mut out, name, value);
-    }
+    let shared = pool_of(&route).backend().shared().clone();
+    let (told, reports) = shared.welcome(&fresh, &effective, || welcome::welcome(&fresh, &effective));
+    out.reserve(reports.len() + KEY_AND_READY);
+    out.extend_from_slice(&reports);
     authentication::backend_key_data(registration.id(), registration.secret(), &mut out);
     write::ready_for_query(&mut out, TransactionStatus::Idle);
     line.write(&out).await?;
@@ -93,7 +96,7 @@ pub(super) async fn admit(
         replica_routing: source.parts().replica_routing,
         read_only: who.grant.read_only && !replication,
         replication,
-        shared: pool_of(&route).backend().shared().clone(),
+        shared,
         asker: asker(&route, &user),
         client_id: registration.id(),
         bell: registration.bell(),

@@ -5,7 +5,7 @@ use weir_config::ListenerTlsMode;
 use weir_core::{
     front::{self, LoginGate},
     net::{
-        Peer, Socket, Stream,
+        Socket, Stream,
         tls::{self, NothingBuffered, ServerTls},
     },
     refusal::Refusal,
@@ -146,8 +146,7 @@ fn check(settings: &FrontendSettings, line: &Line) -> Result<(), Ended> {
         return Err(why.clone().into());
     }
     let insists = insists_on_tls(settings);
-    let local_socket = matches!(line.stream.socket().peer(), Ok(Peer::Unix));
-    if insists && !local_socket && !line.stream.is_encrypted() {
+    if insists && !line.stream.socket().is_unix() && !line.stream.is_encrypted() {
         let detail = format!(
             "listener \"{}\" has an sslmode of require or stricter",
             settings.listener

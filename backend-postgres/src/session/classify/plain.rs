@@ -15,31 +15,47 @@ pub(super) fn is_plain_select(text: &[u8]) -> bool {
         && is_plain(rest)
 }
 
+/// Of what stands behind a word. Words are passed over byte by byte; what may be one that matters is seen from what it
+/// begins with, at the byte before it.
 fn is_plain(text: &[u8]) -> bool {
     let mut at = 0;
     while let Some(byte) = text.get(at) {
-        at += match KINDS[usize::from(*byte)] {
-            Kind::Word => {
-                let length = word_length(&text[at..]);
-                if matters(&text[at..at + length]) {
-                    return false;
-                }
-                length
-            }
-            Kind::Harmless => 1,
-            Kind::Quote => match string_length(&text[at..]) {
-                Some(length) => length,
+        at += 1;
+        match KINDS[usize::from(*byte)] {
+            Kind::Word => continue,
+            Kind::Harmless => {}
+            Kind::Quote => match string_length(&text[at - 1..]) {
+                Some(length) => at += length - 1,
                 None => return false,
             },
             // `--` and `/*` are comments.
-            Kind::Minus if text.get(at + 1) != Some(&b'-') => 1,
-            Kind::Slash if text.get(at + 1) != Some(&b'*') => 1,
-            Kind::Semicolon => return text[at + 1..].iter().all(|byte| *byte == b' '),
+            Kind::Minus if text.get(at) != Some(&b'-') => {}
+            Kind::Slash if text.get(at) != Some(&b'*') => {}
+            Kind::Semicolon => return text[at..].iter().all(|byte| *byte == b' '),
             Kind::Minus | Kind::Slash | Kind::Unclear => return false,
-        };
+        }
+        let next = text.get(at).map_or(0, |byte| *byte | 0x20);
+        if next.wrapping_sub(b'a') < 26 && INITIALS >> (next - b'a') & 1 == 1 {
+            let word = &text[at..];
+            let length = word_length(word);
+            if matters(&word[..length]) {
+                return false;
+            }
+            at += length;
+        }
     }
     true
 }
+
+/// The letters that words which matter begin with, `a` as the lowest bit.
+const INITIALS: u32 = {
+    let (mut letters, mut at) = (0, 0);
+    while at < b"cdehilmopstu".len() {
+        letters |= 1 << (b"cdehilmopstu"[at] - b'a');
+        at += 1;
+    }
+    letters
+};
 
 fn word_length(text: &[u8]) -> usize {
     let ends = |byte: &u8| KINDS[usize::from(*byte)] != Kind::Word;
@@ -50,7 +66,8 @@ fn word_length(text: &[u8]) -> usize {
 /// one string and the beginning of the next: together they are as long.
 fn string_length(text: &[u8]) -> Option<usize> {
     let inside = &text[1..];
-    let end = inside.iter().position(|byte| matches!(byte, b'\'' | b'\\'))?;
+    // A zero ends the text.
+    let end = inside.iter().position(|byte| matches!(byte, b'\'' | b'\\' | 0))?;
     (inside[end] == b'\'').then_some(end + 2)
 }
 
@@ -156,6 +173,8 @@ mod tests {
             "select",
             "VALUES (1)",
             "SELECT \u{e9}",
+            "SELECT 1\0",
+            "SELECT 'a\0b'",
         ] {
             assert!(!is_plain_select(text.as_bytes()), "{text}");
         }
