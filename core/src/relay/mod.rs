@@ -28,12 +28,13 @@ use self::{
     course::Course,
     lane::{Lane, Toward},
     timers::{Expired, Watch},
+    waiting::Waiting,
 };
 use crate::{
-    backend::{Access, Backend, PinNews, PinReason},
-    clock::Instant,
+    alarm::Alarm,
+    backend::{Backend, PinNews, PinReason},
     front::{self, Client, Identity, Registration, Rung, Share, Successor, Terms},
-    pool::{Acquire, Lease, engine::Mark},
+    pool::{Lease, engine::Mark},
     refusal::Refusal,
     registry::Route,
 };
@@ -49,7 +50,6 @@ pub fn serve<B: Backend>(client: Client<B>) -> impl std::future::Future<Output =
         let ending = loop {
             let event = poll_fn(|cx| life.poll(cx)).await;
             let ending = match event {
-                Event::Wait(access, since, place) => Box::pin(life.wait_for_lease(access, since, place)).await,
                 Event::MayMove => Box::pin(life.hand_over()).await,
                 event => life.on_event(event),
             };
@@ -76,10 +76,10 @@ enum Ending {
 }
 
 /// What needs more than moving bytes.
-enum Event<B: Backend> {
+enum Event {
     Inbox(front::Event),
-    /// There was no server connection at this time; perhaps the client has its place in the queue already.
-    Wait(Access, Instant, Option<Box<Acquire<B>>>),
+    /// There is no server connection for what the client wants.
+    Unserved(Box<Refusal>),
     Finish,
     ClientGone,
     ClientFault(&'static str),
@@ -147,6 +147,9 @@ struct Life<B: Backend> {
     to_server: Lane,
     held: Held,
     attached: Option<Attached<B>>,
+    waiting: Option<Waiting<B>>,
+    /// At the end of its patience; from an earlier wait, as a rule.
+    alarm: Alarm,
     /// To find the same server connection again.
     last_lease: Option<Mark>,
     cancel: Cancel,
@@ -190,6 +193,8 @@ impl<B: Backend> Life<B> {
             },
             to_server,
             attached: None,
+            waiting: None,
+            alarm: Alarm::Off,
             last_lease: None,
             cancel: Cancel::default(),
             prospect: Prospect::Open,
@@ -199,8 +204,10 @@ impl<B: Backend> Life<B> {
     }
 
     /// What is dealt with at once.
-    fn on_event(&mut self, event: Event<B>) -> Option<Ending> {
+    fn on_event(&mut self, event: Event) -> Option<Ending> {
         match event {
+            Event::Unserved(why) => self.on_unserved(&why),
+            Event::Inbox(event) if self.waiting.is_some() => self.on_inbox_while_waiting(event),
             Event::Inbox(event) => self.on_inbox(event),
             Event::Expired(expired) => self.on_expired(expired),
             Event::ServerGone(why) => self.on_server_gone(why),
@@ -211,8 +218,8 @@ impl<B: Backend> Life<B> {
             Event::Told(why) => Some(Ending::Told(why)),
             Event::Finish => Some(Ending::Goodbye),
             Event::ClientGone => Some(Ending::Vanished),
-            // They take their time, and are not for here.
-            Event::Wait(..) | Event::MayMove => None,
+            // It takes its time, and is not for here.
+            Event::MayMove => None,
         }
     }
 }
