@@ -542,8 +542,7 @@ fn answer_front(session: &mut Session) {
             ..
         }) => statement.accept(),
         Some(Entry {
-            expects: Expects::Bind,
-            ..
+            expects: Expects::Bind, ..
         }) => session.kept.forget(),
         _ => {}
     }

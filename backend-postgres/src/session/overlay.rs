@@ -208,7 +208,11 @@ mod tests {
             overlays.reverse();
         }
         let first = overlays[0].0.as_ref().expect("settings");
-        assert!(overlays.iter().all(|overlay| overlay.0.as_ref().is_some_and(|own| Arc::ptr_eq(own, first))));
+        assert!(
+            overlays
+                .iter()
+                .all(|overlay| overlay.0.as_ref().is_some_and(|own| Arc::ptr_eq(own, first)))
+        );
         assert_eq!(other.get("search_path"), Some("b"));
     }
 
