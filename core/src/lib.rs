@@ -3,6 +3,7 @@
 //! Knows no protocol and no YAML. See `backend` for the boundary and ARCHITECTURE.md for the invariants I1-I10.
 
 pub mod admin;
+mod alarm;
 pub mod backend;
 pub mod clock;
 pub mod front;

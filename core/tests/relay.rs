@@ -781,3 +781,99 @@ async fn kill_ends_clients_and_what_they_left_at_once() {
     assert_eq!(rest, Ok(weir_core::pool::Rest::Reached));
     assert_eq!(gateway.clients.count(), 0);
 }
+
+/// One alarm serves all waits of a client: it is set for the end of the first, and must not be the end of another.
+#[tokio::test(start_paused = true)]
+async fn every_wait_has_its_own_patience() {
+    let settings = PoolSettings {
+        max_connections: 1,
+        pool_timeout: Some(Duration::from_secs(3)),
+        ..PoolSettings::default()
+    };
+    let gateway = Gateway::new(settings, Timeouts::default());
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    for round in 0..4 {
+        assert_eq!(first.ask("begin").await, "begun");
+        second.send("echo x").await;
+        // Shorter than its patience, and in the end beyond that of the waits before.
+        pass(Duration::from_millis(500 + round * 700)).await;
+        assert_eq!(first.ask("commit").await, "ended");
+        assert_eq!(second.answer().await, Some((b'i', "x".to_owned())));
+        if round == 2 {
+            // Long enough for the alarm to go off while nobody waits.
+            pass(Duration::from_secs(60)).await;
+        }
+    }
+    assert_eq!(first.ask("begin").await, "begun");
+    let began = weir_core::clock::now();
+    let said = second.ask("echo x").await;
+    assert!(said.contains("PoolTimeout"), "{said}");
+    assert_eq!(began.elapsed().as_secs(), 3);
+    assert_eq!(first.ask("commit").await, "ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_stands_still_in_a_pause_in_which_the_alarm_goes_off() {
+    let settings = PoolSettings {
+        max_connections: 1,
+        pool_timeout: Some(Duration::from_secs(3)),
+        ..PoolSettings::default()
+    };
+    let gateway = Gateway::new(settings, Timeouts::default());
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    assert_eq!(first.ask("begin").await, "begun");
+    let began = weir_core::clock::now();
+    second.send("echo x").await;
+    pass(Duration::from_secs(1)).await;
+    gateway.source.pause();
+    pass(Duration::from_secs(60)).await;
+    gateway.source.resume();
+    let (_, said) = second.answer().await.expect("an answer");
+    assert!(said.contains("PoolTimeout"), "{said}");
+    assert_eq!(began.elapsed().as_secs(), 63);
+    assert_eq!(first.ask("commit").await, "ended");
+}
+
+/// A pool with less patience takes the place of one with more while the client's alarm is still set for the end of an
+/// earlier, long wait.
+#[tokio::test(start_paused = true)]
+async fn a_shorter_patience_brings_the_alarm_forward() {
+    let settings = |seconds| PoolSettings {
+        max_connections: 1,
+        pool_timeout: Some(Duration::from_secs(seconds)),
+        ..PoolSettings::default()
+    };
+    let gateway = Gateway::new(settings(600), Timeouts::default());
+    let (mut first, mut second) = (gateway.connect(), gateway.connect());
+    assert_eq!(first.ask("begin").await, "begun");
+    second.send("echo x").await;
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(first.ask("commit").await, "ended");
+    assert_eq!(second.answer().await, Some((b'i', "x".to_owned())));
+    gateway.source.parts().primary.retune(settings(2));
+    assert_eq!(first.ask("begin").await, "begun");
+    let began = weir_core::clock::now();
+    let said = second.ask("echo x").await;
+    assert!(said.contains("PoolTimeout"), "{said}");
+    assert_eq!(began.elapsed().as_secs(), 2);
+    assert_eq!(first.ask("commit").await, "ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_or_is_ended_in_the_queue_gives_its_place_up() {
+    let gateway = gateway(1);
+    let (mut first, mut last) = (gateway.connect(), gateway.connect());
+    assert_eq!(first.ask("begin").await, "begun");
+    let mut gone = gateway.connect();
+    gone.send("echo never").await;
+    pass(Duration::from_millis(10)).await;
+    last.send("echo mine").await;
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(gateway.source.parts().primary.stats().waiting, 2);
+    drop(gone);
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(gateway.source.parts().primary.stats().waiting, 1);
+    assert_eq!(first.ask("commit").await, "ended");
+    assert_eq!(last.answer().await, Some((b'i', "mine".to_owned())));
+    assert!(!gateway.database.log().iter().any(|line| line.contains("never")));
+}

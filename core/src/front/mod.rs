@@ -131,7 +131,7 @@ impl Terms {
 
     /// How long the client waits for a connection of this pool.
     pub(crate) fn pool_timeout<B: Backend>(&self, pool: &Pool<B>) -> Option<std::time::Duration> {
-        self.grant.pool_timeout.unwrap_or_else(|| pool.settings().pool_timeout)
+        self.grant.pool_timeout.unwrap_or_else(|| pool.pool_timeout())
     }
 
     /// Takes over what is declared of the source by now. Whether that may have changed anything.

@@ -18,6 +18,7 @@ mod keeper;
 pub mod lease;
 mod limits;
 mod profiles;
+mod queued;
 mod state;
 mod stats;
 mod succession;
@@ -44,6 +45,7 @@ pub use activity::{Activity, Doings, Pin, PinCount};
 pub use connection::Connection;
 pub use control::Rest;
 pub use lease::Lease;
+pub(crate) use queued::{Queued, Unserved, Waited};
 pub use stats::{ConnectionView, Counters, PoolStats};
 pub use succession::Succession;
 
@@ -132,6 +134,11 @@ impl<B: Backend> Pool<B> {
         self.settings.load_full()
     }
 
+    /// How long clients wait, if nothing else is said; `None` is for ever.
+    pub(crate) fn pool_timeout(&self) -> Option<Duration> {
+        self.settings.load().pool_timeout
+    }
+
     /// The source's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -164,18 +171,6 @@ impl<B: Backend> Pool<B> {
             Some(found)
         })?;
         Some(Lease::new(self.clone(), slot, connection))
-    }
-
-    /// An idle connection as with [`Pool::try_acquire_near`], or a place in the queue, in one go. The place is to be polled
-    /// by the task of `waker`, and has no time-out yet: see [`Acquire::within`].
-    pub(crate) fn ask(
-        self: &Arc<Self>,
-        profile: &B::Profile,
-        wish: Wish,
-        waker: &Waker,
-        now: Instant,
-    ) -> Result<Lease<B>, Acquire<B>> {
-        Acquire::ask(self, profile, wish, waker, now)
     }
 
     /// A connection: an idle one, or the next that returns or is opened when everybody who came before is served.

@@ -3,7 +3,7 @@
 //! Nothing here waits, does input or output (beyond one look at an idle socket), spawns or logs: what has to be done is
 //! collected in [`After`] and done when the lock is free.
 
-use std::{sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use super::{
     connection::{Connection, Gone},
@@ -47,17 +47,39 @@ pub(super) struct Known {
     pub(super) process: Option<u32>,
 }
 
-/// Where a waiter's answer is put down for it.
+/// What is known of a waiter, and where its answer is put down for it.
 struct Desk<B: Backend> {
     profile: ProfileId,
+    since: Moment,
+    patience: Patience,
     waker: Option<Waker>,
     answer: Option<Answer<B>>,
+}
+
+/// How long a waiter is willing to wait. Pauses do not count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// `None` is for ever.
+    pub(super) limit: Option<Duration>,
+    /// How much of it was used up when it came here from another pool.
+    spent: Duration,
+    /// When it came here, on the clock that stands still while the pool is paused.
+    since: Moment,
+}
+
+/// What one pool tells another of somebody who waits.
+pub(super) struct Visitor {
+    /// Since when it waits, on the receiver's clock.
+    pub(super) since: Moment,
+    limit: Option<Duration>,
+    spent: Duration,
+    waker: Option<Waker>,
 }
 
 /// How waiting ended.
 pub(super) enum Answer<B: Backend> {
     Granted(SlotId, Box<Connection<B>>),
-    Failed(Refusal),
+    Failed(Box<Refusal>),
     /// It waits elsewhere.
     Moved(Removal<B>),
 }
@@ -265,18 +287,41 @@ impl<B: Backend> State<B> {
         }
     }
 
-    /// Somebody who waits since `since`, here or elsewhere.
+    /// Somebody who waits since `since`, here or elsewhere, and is not willing to wait for more than `limit` from now on.
     pub(super) fn enqueue(
         &mut self,
         profile: ProfileId,
-        waker: Option<Waker>,
+        waker: &Waker,
         since: Moment,
-        now: Moment,
-        after: &mut After<B>,
+        limit: Option<Duration>,
+        (now, after): (Moment, &mut After<B>),
     ) -> WaiterId {
+        let visitor = Visitor {
+            since,
+            limit,
+            spent: Duration::ZERO,
+            waker: Some(waker.clone()),
+        };
+        self.seat(profile, visitor, now, after)
+    }
+
+    /// The same for somebody who comes from another pool.
+    pub(super) fn seat(&mut self, profile: ProfileId, visitor: Visitor, now: Moment, after: &mut After<B>) -> WaiterId {
+        let Visitor {
+            since,
+            limit,
+            spent,
+            waker,
+        } = visitor;
         let waiter = self.engine.enqueue_since(profile, since, now);
         let desk = Desk {
             profile,
+            since,
+            patience: Patience {
+                limit,
+                spent,
+                since: self.engine.patience_clock(now),
+            },
             waker,
             answer: None,
         };
@@ -285,14 +330,41 @@ impl<B: Backend> State<B> {
             None => self.desks.push(desk),
         }
         self.carry_out(after);
+        self.counters.waits += 1;
         waiter
     }
 
-    /// The waiter's answer, if it is there; then the waiter has left.
-    pub(super) fn collect(&mut self, waiter: WaiterId, now: Moment) -> Option<Answer<B>> {
-        let answer = self.desks[waiter.0 as usize].answer.take()?;
+    /// The waiter's answer, if it is there, and how long it has waited; then the waiter has left. Nothing follows from
+    /// that: it is out of the queue since it was answered.
+    pub(super) fn collect(&mut self, waiter: WaiterId, now: Moment) -> Option<(Answer<B>, Duration)> {
+        let desk = &mut self.desks[waiter.0 as usize];
+        let answer = desk.answer.take()?;
+        let waited = now.saturating_sub(desk.since);
         self.engine.leave(waiter, now);
-        Some(answer)
+        Some((answer, waited))
+    }
+
+    /// How much of its patience the waiter has left; `None` if that has no end, or the pool is paused.
+    pub(super) fn patience_left(&self, waiter: WaiterId, now: Moment) -> Option<Duration> {
+        let Patience { limit, .. } = self.desks[waiter.0 as usize].patience;
+        let limit = limit.filter(|_| !self.engine.is_paused())?;
+        Some(limit.saturating_sub(self.patience_spent(waiter, now)))
+    }
+
+    fn patience_spent(&self, waiter: WaiterId, now: Moment) -> Duration {
+        let Patience { spent, since, .. } = self.desks[waiter.0 as usize].patience;
+        spent.saturating_add(self.engine.patience_clock(now).saturating_sub(since))
+    }
+
+    pub(super) fn is_answered(&self, waiter: WaiterId) -> bool {
+        self.desks[waiter.0 as usize].answer.is_some()
+    }
+
+    /// What a waiter waits for that has come to the end of its patience, and how long it has waited.
+    pub(super) fn out_of_patience(&self, waiter: WaiterId, now: Moment) -> (ProfileId, Duration) {
+        let desk = &self.desks[waiter.0 as usize];
+        let limit = desk.patience.limit.unwrap_or_default();
+        (desk.profile, now.saturating_sub(desk.since).max(limit))
     }
 
     /// Another task waits for the answer now.
@@ -303,29 +375,44 @@ impl<B: Backend> State<B> {
         }
     }
 
-    /// The waiter does not wait any more. What was granted to it meanwhile, untouched, goes to the next. If it waits
-    /// elsewhere, it is to give up there.
-    pub(super) fn give_up(&mut self, waiter: WaiterId, now: Moment, after: &mut After<B>) -> Option<Removal<B>> {
+    /// The waiter does not wait any more, after so long. What was granted to it meanwhile, untouched, goes to the next. If
+    /// it waits elsewhere, it is to give up there.
+    pub(super) fn give_up(
+        &mut self,
+        waiter: WaiterId,
+        now: Moment,
+        after: &mut After<B>,
+    ) -> Result<Duration, Removal<B>> {
         let desk = &mut self.desks[waiter.0 as usize];
         desk.waker = None;
         let answer = desk.answer.take();
+        let waited = now.saturating_sub(desk.since);
         self.engine.leave(waiter, now);
         match answer {
-            Some(Answer::Granted(slot, connection)) => {
-                self.check_in(slot, connection, now, after);
-                None
-            }
-            Some(Answer::Moved(removal)) => Some(removal),
-            Some(Answer::Failed(_)) | None => None,
+            Some(Answer::Moved(removal)) => return Err(removal),
+            Some(Answer::Granted(slot, connection)) => self.check_in(slot, connection, now, after),
+            Some(Answer::Failed(_)) | None => {}
         }
+        Ok(waited)
     }
 
-    /// A waiter waits elsewhere from now on: what for, and who is to be woken there.
-    pub(super) fn vacate(&mut self, waiter: WaiterId) -> (B::Profile, Option<Waker>) {
+    /// A waiter waits elsewhere from now on: what for, and what is to be known of it there. It is woken, so that it looks
+    /// after its patience there: here a pause may have kept it from that.
+    pub(super) fn vacate(&mut self, waiter: WaiterId, now: Moment, after: &mut After<B>) -> (B::Profile, Visitor) {
+        let spent = self.patience_spent(waiter, now);
         let desk = &mut self.desks[waiter.0 as usize];
         let profile = self.profiles.profile(desk.profile);
         let profile = profile.expect("a profile that somebody waits for is in use, so it is known");
-        (profile.clone(), desk.waker.take())
+        let visitor = Visitor {
+            since: desk.since,
+            limit: desk.patience.limit,
+            spent,
+            waker: desk.waker.take(),
+        };
+        if let Some(waker) = visitor.waker.clone() {
+            after.wake(waker);
+        }
+        (profile.clone(), visitor)
     }
 
     /// Where it waits now.
@@ -390,7 +477,7 @@ impl<B: Backend> State<B> {
                 }
                 Effect::Fail(waiter, reason) => {
                     let refusal = self.refusal(self.desks[waiter.0 as usize].profile, reason);
-                    self.answer(waiter, Answer::Failed(refusal), after);
+                    self.answer(waiter, Answer::Failed(Box::new(refusal)), after);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Pool,
-    engine::{Moment, ProfileId, WaiterId},
+    engine::{Moment, WaiterId},
     state::{After, State},
 };
 use crate::{backend::Backend, clock, settings::PoolSettings};
@@ -33,7 +33,6 @@ pub(super) struct Heir<B: Backend> {
 pub(super) struct Removal<B: Backend> {
     pub(super) pool: Arc<Pool<B>>,
     pub(super) waiter: WaiterId,
-    pub(super) profile: ProfileId,
 }
 
 impl<B: Backend> Pool<B> {
@@ -56,7 +55,7 @@ impl<B: Backend> Pool<B> {
         }
         let now = clock::now();
         let (mut after, mut heirs) = (After::nothing(), After::nothing());
-        self.change(now, &mut after, |state, now, _| {
+        self.change(now, &mut after, |state, now, after| {
             heir.change(self.began + now, &mut heirs, |theirs, then, heirs| {
                 if is_burdened {
                     // Before anybody asks for a connection there.
@@ -67,13 +66,12 @@ impl<B: Backend> Pool<B> {
                     theirs.engine.trust(profile);
                 }
                 for ceded in state.engine.cede(now) {
-                    let since = heir.moment(self.began + ceded.since);
-                    let (profile, waker) = state.vacate(ceded.waiter);
+                    let (profile, mut visitor) = state.vacate(ceded.waiter, now, after);
+                    visitor.since = heir.moment(self.began + ceded.since);
                     let profile = theirs.intern(&profile);
-                    theirs.counters.waits += 1;
-                    let waiter = theirs.enqueue(profile, waker, since, then, heirs);
+                    let waiter = theirs.seat(profile, visitor, then, heirs);
                     let pool = heir.clone();
-                    state.forward(ceded.waiter, Removal { pool, waiter, profile });
+                    state.forward(ceded.waiter, Removal { pool, waiter });
                 }
             });
         });

@@ -11,20 +11,25 @@ use std::{
 };
 
 use crate::{
+    alarm::Alarm,
     backend::Backend,
     clock::{self, Instant},
     front::{Allowance, Place, Share},
-    pool::{Acquire, Lease, Pool},
+    pool::{Lease, Pool, Queued, Unserved, Waited},
     refusal::Refusal,
 };
 
-/// The pool that was asked last, and what came of it.
-pub(super) type Answer<B> = (Arc<Pool<B>>, Outcome<B>);
+/// What came of asking.
+pub(super) struct Answer<B: Backend> {
+    /// How long the client has waited.
+    pub(super) waited: Duration,
+    pub(super) outcome: Outcome<B>,
+}
 
 /// A server connection with its share, or why there is none.
-pub(super) type Outcome<B> = Result<(Lease<B>, Option<Share>), Refusal>;
+pub(super) type Outcome<B> = Result<(Lease<B>, Option<Share>), Unserved<B>>;
 
-/// What a client wants.
+/// What a client wants whose user's connections are counted.
 pub(super) struct Wanted<B: Backend> {
     pub(super) profile: B::Profile,
     /// How long it waits, from now on; `None` is for ever.
@@ -35,17 +40,18 @@ pub(super) struct Wanted<B: Backend> {
 
 /// A client that waits for what it wants.
 pub(super) enum Asking<B: Backend> {
-    Queued(Box<Acquire<B>>),
+    Queued(Queued<B>),
     WithShare(Pin<Box<dyn Future<Output = Answer<B>> + Send>>),
 }
 
 impl<B: Backend> Asking<B> {
-    /// The pool that was asked last, and what came of it.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Answer<B>> {
+    /// What came of it, if anything has. `alarm` is set for the end of the patience of a client in the queue.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, alarm: &mut Alarm) -> Poll<Answer<B>> {
         match self {
-            Asking::Queued(place) => place
-                .poll_at(cx, now)
-                .map(|outcome| (place.pool().clone(), outcome.map(|lease| (lease, None)))),
+            Asking::Queued(place) => place.poll(cx, now, alarm).map(|Waited { time, outcome }| Answer {
+                waited: time,
+                outcome: outcome.map(|lease| (lease, None)),
+            }),
             Asking::WithShare(acquire) => acquire.as_mut().poll(cx),
         }
     }
@@ -61,24 +67,28 @@ enum Turn<B: Backend> {
 
 impl<B: Backend> Wanted<B> {
     /// Asks `pool`.
-    pub(super) fn ask(self, pool: Arc<Pool<B>>, allowance: Option<Arc<Allowance>>) -> Asking<B> {
-        match allowance {
-            None => Asking::Queued(Box::new(pool.acquire_since(self.profile, self.patience, self.since))),
-            Some(allowance) => {
-                let place = allowance.line_up(pool.name());
-                Asking::WithShare(Box::pin(self.acquire_with_share(pool, place)))
-            }
-        }
+    pub(super) fn ask(self, pool: Arc<Pool<B>>, allowance: &Arc<Allowance>) -> Asking<B> {
+        let place = allowance.line_up(pool.name());
+        Asking::WithShare(Box::pin(async move {
+            let since = self.since;
+            let outcome = self.acquire_with_share(pool, place).await;
+            let waited = since.elapsed();
+            Answer { waited, outcome }
+        }))
     }
 
-    async fn acquire_with_share(mut self, mut pool: Arc<Pool<B>>, mut place: Place) -> Answer<B> {
+    async fn acquire_with_share(mut self, mut pool: Arc<Pool<B>>, mut place: Place) -> Outcome<B> {
         let mut share = None;
         loop {
             // A pause is nobody's wait.
             pool = until_open(pool, &mut place).await;
             let began = clock::now();
             match self.turn(&pool, &mut place, &mut share).await {
-                Turn::Answer(outcome) => return (pool, outcome.map(|lease| (lease, share))),
+                Turn::Answer(Ok(lease)) => return Ok((lease, share)),
+                Turn::Answer(Err(why)) => {
+                    let why = Box::new(why);
+                    return Err(Unserved { pool, why });
+                }
                 // The share is not kept from the user's clients of other sources meanwhile.
                 Turn::Paused => {
                     drop(share.take());

@@ -2,9 +2,9 @@
 //! client keeps what it holds.
 //!
 //! Cheap on purpose: time is the caller's, who reads the clock once in a poll, counters are added to when a transaction or a
-//! statement ends, nothing is allocated. What few transactions spend time on (waiting, a reset with a
-//! round trip of its own, a client that does not read) is kept in a box of its own, and only it costs more. Whatever ends
-//! a lease, a pin ends with it.
+//! statement ends, nothing is allocated. What few transactions spend time on (a login, a reset with a round trip of
+//! its own, a client that does not read) is kept in a box of its own, and only it costs more. Whatever ends a lease, a pin
+//! ends with it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +31,8 @@ pub(super) struct Course {
     query_time: Duration,
     server: u64,
     delay: Delay,
+    /// For the connection, unless it had to be opened; until it is counted.
+    waited: Duration,
     rare: Option<Box<Rare>>,
     pin: Option<Pin>,
 }
@@ -56,8 +58,8 @@ struct Rare {
 /// How a lease came about.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wait {
-    /// When the client began to wait; `None` when it did not have to.
-    pub(super) since: Option<Instant>,
+    /// How long the client has waited; `None` when it did not have to.
+    pub(super) waited: Option<Duration>,
     /// How long the connection took to open, if nobody has used it yet.
     pub(super) connect_time: Option<Duration>,
 }
@@ -81,18 +83,16 @@ impl Course {
         wait: Wait,
         now: Instant,
     ) -> Self {
-        let rare = wait.since.map(|since| {
-            let waited = now.saturating_duration_since(since);
-            // Who waited for a connection to be opened did so for as long as it took, or came later.
-            let connecting = wait.connect_time.unwrap_or_default().min(waited);
-            Box::new(Rare {
-                times: RareTimes {
-                    waiting: waited - connecting,
-                    connecting,
-                    ..RareTimes::default()
-                },
-                since: now,
-            })
+        let waited = wait.waited.unwrap_or_default();
+        // Who waited for a connection to be opened did so for as long as it took, or came later.
+        let connecting = wait.connect_time.map(|time| time.min(waited));
+        let connecting = connecting.filter(|time| !time.is_zero());
+        let rare = connecting.map(|connecting| {
+            let times = RareTimes {
+                connecting,
+                ..RareTimes::default()
+            };
+            Box::new(Rare { times, since: now })
         });
         card.hold(Some(server));
         card.stand(Standing::Active, now);
@@ -108,6 +108,7 @@ impl Course {
             query_time: Duration::ZERO,
             server,
             delay: Delay::None,
+            waited: waited - connecting.unwrap_or_default(),
             rare,
             pin: None,
         }
@@ -219,7 +220,7 @@ impl Course {
     /// Tells those who want to know about single transactions, if there are any.
     #[inline]
     fn report(&self, work: Work, activity: &Activity, time: Duration) {
-        let times = self.rare.as_ref().map_or_else(RareTimes::default, |rare| rare.times);
+        let times = self.rare_times();
         let wanted = observe::is_wanted(time + times.waiting + times.connecting);
         if wanted.is_any()
             && let Some(identity) = self.card.identity()
@@ -256,8 +257,17 @@ impl Course {
             std::mem::take(&mut self.from_servers),
         );
         activity.count(done, sent.0, sent.1);
-        if let Some(rare) = self.rare.take() {
-            activity.latency().add(rare.times);
+        if self.rare.is_some() || !self.waited.is_zero() {
+            activity.latency().add(self.rare_times());
+            (self.rare, self.waited) = (None, Duration::ZERO);
+        }
+    }
+
+    #[inline]
+    fn rare_times(&self) -> RareTimes {
+        RareTimes {
+            waiting: self.waited,
+            ..self.rare.as_ref().map_or_else(RareTimes::default, |rare| rare.times)
         }
     }
 

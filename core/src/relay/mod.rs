@@ -28,12 +28,13 @@ use self::{
     course::Course,
     lane::{Lane, Toward},
     timers::{Expired, Watch},
+    waiting::Waiting,
 };
 use crate::{
-    backend::{Access, Backend, PinNews, PinReason},
-    clock::Instant,
+    alarm::Alarm,
+    backend::{Backend, PinNews, PinReason},
     front::{self, Client, Identity, Registration, Rung, Share, Successor, Terms},
-    pool::{Acquire, Lease, engine::Mark},
+    pool::{Lease, engine::Mark},
     refusal::Refusal,
     registry::Route,
 };
@@ -65,10 +66,10 @@ enum Ending {
 }
 
 /// What needs more than moving bytes.
-enum Event<B: Backend> {
+enum Event {
     Inbox(front::Event),
-    /// There was no server connection at this time; perhaps the client has its place in the queue already.
-    Wait(Access, Instant, Option<Box<Acquire<B>>>),
+    /// There is no server connection for what the client wants.
+    Unserved(Box<Refusal>),
     Finish,
     ClientGone,
     ClientFault(&'static str),
@@ -136,6 +137,9 @@ struct Life<B: Backend> {
     to_server: Lane,
     held: Held,
     attached: Option<Attached<B>>,
+    waiting: Option<Waiting<B>>,
+    /// At the end of its patience; from an earlier wait, as a rule.
+    alarm: Alarm,
     /// To find the same server connection again.
     last_lease: Option<Mark>,
     cancel: Cancel,
@@ -179,6 +183,8 @@ impl<B: Backend> Life<B> {
             },
             to_server,
             attached: None,
+            waiting: None,
+            alarm: Alarm::Off,
             last_lease: None,
             cancel: Cancel::default(),
             prospect: Prospect::Open,
@@ -191,7 +197,8 @@ impl<B: Backend> Life<B> {
         loop {
             let event = poll_fn(|cx| self.poll(cx)).await;
             let ending = match event {
-                Event::Wait(access, since, place) => Box::pin(self.wait_for_lease(access, since, place)).await,
+                Event::Unserved(why) => self.on_unserved(&why),
+                Event::Inbox(event) if self.waiting.is_some() => self.on_inbox_while_waiting(event),
                 Event::Inbox(event) => self.on_inbox(event),
                 Event::Expired(expired) => self.on_expired(expired),
                 Event::ServerGone(why) => self.on_server_gone(why),

@@ -17,11 +17,14 @@ impl<B: Backend> Life<B> {
             mut to_client,
             to_server,
             attached,
+            waiting,
             cancel,
             terms,
             ..
         } = self;
         drop(registration);
+        // Its place in the queue is nobody's.
+        drop(waiting);
         let owed = to_client.split_unsent();
         let farewell = async {
             match ending {

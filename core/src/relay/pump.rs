@@ -3,12 +3,17 @@
 //! Invariants: a side is read only while the other takes what was read; a server connection goes back only when nothing
 //! of this client is left in it, in either direction.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Buf, BytesMut};
 
 use super::{
     Attached, Event, Held, Life, Prospect,
+    asking::Asking,
     course::{Course, Delay, Wait},
     lane::{Body, Verdict},
     log_pin,
@@ -17,38 +22,63 @@ use super::{
 use crate::{
     backend::{Access, Backend, Dialogue, Heard, Outbox, SessionState, TransactionDetection},
     clock::{self, Instant},
-    front::{Rung, Share},
+    front::{Allowance, Rung, Share},
     limits,
-    pool::{Acquire, Lease, engine::Wish},
+    pool::{Lease, engine::Wish},
     refusal::Fault,
 };
 
 impl<B: Backend> Life<B> {
-    /// Moves what can be moved.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event<B>> {
-        if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
-            return Poll::Ready(Event::Inbox(event));
-        }
+    /// Moves what can be moved, or waits for a server connection.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let now = clock::now();
-        if let Err(event) = with_scratch(now, |scratch| self.pump(cx, scratch)) {
+        if let Err(event) = with_scratch(now, |scratch| self.take_turn(cx, scratch)) {
             return Poll::Ready(event);
         }
+        if self.waiting.is_some() {
+            return Poll::Pending;
+        }
+        self.alarm.tidy(now);
         match &mut self.watch {
             Some(watch) => {
                 let session = self.attached.as_ref().map(|attached| &attached.lease.session);
                 watch.observe(session, now);
-                watch.poll(cx).map(Event::Expired)
+                watch.poll(cx, now).map(Event::Expired)
             }
             None => Poll::Pending,
         }
     }
 
+    fn take_turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event> {
+        self.poll_answer(cx, &mut scratch.turn)?;
+        if let Poll::Ready(event) = self.registration.poll_event(cx, &mut self.rung) {
+            return Err(Event::Inbox(event));
+        }
+        loop {
+            if self.waiting.is_none() {
+                self.pump(cx, scratch)?;
+                self.begin_to_wait(cx, &mut scratch.turn)?;
+            }
+            let goes_on = match self.waiting {
+                Some(_) => self.listen_while_waiting(cx, scratch)?,
+                // A share and a connection were there at once.
+                None => self.held == Held::Again,
+            };
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
     /// Moves bytes until neither side has any more to give or take.
-    pub(super) fn pump(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event<B>> {
+    pub(super) fn pump(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event> {
         loop {
             self.flush(cx, scratch)?;
             let from_server = self.pump_server(cx, scratch)?;
             let from_client = self.pump_client(cx, scratch)?;
+            if self.waiting.is_some() {
+                return Ok(());
+            }
             self.start_wanted_cancel();
             // One that has just begun has to be looked at once: else nothing wakes it.
             self.cancel.poll(cx);
@@ -77,7 +107,7 @@ impl<B: Backend> Life<B> {
         }
     }
 
-    pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event<B>> {
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<(), Event> {
         if !self.to_client.is_flushed() {
             let sent = self
                 .to_client
@@ -99,7 +129,7 @@ impl<B: Backend> Life<B> {
 
     /// Lets the dialogue say what it has to say of its own accord, between two messages and as fast as the client reads.
     /// Whether it said anything.
-    fn answer_bell(&mut self, scratch: &mut Scratch) -> Result<bool, Event<B>> {
+    fn answer_bell(&mut self, scratch: &mut Scratch) -> Result<bool, Event> {
         if self.rung == Rung::No || !self.to_client.is_flushed() || self.to_client.body() != Body::None {
             return Ok(false);
         }
@@ -118,7 +148,7 @@ impl<B: Backend> Life<B> {
     }
 
     /// One read from the server, judged and sent on. False when there was nothing to read, or no room for it.
-    pub(super) fn pump_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event<B>> {
+    pub(super) fn pump_server(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event> {
         let Some(attached) = &mut self.attached else {
             return Ok(false);
         };
@@ -144,7 +174,7 @@ impl<B: Backend> Life<B> {
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
         count: usize,
-    ) -> Result<(), Event<B>> {
+    ) -> Result<(), Event> {
         let Some(Attached { lease, .. }) = &mut self.attached else {
             return Ok(());
         };
@@ -184,7 +214,7 @@ impl<B: Backend> Life<B> {
     }
 
     /// One look at what the client sent. False when there was nothing to read, or no room for it.
-    pub(super) fn pump_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event<B>> {
+    pub(super) fn pump_client(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event> {
         if self.held == Held::Again {
             self.held = Held::Nothing;
             if self.to_server.unjudged() > 0 {
@@ -222,7 +252,7 @@ impl<B: Backend> Life<B> {
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
         count: usize,
-    ) -> Result<(), Event<B>> {
+    ) -> Result<(), Event> {
         let mut kept = BytesMut::new();
         if self.to_server.unjudged() > 0 {
             self.to_server.keep(&scratch.read[..count]);
@@ -250,12 +280,7 @@ impl<B: Backend> Life<B> {
 
     /// Judges what the client sent and sends it on, over the server connection that it is given for it if need be. How
     /// much of it is dealt with.
-    fn judge_request(
-        &mut self,
-        cx: &mut Context<'_>,
-        turn: &mut Turn,
-        bytes: &[u8],
-    ) -> (usize, Result<(), Stopped<B>>) {
+    fn judge_request(&mut self, cx: &mut Context<'_>, turn: &mut Turn, bytes: &[u8]) -> (usize, Result<(), Stopped>) {
         let mut consumed = 0;
         loop {
             let rest = &bytes[consumed..];
@@ -282,10 +307,11 @@ impl<B: Backend> Life<B> {
             }
             self.note_delay(judged.verdict, turn.now);
             let Verdict::Lease(access) = judged.verdict else {
-                return (consumed, self.obey(judged.verdict, turn.now).map_err(Stopped::By));
+                return (consumed, self.obey(judged.verdict).map_err(Stopped::By));
             };
-            if let Err(place) = self.lease_at_once(access, cx, turn, bytes.len() - consumed) {
-                return (consumed, Err(Stopped::By(Event::Wait(access, turn.now, place))));
+            self.ask(access, cx, turn, bytes.len() - consumed);
+            if self.waiting.is_some() {
+                return (consumed, Ok(()));
             }
         }
     }
@@ -299,14 +325,14 @@ impl<B: Backend> Life<B> {
         }
     }
 
-    fn obey(&mut self, verdict: Verdict, now: Instant) -> Result<(), Event<B>> {
+    fn obey(&mut self, verdict: Verdict) -> Result<(), Event> {
         match verdict {
-            Verdict::More => Ok(()),
+            // A lease has been asked for.
+            Verdict::More | Verdict::Lease(_) => Ok(()),
             Verdict::Hold => {
                 self.held = Held::UntilAnswered;
                 Ok(())
             }
-            Verdict::Lease(access) => Err(Event::Wait(access, now, None)),
             Verdict::Finish => Err(Event::Finish),
             Verdict::Fault(Fault::Client(what)) => Err(Event::ClientFault(what)),
             Verdict::Fault(Fault::Server(what)) => Err(Event::ServerGone(what)),
@@ -315,56 +341,92 @@ impl<B: Backend> Life<B> {
 
     /// Takes an idle server connection, if there is one, for a request of which `sent` bytes have arrived; else a place
     /// in the queue, unless the connections of the client's user are counted: then that comes first.
-    fn lease_at_once(
-        &mut self,
-        access: Access,
-        cx: &Context<'_>,
-        turn: &mut Turn,
-        sent: usize,
-    ) -> Result<(), Option<Box<Acquire<B>>>> {
+    fn ask(&mut self, access: Access, cx: &mut Context<'_>, turn: &mut Turn, sent: usize) {
         if let Some(attached) = &mut self.attached {
             // Another one than the one at hand, which is at rest: a write after a read on a replica.
             attached.observe(turn.now);
             self.give_back(turn.now);
         }
-        let share = self.terms.allowance.as_ref().map(|allowance| allowance.try_take());
-        if let Some(None) = share {
-            return Err(None);
+        let found = match self.terms.allowance.clone() {
+            Some(allowance) => self.lease_with_share(&allowance, access, cx, turn.now),
+            None => self.lease_or_wait(access, cx, turn.now),
+        };
+        if let Some((lease, share)) = found {
+            // The pool has just looked.
+            turn.server = Supply::Dry;
+            self.attach(lease, share, sent, None, turn.now, &mut turn.out);
         }
-        self.renew_terms();
-        let wish = Wish {
-            mark: self.last_lease,
-            likeness: self.dialogue.likeness(),
-        };
-        let pool = self.route.pool(access);
-        let lease = match &share {
-            Some(_) => pool
-                .try_acquire_near(&self.profile, wish, cx.waker(), turn.now)
-                .ok_or(None)?,
-            None => pool
-                .ask(&self.profile, wish, cx.waker(), turn.now)
-                .map_err(|place| Some(Box::new(place.within(self.terms.pool_timeout(&pool)))))?,
-        };
-        // The pool has just looked.
-        turn.server = Supply::Dry;
-        self.attach(lease, share.flatten(), sent, None, turn.now, &mut turn.out);
-        Ok(())
     }
 
-    /// The client has a server connection; `sent` bytes of its request have arrived. `since`: when it began to wait for
-    /// the connection, if it had to.
+    fn lease_or_wait(
+        &mut self,
+        access: Access,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Option<(Lease<B>, Option<Share>)> {
+        self.renew_terms();
+        let pool = self.route.pool(access);
+        let mut patience = None;
+        let asked = pool.ask(&self.profile, self.wish(), cx.waker(), None, now, || {
+            patience = self.terms.pool_timeout(&pool);
+            patience
+        });
+        match asked {
+            Ok(lease) => Some((lease, None)),
+            Err(place) => {
+                if let Some(end) = patience.and_then(|patience| now.checked_add(patience)) {
+                    self.alarm.wake_by(end, cx, now);
+                }
+                self.wait(Asking::Queued(place), access, now);
+                None
+            }
+        }
+    }
+
+    fn lease_with_share(
+        &mut self,
+        allowance: &Arc<Allowance>,
+        access: Access,
+        cx: &Context<'_>,
+        now: Instant,
+    ) -> Option<(Lease<B>, Option<Share>)> {
+        let share = allowance.try_take();
+        if share.is_some() {
+            self.renew_terms();
+        }
+        let pool = self.route.pool(access);
+        let found = share.and_then(|share| {
+            let lease = pool.try_acquire_near(&self.profile, self.wish(), cx.waker(), now)?;
+            Some((lease, Some(share)))
+        });
+        if found.is_none() {
+            self.wait_for_share(allowance, pool, access, now);
+        }
+        found
+    }
+
+    /// Which of several server connections the client would like best.
+    fn wish(&self) -> Wish {
+        Wish {
+            mark: self.last_lease,
+            likeness: self.dialogue.likeness(),
+        }
+    }
+
+    /// The client has a server connection; `sent` bytes of its request have arrived. `waited`: how long for the connection,
+    /// if it had to.
     pub(super) fn attach(
         &mut self,
         mut lease: Lease<B>,
         share: Option<Share>,
         sent: usize,
-        since: Option<Instant>,
+        waited: Option<Duration>,
         now: Instant,
         out: &mut Outbox,
     ) {
         let card = self.registration.card().clone();
         let wait = Wait {
-            since,
+            waited,
             connect_time: lease.take_connect_time(),
         };
         let course = Course::begin(&lease.session, lease.number(), card, sent, wait, now);
@@ -469,7 +531,7 @@ impl<B: Backend> Life<B> {
     }
 
     /// Before a connection that cannot be written to is given up: what the server said last.
-    fn last_words(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Event<B> {
+    fn last_words(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Event {
         scratch.turn.gather.clear();
         self.to_server.receiver_gone();
         // A dying server says one error; more than a few reads is not dying.
@@ -488,10 +550,10 @@ impl<B: Backend> Life<B> {
 }
 
 /// Why judging what the client sent has stopped, other than for want of more.
-enum Stopped<B: Backend> {
+enum Stopped {
     /// The server connection cannot be written to.
     ServerGone,
-    By(Event<B>),
+    By(Event),
 }
 
 impl<B: Backend> Attached<B> {

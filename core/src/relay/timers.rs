@@ -4,15 +4,12 @@
 //! armed again for what applies by then. A client without time limits has no `Watch` at all.
 
 use std::{
-    future::Future,
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::time::Sleep;
-
 use crate::{
+    alarm::Alarm,
     backend::{SessionState, TransactionDetection},
     clock::{self, Instant},
     front::Terms,
@@ -28,8 +25,7 @@ pub(super) struct Watch {
     transactions: u64,
     lease_since: Instant,
     linger: Option<Linger>,
-    timer: Pin<Box<Sleep>>,
-    armed_for: Option<Instant>,
+    alarm: Alarm,
 }
 
 /// A client that keeps a connection which is at rest.
@@ -94,8 +90,7 @@ impl Watch {
                 transactions: 0,
                 lease_since: now,
                 linger: None,
-                timer: Box::pin(tokio::time::sleep_until(now)),
-                armed_for: None,
+                alarm: Alarm::Off,
             })
         })
     }
@@ -162,33 +157,25 @@ impl Watch {
     }
 
     /// The limit that has been reached, if any, or a wake-up at the next one.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Expired> {
-        while let Some((deadline, expired)) = self.next_deadline() {
-            if self.armed_for.is_none_or(|armed| armed > deadline) {
-                self.timer.as_mut().reset(deadline);
-                self.armed_for = Some(deadline);
-            }
-            if self.timer.as_mut().poll(cx).is_pending() {
-                break;
-            }
-            self.armed_for = None;
-            let now = clock::now();
-            if now >= deadline {
-                self.phase = match expired {
-                    Expired::Query | Expired::TransactionRunning => Phase::Grace(now + self.limits.cancel_wait),
-                    Expired::IdleInTransaction | Expired::TransactionAtRest => {
-                        Phase::RollingBack(now + self.limits.recovery)
-                    }
-                    Expired::InDoubt => Phase::Asking(now + self.limits.recovery),
-                    Expired::ClientIdle | Expired::Grace | Expired::Linger => self.phase,
-                };
-                if let (Expired::Linger, Some(linger)) = (expired, &mut self.linger) {
-                    linger.until = None;
-                }
-                return Poll::Ready(expired);
-            }
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Expired> {
+        let Some((deadline, expired)) = self.next_deadline() else {
+            self.alarm.tidy(now);
+            return Poll::Pending;
+        };
+        if now < deadline {
+            self.alarm.wake_by(deadline, cx, now);
+            return Poll::Pending;
         }
-        Poll::Pending
+        self.phase = match expired {
+            Expired::Query | Expired::TransactionRunning => Phase::Grace(now + self.limits.cancel_wait),
+            Expired::IdleInTransaction | Expired::TransactionAtRest => Phase::RollingBack(now + self.limits.recovery),
+            Expired::InDoubt => Phase::Asking(now + self.limits.recovery),
+            Expired::ClientIdle | Expired::Grace | Expired::Linger => self.phase,
+        };
+        if let (Expired::Linger, Some(linger)) = (expired, &mut self.linger) {
+            linger.until = None;
+        }
+        Poll::Ready(expired)
     }
 
     fn next_deadline(&self) -> Option<(Instant, Expired)> {

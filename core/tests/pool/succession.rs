@@ -212,3 +212,32 @@ async fn a_neighbour_that_takes_clients_in_keeps_its_own_limit_and_the_order_of_
     assert_eq!(*order.lock(), [0, 1, 2, 3]);
     held.finish();
 }
+
+/// Its patience stood still in the pause, and so long that its alarm has gone off.
+#[tokio::test(start_paused = true)]
+async fn who_waited_in_a_pause_has_the_rest_of_its_patience_in_the_pool_that_follows() {
+    let toy = Toy::new();
+    let pool = toy.pool(settings(1));
+    let busy = lease(&pool).await;
+    let client = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.acquire(PROFILE, Some(Duration::from_secs(5))).await.map(drop) }
+    });
+    for_a_while(2_000).await;
+    pool.pause();
+    for_a_while(60_000).await;
+    let silent = toy.beside();
+    *silent.weather.lock() = Weather::Silence;
+    let began = weir_core::clock::now();
+    let heir = follow(&pool, silent);
+    let ended = tokio::time::timeout(Duration::from_secs(600), client).await;
+    let refused = ended.expect("woken").expect("it ends").expect_err("nobody answers");
+    assert!(matches!(refused, Refusal::PoolTimeout { .. }), "{refused}");
+    assert_eq!(
+        began.elapsed().as_secs(),
+        3,
+        "two of its five seconds were spent before the pause"
+    );
+    assert_eq!((pool.stats().waiting, heir.stats().waiting), (0, 0));
+    busy.finish();
+}
