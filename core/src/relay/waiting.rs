@@ -127,7 +127,12 @@ impl<B: Backend> Life<B> {
 
     /// Reads what the client says meanwhile. Whether it has taken its request back, and waits no more.
     pub(super) fn listen_while_waiting(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Result<bool, Event> {
-        self.flush(cx, scratch)?;
+        if !self.to_client.is_flushed() {
+            let sent = self
+                .to_client
+                .poll_send(&mut self.io, cx, &mut scratch.turn.gather, &[]);
+            sent.map_err(|_| Event::ClientGone)?;
+        }
         while scratch.turn.client == Supply::Unknown && self.to_server.unjudged() < limits::MAX_HELD {
             match poll_read(&mut self.io, cx, &mut scratch.read) {
                 Poll::Pending => {
