@@ -192,7 +192,6 @@ impl<F: Frontend> Listener<F> {
     /// connected stays: see [`super::drain`].
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let mut loops = JoinSet::new();
-        loops.spawn(self.hall.clone().keep_a_timer());
         for door in self.doors {
             loops.spawn(self.hall.clone().accept_all(door));
         }
@@ -252,15 +251,6 @@ impl<F: Frontend> Hall<F> {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-        }
-    }
-
-    /// Has the runtime always wake sooner than at the deadline of a login that begins now: a timer that is sooner than
-    /// all others costs a system call to set, and most logins are the only one at their time.
-    async fn keep_a_timer(self: Arc<Self>) {
-        loop {
-            let login_timeout = self.limits.load().login_timeout;
-            tokio::time::sleep((login_timeout / 2).max(GRACE)).await;
         }
     }
 
