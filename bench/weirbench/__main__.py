@@ -120,8 +120,10 @@ def main():
             both_protocols(options, weir, rounds, outcome)
         if not options.only or re.search(options.only, "following"):
             following(options, weir, rounds, outcome)
-        if not options.only:
-            singles(options, targets[1:], outcome)
+        if not options.only or re.search(options.only, "system calls"):
+            system_calls(targets[1:], outcome)
+        if not options.only or re.search(options.only, "idle clients"):
+            idle_clients(options, bench, direct, outcome)
         print(outcome.save(folder, LIMITS))
         from . import plots
 
@@ -168,16 +170,28 @@ def following(options, weir, rounds, outcome):
         say(f"{name}: " + ", ".join(f"{way} {figures['cpu ratio']} of {figures['against']}" for way, figures in medians.items() if "against" in figures))
 
 
-def singles(options, targets, outcome):
-    """What does not need rounds: counts that hardly vary."""
+def system_calls(targets, outcome):
+    """Without rounds: they hardly vary."""
     for mode in workloads.MODES:
         name = f"System calls for each transaction, {mode}, 16 clients"
         outcome.single[name] = {target.name: workloads.system_calls(target, mode, 16, 2) for target in targets}
         say(name)
+
+
+def idle_clients(options, bench, direct, outcome):
+    """Each in a process that has done nothing before: memory that others have left behind would flatter."""
+    ways = {
+        "pgbouncer": lambda: servers.pgbouncer(bench, options.pgbouncer, direct),
+        "weir": lambda: servers.weir(bench, options.weir, direct, options.workers, "weir-idle"),
+    }
     for count, tls in ((1000, False), (1000, True)) if options.quick else ((1000, False), (10_000, False), (1000, True), (10_000, True)):
         name = f"{count:,} idle clients{' with TLS' if tls else ''}"
-        outcome.single[name] = {target.name: workloads.idle_clients(target, count, tls) for target in targets}
-        say(f"{name}: " + ", ".join(f"{t} {report.number(f.get('kib_each'))} KiB each" for t, f in outcome.single[name].items()))
+        found = outcome.single[name] = {}
+        for way, start in ways.items():
+            target = start()
+            found[way] = workloads.idle_clients(target, count, tls)
+            bench.stop(target)
+        say(f"{name}: " + ", ".join(f"{t} {report.number(f.get('kib_each'))} KiB each" for t, f in found.items()))
 
 
 main()
