@@ -246,6 +246,7 @@ def weir(bench, program, server, workers, name="weir", tds_server=None, under=()
     for listening in (port, *([tds_port] if tds_server else [])):
         wait_for(listening, process, "Weir")
     version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()
-    target = Target(name, port, process.pid, version[1] if len(version) > 1 else "")
+    commit = f" ({version[3]})" if len(version) > 3 and version[2] == "commit" else ""
+    target = Target(name, port, process.pid, f"{version[1]}{commit}" if len(version) > 1 else "")
     target.tds_port = tds_port
     return target
