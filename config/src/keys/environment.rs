@@ -73,7 +73,7 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "which of them this is, counted from 0; without it the remainder of the division is nobody's",
     ),
-    weir("WEIR_WORKERS", "the cores", "threads that serve clients"),
+    weir("WEIR_WORKERS", "half the cores", "threads that serve clients"),
     weir(
         "WEIR_CONTROL_SOCKET",
         "by the metadata's name, see [restart.md](restart.md)",

@@ -46,7 +46,7 @@ pub(crate) struct ServeArgs {
     /// Without it RUST_LOG counts, then HASURA_GRAPHQL_LOG_LEVEL, then `info`.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
-    /// Threads that serve clients [default: one for each core]
+    /// Threads that serve clients [default: one for every two cores]
     #[arg(long, value_name = "N", env = "WEIR_WORKERS")]
     pub(crate) workers: Option<NonZeroUsize>,
     /// Seconds that running transactions get to finish after SIGTERM
