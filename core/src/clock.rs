@@ -52,12 +52,6 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The same under the name that says so.
-    #[inline]
-    pub fn saturating_duration_since(self, earlier: Instant) -> Duration {
-        self.duration_since(earlier)
-    }
-
     /// How long ago this was; zero if it is still to come.
     pub fn elapsed(self) -> Duration {
         now().duration_since(self)

@@ -159,16 +159,8 @@ impl Conversation {
             (server::PARAMETER_STATUS, _) => Ok(self.parameter_status(head, bytes, session)),
             (server::ERROR_RESPONSE, _) => self.error(head, bytes, session, out),
             (server::READY_FOR_QUERY, Some(front)) if front.is_boundary() => self.ready(head, bytes, session, out),
-            (server::PARSE_COMPLETE, Some(E::Parse)) => {
-                if let Some(ServerChange::Prepared(statement)) = session.pending.front().map(|entry| &entry.on_server) {
-                    statement.accept();
-                }
-                answered(head, bytes, session, out)
-            }
-            (server::BIND_COMPLETE, Some(E::Bind)) => {
-                if !is_swallowed(session) {
-                    session.kept.forget();
-                }
+            (server::PARSE_COMPLETE, Some(E::Parse)) | (server::BIND_COMPLETE, Some(E::Bind)) => {
+                note_success(session);
                 answered(head, bytes, session, out)
             }
             (server::CLOSE_COMPLETE, Some(E::Close))
@@ -535,18 +527,18 @@ impl Conversation {
 
 /// The front has had its answer.
 fn answer_front(session: &mut Session) {
-    match session.pending.front() {
-        Some(Entry {
-            on_server: ServerChange::Prepared(statement),
-            expects: Expects::Parse,
-            ..
-        }) => statement.accept(),
-        Some(Entry {
-            expects: Expects::Bind, ..
-        }) => session.kept.forget(),
+    note_success(session);
+    session.pending.drop_front();
+}
+
+/// The server has done what the front asked for: the statement is accepted; what was kept to be sent again is not needed.
+fn note_success(session: &mut Session) {
+    let Some(front) = session.pending.front() else { return };
+    match (front.expects, &front.on_server) {
+        (Expects::Parse, ServerChange::Prepared(statement)) => statement.accept(),
+        (Expects::Bind, _) if !is_swallowed(session) => session.kept.forget(),
         _ => {}
     }
-    session.pending.drop_front();
 }
 
 /// What a message is in a run of them that share a verdict.

@@ -223,11 +223,11 @@ impl<'a> Explanation<'a> {
     }
 
     fn doing(&self, client: &ClientView) -> String {
-        let lasts = lasting(self.now.saturating_duration_since(client.since));
+        let lasts = lasting(self.now.duration_since(client.since));
         match (client.standing, &client.pin) {
             (Standing::Waiting, _) => format!("waits for {lasts}"),
             (Standing::Holding, Some(pin)) => {
-                let pinned = lasting(self.now.saturating_duration_since(pin.since));
+                let pinned = lasting(self.now.duration_since(pin.since));
                 let statement = pin.statement.as_deref().map(|text| format!(": {text}"));
                 let (reason, statement) = (pin.reason.as_str(), statement.unwrap_or_default());
                 format!("does nothing for {lasts}, pinned for {pinned} by {reason}{statement}")

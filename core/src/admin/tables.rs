@@ -509,7 +509,7 @@ fn seconds(time: Option<Duration>) -> String {
 }
 
 fn since(moment: Instant) -> Duration {
-    clock::now().saturating_duration_since(moment)
+    clock::now().duration_since(moment)
 }
 
 pub(super) fn say(text: impl Into<String>) -> Cell {

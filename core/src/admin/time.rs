@@ -6,7 +6,7 @@ use crate::clock::{self, Instant};
 
 /// The wall clock's time of a moment, `2026-11-20 11:14:15 UTC`.
 pub(super) fn wall(moment: Instant) -> String {
-    let ago = clock::now().saturating_duration_since(moment);
+    let ago = clock::now().duration_since(moment);
     let since_epoch = clock::wall()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);

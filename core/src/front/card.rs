@@ -141,7 +141,7 @@ impl Card {
     /// What it does from `now` on.
     pub(crate) fn stand(&self, standing: Standing, now: Instant) {
         if let Some(introduction) = self.introduction.get() {
-            let since = now.saturating_duration_since(introduction.at);
+            let since = now.duration_since(introduction.at);
             self.since
                 .store(u64::try_from(since.as_micros()).unwrap_or(u64::MAX), Relaxed);
         }

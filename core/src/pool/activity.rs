@@ -120,7 +120,7 @@ impl Activity {
         let pins = &mut self.pins.lock()[reason.index()];
         pins.total += 1;
         pins.now += 1;
-        pins.begun += since.saturating_duration_since(epoch());
+        pins.begun += since.duration_since(epoch());
         Pin {
             activity: self.clone(),
             reason,
@@ -130,7 +130,7 @@ impl Activity {
 
     /// The pins for each reason, in the order of [`PinReason::ALL`].
     pub fn pins(&self) -> [(PinReason, PinCount); PinReason::ALL.len()] {
-        let now = clock::now().saturating_duration_since(epoch());
+        let now = clock::now().duration_since(epoch());
         let pins = *self.pins.lock();
         PinReason::ALL.map(|reason| {
             let Pins {
@@ -172,7 +172,7 @@ impl Drop for Pin {
         let pins = &mut self.activity.pins.lock()[self.reason.index()];
         pins.now -= 1;
         pins.ended += lasted;
-        pins.begun = pins.begun.saturating_sub(self.since.saturating_duration_since(epoch()));
+        pins.begun = pins.begun.saturating_sub(self.since.duration_since(epoch()));
     }
 }
 

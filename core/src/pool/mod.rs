@@ -416,7 +416,7 @@ impl<B: Backend> Pool<B> {
     }
 
     fn moment(&self, instant: Instant) -> Moment {
-        instant.saturating_duration_since(self.began)
+        instant.duration_since(self.began)
     }
 
     fn instant(&self, moment: Moment) -> Option<Instant> {

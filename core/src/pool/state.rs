@@ -58,9 +58,9 @@ struct Desk<B: Backend> {
 
 /// How long a waiter is willing to wait. Pauses do not count.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+struct Patience {
     /// `None` is for ever.
-    pub(super) limit: Option<Duration>,
+    limit: Option<Duration>,
     /// How much of it was used up when it came here from another pool.
     spent: Duration,
     /// When it came here, on the clock that stands still while the pool is paused.

@@ -173,7 +173,7 @@ impl Course {
     fn delay_over(&mut self, now: Instant) {
         let delay = std::mem::replace(&mut self.delay, Delay::None);
         if let Some(rare) = &mut self.rare {
-            let lasted = now.saturating_duration_since(rare.since);
+            let lasted = now.duration_since(rare.since);
             match delay {
                 Delay::None => {}
                 Delay::Resetting => rare.times.resetting += lasted,
@@ -193,7 +193,7 @@ impl Course {
             }
             Stage::Busy => {
                 self.delay_over(now);
-                let time = now.saturating_duration_since(self.query_since);
+                let time = now.duration_since(self.query_since);
                 self.query_time += time;
                 activity.latency().query.record(time);
             }
@@ -202,7 +202,7 @@ impl Course {
         match stage {
             Stage::AtRest => {
                 self.rest_since = now;
-                let time = now.saturating_duration_since(self.transaction_since);
+                let time = now.duration_since(self.transaction_since);
                 activity.latency().transaction.record(time);
                 self.report(session.work(), activity, time);
                 self.card.stand(Standing::Holding, now);

@@ -100,7 +100,7 @@ impl<B: Backend> Life<B> {
             patience
         }) {
             Ok(lease) => {
-                let (sent, waited) = (self.to_server.unjudged(), now.saturating_duration_since(since));
+                let (sent, waited) = (self.to_server.unjudged(), now.duration_since(since));
                 self.attach(lease, None, sent, Some(waited), now, &mut turn.out);
                 self.held = Held::Again;
             }

@@ -168,7 +168,7 @@ struct Calendar {
 
 impl Calendar {
     fn at(self, moment: Instant) -> SystemTime {
-        let ago = self.now.saturating_duration_since(moment);
+        let ago = self.now.duration_since(moment);
         self.wall.checked_sub(ago).unwrap_or(self.wall)
     }
 }

@@ -199,7 +199,7 @@ async fn welcome(route: &Route<Mssql>, profile: &Profile, grant: &Grant, line: &
         return Ok(known);
     }
     // The login's own deadline is not stretched by a long pool_timeout.
-    let left = line.gate.deadline().saturating_duration_since(clock::now());
+    let left = line.gate.deadline().duration_since(clock::now());
     let patience = match grant.pool_timeout.unwrap_or(pool.settings().pool_timeout) {
         Some(timeout) => timeout.min(left),
         None => left,

@@ -200,7 +200,7 @@ async fn pass_through(
         login: client.clone(),
         ..login.profile.clone()
     };
-    let left = line.gate.deadline().saturating_duration_since(clock::now());
+    let left = line.gate.deadline().duration_since(clock::now());
     match pool.acquire(profile, Some(left)).await {
         Ok(lease) => {
             lease.finish();

@@ -273,7 +273,7 @@ impl Slot {
 
 impl Answer {
     fn age(&self) -> Duration {
-        clock::now().saturating_duration_since(self.at)
+        clock::now().duration_since(self.at)
     }
 
     fn is_fresh(&self, doubted: bool) -> bool {

@@ -79,7 +79,7 @@ impl Watch {
     async fn look(&mut self) -> Result<(), ClientError> {
         let snapshot = ask(&self.client).await?;
         let now = clock::now();
-        self.view.advance(snapshot, now.saturating_duration_since(self.at));
+        self.view.advance(snapshot, now.duration_since(self.at));
         self.at = now;
         Ok(())
     }

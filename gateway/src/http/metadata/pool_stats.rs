@@ -155,7 +155,7 @@ impl Moment<'_> {
             "application_name": &*identity.application_name,
             "listener": &*identity.listener,
             "state": client.standing.as_str(),
-            "seconds": seconds(self.now.saturating_duration_since(client.since)),
+            "seconds": seconds(self.now.duration_since(client.since)),
             "server_id": client.server,
         })
     }
@@ -171,7 +171,7 @@ impl Moment<'_> {
         pins.map(|(pin, client)| {
             let mut told = self.client(client);
             told["reason"] = pin.reason.as_str().into();
-            told["pinned_seconds"] = seconds(self.now.saturating_duration_since(pin.since));
+            told["pinned_seconds"] = seconds(self.now.duration_since(pin.since));
             told["statement"] = pin.statement.as_deref().into();
             told
         })

@@ -56,11 +56,11 @@ impl Looks {
             let mut kept = before.remove(&pool.number).unwrap_or_default();
             // After a gap the old looks are of another time.
             let horizon = SPACING * LOOKS as u32 + SPACING;
-            kept.retain(|look| now.saturating_duration_since(look.at) <= horizon);
+            kept.retain(|look| now.duration_since(look.at) <= horizon);
             if let Some(first) = kept.front() {
                 earliest.insert(pool.number, first.clone());
             }
-            let is_due = |last: &Look| now.saturating_duration_since(last.at) >= SPACING;
+            let is_due = |last: &Look| now.duration_since(last.at) >= SPACING;
             if kept.back().is_none_or(is_due) {
                 kept.push_back(Look::of(pool, now));
             }
@@ -92,7 +92,7 @@ impl Recent {
         let Some(look) = self.earliest.get(&pool.number) else {
             return Value::Null;
         };
-        let seconds = self.now.saturating_duration_since(look.at).as_secs_f64();
+        let seconds = self.now.duration_since(look.at).as_secs_f64();
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds.max(0.001);
         let work = pool.doings.work;
         json!({

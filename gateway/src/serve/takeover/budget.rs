@@ -248,7 +248,7 @@ impl Left {
     fn look(&mut self, view: &View, now: Instant) {
         self.peak = self.peak.max(view.demand);
         self.most = self.most.min(view.clients);
-        if now.saturating_duration_since(self.since) >= WINDOW {
+        if now.duration_since(self.since) >= WINDOW {
             let ample = self.peak.saturating_add(self.peak / 2).max(1);
             self.most = self.most.min(ample);
             (self.peak, self.since) = (view.demand, now);
